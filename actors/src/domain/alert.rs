@@ -1,0 +1,66 @@
+//! What an instructor should look at.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AlertId, StudentId};
+use super::time::Timestamp;
+
+/// Something about a student that an instructor should look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alert {
+    /// Computed from its cause.
+    pub id: AlertId,
+    /// What kind.
+    pub kind: AlertKind,
+    /// About whom.
+    pub student: StudentId,
+    /// On which cell.
+    pub cell_id: Option<String>,
+    /// When its cause was received.
+    pub since: Timestamp,
+    /// For a person to read.
+    pub reason: String,
+    /// Whether it still stands.
+    pub state: AlertState,
+}
+
+/// The kinds of alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// Three errors in a row on the current cell.
+    ErrorsInARow,
+}
+
+impl AlertKind {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ErrorsInARow => "errors_in_a_row",
+        }
+    }
+}
+
+/// Whether an alert still stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertState {
+    /// It stands.
+    Open,
+    /// An instructor put it off.
+    Snoozed,
+    /// Its cause is gone.
+    Closed,
+}
+
+impl AlertState {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Snoozed => "snoozed",
+            Self::Closed => "closed",
+        }
+    }
+}

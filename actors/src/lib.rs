@@ -1,0 +1,9 @@
+//! The domain of Mimamori and its tree of actors.
+//!
+//! This crate knows what an event means ([`domain`]), who is told of it and in
+//! which order (the actors), and what it needs from the outside ([`ports`]).
+//! It opens no socket, no file and no database: `mimamori` does, and hands the
+//! results in through the ports.
+
+pub mod domain;
+pub mod ports;

@@ -1,0 +1,1 @@
+//! Identity, limits and room: what is refused is refused here, or never.

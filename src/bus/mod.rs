@@ -1,0 +1,1 @@
+//! How deltas leave the classroom: in process; over Redis in a later version.

@@ -1,0 +1,1 @@
+//! The journal: one append-only sequence of checksummed records on disk.

@@ -1,0 +1,1 @@
+//! Secrets kept under `storage.dir`, and what is computed with them.

@@ -1,0 +1,20 @@
+//! Mimamori, a live monitor for programming classes in notebooks.
+//!
+//! This crate is everything that touches the outside: the command line, the
+//! configuration, HTTP, the journal on disk, the stores. What an event means
+//! and who is told of it is in `mimamori-actors`. The way of an event, with
+//! the files it passes, is in `docs/architecture.md`.
+
+pub mod admit;
+pub mod bus;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod decode;
+pub mod http;
+pub mod journal;
+pub mod keys;
+pub mod server;
+pub mod storage;
+pub mod telemetry;
+pub mod tools;

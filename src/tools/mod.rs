@@ -1,0 +1,1 @@
+//! Programs that act as clients: a simulated class, a replay of recorded requests.
