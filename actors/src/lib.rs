@@ -6,4 +6,10 @@
 //! results in through the ports.
 
 pub mod domain;
+pub mod feed;
+pub mod lesson;
+pub mod live;
+pub mod outbox;
 pub mod ports;
+pub mod registry;
+pub mod session;

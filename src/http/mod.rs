@@ -4,9 +4,18 @@
 //! `Result<Response, ApiError>`; its filter only collects arguments. What a
 //! handler refuses becomes a problem document in one place, [`problem`].
 
+pub mod accept;
 pub mod auth;
+pub mod connect;
+pub mod health;
+pub mod ingest;
+pub mod live;
+pub mod page;
 pub mod problem;
+pub mod reading;
 pub mod request;
+pub mod service;
+pub mod session;
 
 pub use auth::{Access, Viewer};
 pub use problem::ApiError;

@@ -1,0 +1,1 @@
+//! When lessons begin and end: a pure fold over the events of a classroom.

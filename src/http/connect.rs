@@ -1,0 +1,1 @@
+//! What the Connect page shows: the ingest address, and the last request that was refused.

@@ -1,0 +1,1 @@
+//! The console's files, embedded into the binary.

@@ -1,0 +1,1 @@
+//! `/api/v1/classrooms/…`: what was and what is, one file per subject.

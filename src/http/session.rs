@@ -1,0 +1,1 @@
+//! `/api/v1/session`: a console signs in and out.
