@@ -1,0 +1,152 @@
+//! The 49 recorded requests of one real student, folded in the order they arrived.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::tests::{accepted, key};
+use super::*;
+use crate::domain::{EndedBy, EventId, StudentStatus};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Recorded {
+    recorded_at: Timestamp,
+    body: Option<Vec<Event>>,
+}
+
+fn requests() -> Vec<Recorded> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/cell-monitor");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
+        .collect()
+}
+
+/// Every distinct event once, as the journal would hold them.
+fn entries() -> Vec<Entry> {
+    let mut seen: HashSet<EventId> = HashSet::new();
+    let events = requests().into_iter().flat_map(|request| {
+        let events = request.body.unwrap_or_default();
+        events
+            .into_iter()
+            .map(move |event| (request.recorded_at, event))
+    });
+    (1..)
+        .zip(events.filter(|(_, event)| seen.insert(event.id.clone())))
+        .map(|(position, (received_at, event))| Entry {
+            position: Position(position),
+            received_at,
+            record: accepted(event),
+        })
+        .collect()
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_recorded_requests_mean_what_a_person_reads_in_them() {
+    let entries = entries();
+    let lesson = LessonId::new("les_1");
+    let mut state = SessionState::new(key());
+
+    let outcomes: Vec<_> = entries
+        .iter()
+        .map(|entry| state.apply(entry, Some(&lesson)))
+        .collect();
+
+    let with = |status| {
+        let lines = outcomes.iter().filter_map(|outcome| outcome.event.as_ref());
+        lines.filter(|line| line.status == Some(status)).count()
+    };
+    // 49 requests: one preflight, 12 of the others repeat an event
+    assert_eq!(entries.len(), 36);
+    assert_eq!(with(ExecutionStatus::Ok), 17);
+    assert_eq!(with(ExecutionStatus::Error), 5);
+    assert_eq!(with(ExecutionStatus::Interrupted), 0);
+    assert_eq!(with(ExecutionStatus::Skipped), 4);
+    assert_eq!(with(ExecutionStatus::NotRun), 4);
+    assert_eq!(with(ExecutionStatus::Unknown), 0);
+
+    let view = state.view();
+    assert_eq!((view.executions, view.errors), (22, 5));
+    assert_eq!(view.name, "山田花子");
+    assert_eq!(view.team.as_deref(), Some("チームB"));
+    assert_eq!(view.notebook.as_deref(), Some("sub/nb3.ipynb"));
+    assert_eq!(view.cell_id.as_deref(), Some("n3c0"));
+    assert_eq!(
+        (view.consecutive_errors, view.is_last_run_failed),
+        (0, false)
+    );
+    // the last one that is not a repeat: the first attempt at the slow one
+    assert_eq!(view.last_activity, Some(time("2026-11-21T22:28:08.207Z")));
+    assert_eq!(
+        view.status(time("2026-11-21T22:30:08.206Z")),
+        StudentStatus::Active
+    );
+}
+
+#[test]
+fn the_recorded_requests_hold_one_session_one_call_for_help_and_two_alerts() {
+    let lesson = LessonId::new("les_1");
+    let mut state = SessionState::new(key());
+
+    let facts: Vec<_> = entries()
+        .iter()
+        .flat_map(|entry| state.apply(entry, Some(&lesson)).facts)
+        .map(|fact| (fact.cause, fact.kind))
+        .collect();
+
+    let [
+        (Position(1), FactKind::SessionBegun { begun, .. }),
+        // 06, 12, 13: the third error on cell-err
+        (Position(12), FactKind::AlertChanged { alert: stuck, .. }),
+        // 15: the student ran another cell
+        (Position(14), FactKind::AlertChanged { alert: over, .. }),
+        // 21: Run All fails there again
+        (
+            Position(20),
+            FactKind::AlertChanged {
+                alert: stuck_again, ..
+            },
+        ),
+        // 26: cell-print, sent as the first of that Run All, arrives as the last
+        (
+            Position(25),
+            FactKind::AlertChanged {
+                alert: over_again, ..
+            },
+        ),
+        (Position(26), FactKind::HelpOpened { since, .. }),
+        (
+            Position(29),
+            FactKind::HelpEnded {
+                help: _,
+                since: opened,
+                until,
+                ended_by,
+                ..
+            },
+        ),
+    ] = &facts
+        .iter()
+        .map(|(cause, kind)| (*cause, kind.clone()))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{facts:#?}");
+    };
+    assert_eq!(*begun, time("2026-11-21T22:25:38.629Z"));
+    assert_eq!(stuck.cell_id.as_deref(), Some("cell-err"));
+    assert_eq!((&stuck.id, &stuck_again.id), (&over.id, &over_again.id));
+    assert_eq!((since, opened), (opened, &time("2026-11-21T22:26:47.597Z")));
+    assert_eq!(*until, time("2026-11-21T22:27:11.062Z"));
+    assert_eq!(*ended_by, EndedBy::Student);
+}
