@@ -5,11 +5,24 @@
 //! It opens no socket, no file and no database: `mimamori` does, and hands the
 //! results in through the ports.
 
+mod classroom;
+mod consoles;
+mod deadlines;
 pub mod domain;
 pub mod feed;
+mod housekeeping;
+pub mod hub;
 pub mod lesson;
 pub mod live;
 pub mod outbox;
 pub mod ports;
 pub mod registry;
+pub mod root;
+mod router;
 pub mod session;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+mod writer;

@@ -197,3 +197,9 @@ pub trait Snapshots: Send + Sync + 'static {
         offset: Position,
     ) -> Result<(), SnapshotError>;
 }
+
+/// Carries deltas from their classroom to the consoles. It never waits for one.
+pub trait Bus: Send + Sync + 'static {
+    /// Takes the delta to every console that watches its classroom.
+    fn publish(&self, delta: &Arc<crate::feed::Delta>);
+}

@@ -1,0 +1,159 @@
+//! `housekeeping`: writes timers when silences are over, and asks for checkpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::deadlines::Deadlines;
+use crate::domain::Record;
+use crate::ports::{AppendError, Clock, Journal, NewRecord, Origin};
+use crate::router::RouterMessage;
+use crate::tree::{ActorState, Address, Census, Envelope, Vitals};
+
+/// How many messages may wait for housekeeping: it sends them to itself.
+pub(crate) const MAILBOX: usize = 4;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Silences are looked at this often.
+const EVERY: Duration = Duration::from_secs(1);
+/// Every so many rounds a checkpoint is asked for.
+const ROUNDS_BETWEEN_CHECKPOINTS: u64 = 2;
+/// So many timers are written at a time.
+const TIMERS: usize = 500;
+
+pub(crate) enum HousekeepingMessage {
+    /// Do a round.
+    Round,
+}
+
+#[derive(Clone)]
+pub(crate) struct HousekeepingArguments {
+    pub(crate) address: Address<HousekeepingMessage>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) deadlines: Arc<Deadlines>,
+    pub(crate) router: Address<RouterMessage>,
+    pub(crate) census: Arc<Census>,
+}
+
+pub(crate) struct Housekeeping;
+
+pub(crate) struct HousekeepingState {
+    arguments: HousekeepingArguments,
+    vitals: Arc<Vitals>,
+    rounds: u64,
+}
+
+impl Actor for Housekeeping {
+    type Msg = Envelope<HousekeepingMessage>;
+    type State = HousekeepingState;
+    type Arguments = HousekeepingArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: HousekeepingArguments,
+    ) -> Result<HousekeepingState, ActorProcessingErr> {
+        arguments.address.attach(myself);
+        let vitals = Arc::clone(arguments.address.vitals());
+        vitals.started();
+        Ok(HousekeepingState {
+            arguments,
+            vitals,
+            rounds: 0,
+        })
+    }
+
+    async fn post_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut HousekeepingState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.again_later();
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut HousekeepingState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.vitals.set_state(ActorState::Stopped);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        envelope: Envelope<HousekeepingMessage>,
+        state: &mut HousekeepingState,
+    ) -> Result<(), ActorProcessingErr> {
+        let vitals = Arc::clone(&state.vitals);
+        let _working = vitals.working();
+        match envelope.open() {
+            HousekeepingMessage::Round => state.round().await?,
+        }
+        state.again_later();
+        Ok(())
+    }
+}
+
+impl HousekeepingState {
+    async fn round(&mut self) -> Result<(), ActorProcessingErr> {
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(ROUNDS_BETWEEN_CHECKPOINTS) {
+            // full or gone: the next round asks again
+            let _ = self.arguments.router.try_send(RouterMessage::Checkpoint);
+        }
+        self.write_timers().await
+    }
+
+    /// Only when the sessions have read everything: else what ends the silence may be on its way.
+    async fn write_timers(&mut self) -> Result<(), ActorProcessingErr> {
+        let HousekeepingArguments {
+            journal,
+            clock,
+            deadlines,
+            census,
+            ..
+        } = &self.arguments;
+        if census.lag_of("router") != Some(0) {
+            return Ok(());
+        }
+        let now = clock.now();
+        let due = deadlines.take_due(now, TIMERS);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let records = due
+            .iter()
+            .map(|timer| NewRecord {
+                record: Record::Timer(timer.clone()),
+                identity: None,
+            })
+            .collect();
+        match journal.append(records, Origin::Inside).await {
+            Ok(_) => {
+                metrics::counter!("mimamori_housekeeping_timers_total").increment(due.len() as u64);
+                Ok(())
+            }
+            Err(AppendError::Overloaded | AppendError::NoRoom(_)) => {
+                deadlines.put_back(due, now.plus(EVERY));
+                Ok(())
+            }
+            Err(error @ (AppendError::Closed | AppendError::Failed(_))) => {
+                deadlines.put_back(due, now.plus(EVERY));
+                Err(error.into())
+            }
+        }
+    }
+
+    fn again_later(&self) {
+        let address = self.arguments.address.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(EVERY).await;
+            // comes back only if housekeeping is gone
+            let _ = address.send(HousekeepingMessage::Round).await;
+        });
+    }
+}

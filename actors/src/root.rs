@@ -1,0 +1,348 @@
+//! `root`: plants the tree, downstream first, and fells it, upstream first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use tokio::task::JoinHandle;
+
+use crate::classroom::{self, ClassroomActor, ClassroomArguments, ClassroomContext, Directory};
+use crate::consoles::{ConsolesArguments, ConsolesHandle, ConsolesSupervisor, FrontOffice};
+use crate::deadlines::{Deadlines, Owner};
+use crate::domain::ClassroomId;
+use crate::housekeeping::{self, Housekeeping, HousekeepingArguments};
+use crate::hub::Hub;
+use crate::live::Consoles;
+use crate::ports::{Bus, Clock, Journal, SnapshotError, Snapshots, Store};
+use crate::registry::Registry;
+use crate::router::{self, RouterContext};
+use crate::session::actor::SessionContext;
+use crate::session::fold::{HELP_SILENCE, SessionState};
+use crate::session::supervisor::{Sessions, SessionsArguments};
+use crate::tree::{
+    Address, Census, ChildSpec, RestartPolicy, Supervisor, SupervisorArguments, SupervisorMessage,
+    Vitals,
+};
+use crate::writer::{self, Writer, WriterArguments};
+
+/// What a supervisor may take for starting its children.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the tree is planted with: the implementations of the ports, and who may be watched.
+pub struct Parts {
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Where session states are kept.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// The store of the `records` writer.
+    pub records: Arc<dyn Store>,
+    /// The store of the `series` writer.
+    pub series: Arc<dyn Store>,
+    /// Carries deltas to consoles.
+    pub bus: Arc<dyn Bus>,
+    /// Which consoles watch which classroom.
+    pub hub: Arc<Hub>,
+    /// All classrooms.
+    pub classrooms: Vec<ClassroomId>,
+    /// So many consoles may be connected.
+    pub max_consoles: usize,
+}
+
+/// Why the tree could not be planted.
+#[derive(Debug, thiserror::Error)]
+pub enum PlantError {
+    /// The session states can't be read.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    /// An actor did not start.
+    #[error("an actor did not start: {0}")]
+    Actor(#[from] Box<SpawnErr>),
+}
+
+/// The tree of actors.
+pub struct Tree {
+    root: ActorRef<SupervisorMessage>,
+    ended: JoinHandle<()>,
+    census: Arc<Census>,
+    registry: Arc<Registry>,
+    consoles: ConsolesHandle,
+}
+
+impl Tree {
+    /// Reads the session states and starts every actor.
+    ///
+    /// # Errors
+    /// When the snapshots can't be read, or an actor does not start.
+    pub async fn plant(parts: Parts) -> Result<Self, PlantError> {
+        let ground = Ground::prepare(parts)?;
+        let census = Arc::clone(&ground.census);
+        let registry = Arc::clone(&ground.registry);
+        let vitals = census.enter("root", "root", None, PATIENCE);
+        let (consoles, children) = ground.children();
+        let arguments = SupervisorArguments {
+            vitals,
+            census: Arc::clone(&census),
+            policy: RestartPolicy::DEFAULT,
+            children,
+        };
+        let (root, ended) = Actor::spawn(None, Supervisor, arguments)
+            .await
+            .map_err(Box::new)?;
+        Ok(Self {
+            root,
+            ended,
+            census,
+            registry,
+            consoles,
+        })
+    }
+
+    /// Every actor's vital signs.
+    pub fn census(&self) -> &Arc<Census> {
+        &self.census
+    }
+
+    /// Every student as last published.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Takes consoles in.
+    pub fn consoles(&self) -> Arc<dyn Consoles> {
+        Arc::new(self.consoles.clone())
+    }
+
+    /// Returns when the tree has ended: by [`Tree::fell`], or because too much failed.
+    pub async fn ended(&mut self) {
+        // a root that panicked has ended too
+        let _ = (&mut self.ended).await;
+    }
+
+    /// Stops every actor, upstream first.
+    pub async fn fell(mut self, within: Duration) {
+        self.root.stop(None);
+        if tokio::time::timeout(within, &mut self.ended).await.is_err() {
+            tracing::warn!(
+                "the actors did not stop in time, what they had in hand is read again at the next start"
+            );
+        }
+    }
+}
+
+/// What the actors share, and where each is found.
+struct Ground {
+    parts: Parts,
+    census: Arc<Census>,
+    registry: Arc<Registry>,
+    deadlines: Arc<Deadlines>,
+    classrooms: Vec<(ClassroomId, Address<classroom::ClassroomMessage>)>,
+    directory: Arc<Directory>,
+}
+
+impl Ground {
+    fn prepare(parts: Parts) -> Result<Self, PlantError> {
+        let census = Arc::new(Census::default());
+        let registry = Arc::new(Registry::default());
+        let deadlines = Arc::new(Deadlines::default());
+        parts.snapshots.all_sessions(&mut |key, bytes| match SessionState::decode(bytes) {
+            Ok(state) => {
+                registry.publish(&key, Arc::new(state.view()));
+                deadlines.set(&Owner::Session(key), state.deadlines());
+            }
+            Err(error) => {
+                tracing::error!(student.id = key.student.as_str(), error = %error, "a session's snapshot can't be read");
+            }
+        })?;
+        // the time in which we were away was no silence
+        deadlines.postpone_help(parts.clock.now().plus(HELP_SILENCE));
+        let classrooms: Vec<_> = parts
+            .classrooms
+            .iter()
+            .map(|id| {
+                let name = format!("classroom/{id}");
+                let vitals =
+                    census.enter(name, "classroom", Some("classrooms"), classroom::PATIENCE);
+                (id.clone(), Address::new(vitals, classroom::MAILBOX))
+            })
+            .collect();
+        let directory = Arc::new(Directory::new(classrooms.iter().cloned()));
+        // a thread and a fan-out that are no actors, but stand in the tree
+        for (name, kind) in [("journal", "journal"), ("bus", "bus")] {
+            census.enter(name, kind, Some("root"), PATIENCE).started();
+        }
+        Ok(Self {
+            parts,
+            census,
+            registry,
+            deadlines,
+            classrooms,
+            directory,
+        })
+    }
+
+    fn vitals(
+        &self,
+        name: &str,
+        kind: &'static str,
+        parent: &str,
+        patience: Duration,
+    ) -> Arc<Vitals> {
+        self.census.enter(name, kind, Some(parent), patience)
+    }
+
+    /// Downstream first: whoever is told stands before whoever tells.
+    fn children(self) -> (ConsolesHandle, Vec<ChildSpec>) {
+        let router = Address::new(
+            self.vitals("router", "router", "sessions", router::PATIENCE),
+            router::MAILBOX,
+        );
+        let consoles = ConsolesHandle(FrontOffice::new(
+            Arc::clone(&self.census),
+            Arc::clone(&self.parts.hub),
+            Arc::clone(&self.directory),
+            self.parts.max_consoles,
+        ));
+        let children = vec![
+            self.consoles(&consoles),
+            self.classrooms(),
+            self.writers(),
+            self.sessions(&router),
+            self.housekeeping(router),
+        ];
+        (consoles, children)
+    }
+
+    fn consoles(&self, handle: &ConsolesHandle) -> ChildSpec {
+        let vitals = self.vitals("consoles", "supervisor", "root", PATIENCE);
+        let arguments = ConsolesArguments {
+            vitals: Arc::clone(&vitals),
+            office: Arc::clone(&handle.0),
+        };
+        child(vitals, || ConsolesSupervisor, arguments)
+    }
+
+    fn classrooms(&self) -> ChildSpec {
+        let context = Arc::new(ClassroomContext {
+            journal: Arc::clone(&self.parts.journal),
+            registry: Arc::clone(&self.registry),
+            hub: Arc::clone(&self.parts.hub),
+            bus: Arc::clone(&self.parts.bus),
+            clock: Arc::clone(&self.parts.clock),
+        });
+        let children = self
+            .classrooms
+            .iter()
+            .map(|(classroom, address)| {
+                let arguments = ClassroomArguments {
+                    classroom: classroom.clone(),
+                    address: address.clone(),
+                    context: Arc::clone(&context),
+                };
+                child(Arc::clone(address.vitals()), || ClassroomActor, arguments)
+            })
+            .collect();
+        self.supervisor("classrooms", children)
+    }
+
+    fn writers(&self) -> ChildSpec {
+        let stores = [
+            ("records", &self.parts.records),
+            ("series", &self.parts.series),
+        ];
+        let children = stores
+            .map(|(consumer, store)| {
+                let vitals = self.vitals(consumer, "writer", "writers", writer::PATIENCE);
+                let arguments = WriterArguments {
+                    consumer,
+                    address: Address::new(Arc::clone(&vitals), writer::MAILBOX),
+                    journal: Arc::clone(&self.parts.journal),
+                    store: Arc::clone(store),
+                };
+                child(vitals, || Writer, arguments)
+            })
+            .into();
+        self.supervisor("writers", children)
+    }
+
+    fn sessions(&self, router: &Address<router::RouterMessage>) -> ChildSpec {
+        let vitals = self.vitals("sessions", "supervisor", "root", PATIENCE);
+        let session = Arc::new(SessionContext {
+            journal: Arc::clone(&self.parts.journal),
+            snapshots: Arc::clone(&self.parts.snapshots),
+            registry: Arc::clone(&self.registry),
+            classrooms: Arc::clone(&self.directory),
+            deadlines: Arc::clone(&self.deadlines),
+        });
+        let arguments = SessionsArguments {
+            vitals: Arc::clone(&vitals),
+            router: router.clone(),
+            context: Arc::new(RouterContext {
+                session,
+                census: Arc::clone(&self.census),
+            }),
+        };
+        child(vitals, || Sessions, arguments)
+    }
+
+    fn housekeeping(&self, router: Address<router::RouterMessage>) -> ChildSpec {
+        let vitals = self.vitals(
+            "housekeeping",
+            "housekeeping",
+            "root",
+            housekeeping::PATIENCE,
+        );
+        let arguments = HousekeepingArguments {
+            address: Address::new(Arc::clone(&vitals), housekeeping::MAILBOX),
+            journal: Arc::clone(&self.parts.journal),
+            clock: Arc::clone(&self.parts.clock),
+            deadlines: Arc::clone(&self.deadlines),
+            router,
+            census: Arc::clone(&self.census),
+        };
+        child(vitals, || Housekeeping, arguments)
+    }
+
+    /// A parent whose children are told by name.
+    fn supervisor(&self, name: &str, children: Vec<ChildSpec>) -> ChildSpec {
+        let vitals = self.vitals(name, "supervisor", "root", PATIENCE);
+        let census = Arc::clone(&self.census);
+        let of_child = Arc::clone(&vitals);
+        ChildSpec {
+            vitals,
+            start: Arc::new(move |start| {
+                let arguments = SupervisorArguments {
+                    vitals: Arc::clone(&of_child),
+                    census: Arc::clone(&census),
+                    policy: RestartPolicy::DEFAULT,
+                    children: children.clone(),
+                };
+                Box::pin(async move { spawn(Supervisor, arguments, start.supervisor).await })
+            }),
+        }
+    }
+}
+
+async fn spawn<A: Actor>(
+    actor: A,
+    arguments: A::Arguments,
+    supervisor: ActorCell,
+) -> Result<ActorCell, SpawnErr> {
+    Actor::spawn_linked(None, actor, arguments, supervisor)
+        .await
+        .map(|(actor, _)| actor.get_cell())
+}
+
+/// A child that is started with the same arguments in every incarnation.
+fn child<A, F>(vitals: Arc<Vitals>, actor: F, arguments: A::Arguments) -> ChildSpec
+where
+    A: Actor,
+    A::Arguments: Clone + Sync,
+    F: Fn() -> A + Send + Sync + 'static,
+{
+    ChildSpec {
+        vitals,
+        start: Arc::new(move |start| Box::pin(spawn(actor(), arguments.clone(), start.supervisor))),
+    }
+}

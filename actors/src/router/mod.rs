@@ -1,0 +1,393 @@
+//! `router`: reads the journal on and hands each student's entries to the session actor.
+//!
+//! Live and replay are the same path. Each session has room for a few entries;
+//! a student whose session is full, or failed, is *behind*: the router goes on
+//! for the others and later reads that student's entries from the journal
+//! again, from where it stopped. So nothing waits in memory without a bound.
+
+mod checkpoint;
+mod line;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef};
+
+use crate::deadlines::Owner;
+use crate::domain::{
+    ClassroomId, DeadLetter, Entry, FactId, FactKind, LessonId, Position, Record, SessionKey,
+    StudentId,
+};
+use crate::lesson::Lessons;
+use crate::ports::{NewRecord, Origin, ReadError};
+use crate::session::actor::{SessionContext, append_facts};
+use crate::session::supervisor::Roster;
+use crate::tree::{ActorState, Address, Census, Envelope, Vitals};
+use line::Line;
+
+/// How many messages may wait for the router.
+pub(crate) const MAILBOX: usize = 1_024;
+/// Reading and handing out one batch takes no longer than this, or the router is frozen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// So many entries are read at a time.
+const BATCH: usize = 256;
+/// Students that are behind are looked after this often.
+const CATCH_UP_EVERY: Duration = Duration::from_millis(5);
+/// An entry that fails its session so often is a dead letter.
+const ATTEMPTS: u32 = 3;
+
+pub(crate) enum RouterMessage {
+    /// There is something to read.
+    Pump,
+    /// Look after the students that are behind.
+    CatchUp,
+    /// Save what changed, commit the offset, let idle sessions sleep.
+    Checkpoint,
+    /// The snapshots up to here are durable.
+    CheckpointDone {
+        offset: Position,
+        error: Option<String>,
+    },
+    /// A session's actor failed.
+    SessionFailed {
+        key: SessionKey,
+        actor: ActorId,
+        reason: String,
+    },
+    /// The wait before a session's restart is over.
+    RestartSession { key: SessionKey },
+}
+
+/// What the router needs over all its incarnations.
+pub(crate) struct RouterContext {
+    pub(crate) session: Arc<SessionContext>,
+    pub(crate) census: Arc<Census>,
+}
+
+pub(crate) struct RouterArguments {
+    pub(crate) address: Address<RouterMessage>,
+    pub(crate) context: Arc<RouterContext>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) sessions: ActorCell,
+}
+
+pub(crate) struct Router;
+
+pub(crate) struct RouterState {
+    context: Arc<RouterContext>,
+    address: Address<RouterMessage>,
+    roster: Arc<Roster>,
+    sessions: ActorCell,
+    vitals: Arc<Vitals>,
+    /// Everything up to here has been handed out, or its student is behind.
+    read_through: Position,
+    /// Every position up to here is in the durable snapshots.
+    committed: Position,
+    lessons: Lessons,
+    lines: HashMap<SessionKey, Line>,
+    behind: BTreeSet<SessionKey>,
+    attempts: HashMap<(SessionKey, Position), u32>,
+    /// Entries that became dead letters and are passed over, per student.
+    poison: BTreeSet<(SessionKey, Position)>,
+    is_checkpointing: bool,
+    is_catching_up: bool,
+    pump: PumpFlag,
+}
+
+/// Whether a [`RouterMessage::Pump`] waits already: one is enough.
+type PumpFlag = Arc<AtomicBool>;
+
+impl Actor for Router {
+    type Msg = Envelope<RouterMessage>;
+    type State = RouterState;
+    type Arguments = RouterArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: RouterArguments,
+    ) -> Result<RouterState, ActorProcessingErr> {
+        let state = RouterState::load(arguments)?;
+        state.address.attach(myself);
+        state.vitals.started();
+        Ok(state)
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        let pump = Arc::clone(&state.pump);
+        let address = state.address.clone();
+        let mut end = state.context.session.journal.end();
+        // ends with the first send that finds this incarnation gone
+        let cell = myself.get_cell();
+        tokio::spawn(async move {
+            loop {
+                if !pump.swap(true, Ordering::AcqRel)
+                    && address.send(RouterMessage::Pump).await.is_err()
+                {
+                    return;
+                }
+                let is_over = end.changed().await.is_err();
+                if is_over || matches!(cell.get_status(), ractor::ActorStatus::Stopped) {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.vitals.set_state(ActorState::Stopped);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        envelope: Envelope<RouterMessage>,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        let vitals = Arc::clone(&state.vitals);
+        let _working = vitals.working();
+        match envelope.open() {
+            RouterMessage::Pump => state.pump_once().await?,
+            RouterMessage::CatchUp => state.catch_up().await?,
+            RouterMessage::Checkpoint => state.checkpoint().await,
+            RouterMessage::CheckpointDone { offset, error } => state.checkpoint_done(offset, error),
+            RouterMessage::SessionFailed { key, actor, reason } => {
+                state.session_failed(&key, actor, &reason).await?;
+            }
+            RouterMessage::RestartSession { key } => state.restart_session(&key).await,
+        }
+        state.look_after_those_behind();
+        Ok(())
+    }
+}
+
+impl RouterState {
+    /// Reads one batch and hands it out; more to read is another message, so that others get their turn.
+    async fn pump_once(&mut self) -> Result<(), ActorProcessingErr> {
+        self.pump.store(false, Ordering::Release);
+        let journal = Arc::clone(&self.context.session.journal);
+        let batch = match journal.read(self.read_through, BATCH).await {
+            Ok(batch) => batch,
+            Err(ReadError::Trimmed { oldest }) => {
+                tracing::error!(
+                    journal.offset = self.read_through.0,
+                    oldest = oldest.0,
+                    "entries that sessions had not read are gone"
+                );
+                metrics::counter!("mimamori_router_gaps_total").increment(1);
+                self.read_through = Position(oldest.0.saturating_sub(1));
+                self.pump_again();
+                return Ok(());
+            }
+            Err(error @ ReadError::Failed(_)) => return Err(error.into()),
+        };
+        for entry in &batch.entries {
+            self.route(entry).await?;
+            self.vitals.progressed();
+        }
+        let has_more = batch.through > self.read_through;
+        self.read_through = batch.through;
+        let end = *journal.end().borrow();
+        self.vitals
+            .set_lag(end.0.saturating_sub(self.read_through.0));
+        if has_more && self.read_through < end {
+            self.pump_again();
+        }
+        Ok(())
+    }
+
+    fn pump_again(&self) {
+        if !self.pump.swap(true, Ordering::AcqRel)
+            && self.address.try_send(RouterMessage::Pump).is_err()
+        {
+            // the mailbox is full: whoever filled it makes us come by again
+            self.pump.store(false, Ordering::Release);
+        }
+    }
+
+    async fn route(&mut self, entry: &Arc<Entry>) -> Result<(), ActorProcessingErr> {
+        let lesson = self.lesson_of(entry).await?;
+        match &entry.record {
+            Record::Event(accepted) => {
+                let key = SessionKey {
+                    classroom: accepted.classroom.clone(),
+                    student: accepted.student.clone(),
+                };
+                self.dispatch(&key, entry, lesson).await;
+            }
+            Record::Timer(timer) => {
+                if let Some(student) = timer.cause.student() {
+                    let key = SessionKey {
+                        classroom: timer.classroom.clone(),
+                        student: student.clone(),
+                    };
+                    self.dispatch(&key, entry, None).await;
+                }
+            }
+            Record::Fact(fact) => {
+                if matches!(fact.kind, FactKind::LessonEnded { .. }) {
+                    for view in self.context.session.registry.views(&fact.classroom) {
+                        let key = SessionKey {
+                            classroom: fact.classroom.clone(),
+                            student: view.id.clone(),
+                        };
+                        self.dispatch(&key, entry, None).await;
+                    }
+                }
+            }
+            Record::Rejection(_) | Record::DeadLetter(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Moves the classroom's lessons on, and tells the one that a client's event belongs to.
+    async fn lesson_of(&mut self, entry: &Entry) -> Result<Option<LessonId>, ActorProcessingErr> {
+        let (lesson, facts) = match &entry.record {
+            Record::Event(accepted) => {
+                let (lesson, facts) =
+                    self.lessons
+                        .stamp(&accepted.classroom, entry.position, entry.received_at);
+                (Some(lesson), facts)
+            }
+            Record::Timer(timer) => (
+                None,
+                self.lessons.timer(timer, entry.position, entry.received_at),
+            ),
+            Record::Fact(_) | Record::Rejection(_) | Record::DeadLetter(_) => return Ok(None),
+        };
+        append_facts(&*self.context.session.journal, facts).await?;
+        if let Some(classroom) = entry.record.classroom() {
+            let lessons = self.lessons.deadlines().into_iter();
+            let due = lessons
+                .filter(|(_, timer)| timer.classroom == *classroom)
+                .map(|(due, timer)| (due, timer.cause))
+                .collect();
+            self.context
+                .session
+                .deadlines
+                .set(&Owner::Classroom(classroom.clone()), due);
+        }
+        Ok(lesson)
+    }
+
+    /// Says for good that a session can't take an entry, and passes it over.
+    async fn bury(
+        &mut self,
+        key: &SessionKey,
+        position: Position,
+        reason: &str,
+    ) -> Result<(), ActorProcessingErr> {
+        let letter = DeadLetter {
+            id: FactId::computed(&[
+                "sessions",
+                key.classroom.as_str(),
+                key.student.as_str(),
+                &position.to_string(),
+            ]),
+            classroom: Some(key.classroom.clone()),
+            consumer: "sessions".to_owned(),
+            position,
+            reason: reason.to_owned(),
+        };
+        let record = NewRecord::computed(Record::DeadLetter(letter));
+        self.context
+            .session
+            .journal
+            .append(vec![record], Origin::Inside)
+            .await?;
+        metrics::counter!("mimamori_dead_letters_total", "consumer" => "sessions").increment(1);
+        self.poison.insert((key.clone(), position));
+        Ok(())
+    }
+}
+
+/// Whether this student's session must see the entry.
+fn concerns(entry: &Entry, key: &SessionKey) -> bool {
+    let is_about = |classroom: &ClassroomId, student: Option<&StudentId>| {
+        key.classroom == *classroom && student.is_none_or(|student| *student == key.student)
+    };
+    match &entry.record {
+        Record::Event(accepted) => is_about(&accepted.classroom, Some(&accepted.student)),
+        Record::Timer(timer) => timer
+            .cause
+            .student()
+            .is_some_and(|student| is_about(&timer.classroom, Some(student))),
+        Record::Fact(fact) => {
+            matches!(fact.kind, FactKind::LessonEnded { .. }) && is_about(&fact.classroom, None)
+        }
+        Record::Rejection(_) | Record::DeadLetter(_) => false,
+    }
+}
+
+/// A router's state in the snapshots.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Saved {
+    version: u32,
+    lessons: Lessons,
+}
+
+impl Saved {
+    const VERSION: u32 = 1;
+
+    fn decode(bytes: &[u8]) -> Result<Lessons, ActorProcessingErr> {
+        let saved: Self = serde_json::from_slice(bytes)?;
+        match saved.version {
+            Self::VERSION => Ok(saved.lessons),
+            other => Err(format!(
+                "the router's snapshot has format {other}, this version reads {}",
+                Self::VERSION
+            )
+            .into()),
+        }
+    }
+}
+
+impl RouterState {
+    fn load(arguments: RouterArguments) -> Result<Self, ActorProcessingErr> {
+        let session = &arguments.context.session;
+        let saved = session.snapshots.router(&session.journal.id())?;
+        let (lessons, offset) = match saved {
+            Some((bytes, offset)) => (Saved::decode(&bytes)?, offset),
+            None => (
+                Lessons::default(),
+                Position(session.journal.oldest().0.saturating_sub(1)),
+            ),
+        };
+        for (due, timer) in lessons.deadlines() {
+            session
+                .deadlines
+                .set(&Owner::Classroom(timer.classroom), vec![(due, timer.cause)]);
+        }
+        session.journal.committed("sessions", offset);
+        let vitals = Arc::clone(arguments.address.vitals());
+        Ok(Self {
+            context: arguments.context,
+            address: arguments.address,
+            roster: arguments.roster,
+            sessions: arguments.sessions,
+            vitals,
+            read_through: offset,
+            committed: offset,
+            lessons,
+            lines: HashMap::new(),
+            behind: BTreeSet::new(),
+            attempts: HashMap::new(),
+            poison: BTreeSet::new(),
+            is_checkpointing: false,
+            is_catching_up: false,
+            pump: Arc::new(AtomicBool::new(false)),
+        })
+    }
+}

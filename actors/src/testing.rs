@@ -1,0 +1,253 @@
+//! Fakes at the ports, for tests of the tree on paused time.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::domain::{
+    AcceptedEvent, CellType, ClassroomId, Entry, Event, EventId, EventKind, FactKind, JournalId,
+    Position, Record, SessionKey, StudentId, Timestamp,
+};
+use crate::ports::{
+    AppendError, Batch, Clock, Journal, NewRecord, Origin, ReadError, SnapshotError, Snapshots,
+    Store, StoreError, Verdict,
+};
+
+/// A clock that stands on tokio's, so that paused time is paused here too.
+pub(crate) struct TestClock {
+    begun: tokio::time::Instant,
+}
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            begun: tokio::time::Instant::now(),
+        })
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000).plus(self.begun.elapsed())
+    }
+}
+
+/// A journal in memory.
+pub(crate) struct MemoryJournal {
+    entries: Mutex<Vec<Arc<Entry>>>,
+    identities: Mutex<HashSet<[u8; 16]>>,
+    end: watch::Sender<Position>,
+    clock: Arc<TestClock>,
+    /// Facts about this student make the appending actor panic.
+    pub(crate) poisoned: Mutex<Option<StudentId>>,
+}
+
+impl MemoryJournal {
+    pub(crate) fn new(clock: Arc<TestClock>) -> Arc<Self> {
+        Arc::new(Self {
+            entries: Mutex::default(),
+            identities: Mutex::default(),
+            end: watch::Sender::new(Position::ZERO),
+            clock,
+            poisoned: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.entries
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|entry| entry.record.clone())
+            .collect()
+    }
+
+    fn panic_if_poisoned(&self, batch: &[NewRecord]) {
+        let poisoned = self.poisoned.lock().unwrap().clone();
+        for new in batch {
+            if let Record::Fact(fact) = &new.record
+                && let FactKind::HelpOpened { student, .. } = &fact.kind
+                && poisoned.as_ref() == Some(student)
+            {
+                panic!("poison");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    fn id(&self) -> JournalId {
+        JournalId::new("test")
+    }
+
+    async fn append(
+        &self,
+        batch: Vec<NewRecord>,
+        _origin: Origin,
+    ) -> Result<Vec<Verdict>, AppendError> {
+        self.panic_if_poisoned(&batch);
+        let mut entries = self.entries.lock().unwrap();
+        let mut identities = self.identities.lock().unwrap();
+        let verdicts = batch
+            .into_iter()
+            .map(|new| {
+                if new
+                    .identity
+                    .is_some_and(|identity| !identities.insert(identity.key))
+                {
+                    return Verdict::Duplicate;
+                }
+                let position = Position(entries.len() as u64 + 1);
+                entries.push(Arc::new(Entry {
+                    position,
+                    received_at: self.clock.now(),
+                    record: new.record,
+                }));
+                Verdict::Accepted(position)
+            })
+            .collect();
+        self.end.send_replace(Position(entries.len() as u64));
+        Ok(verdicts)
+    }
+
+    async fn read(&self, after: Position, limit: usize) -> Result<Batch, ReadError> {
+        let entries = self.entries.lock().unwrap();
+        let from = usize::try_from(after.0).unwrap();
+        let part: Vec<_> = entries.iter().skip(from).take(limit).cloned().collect();
+        let through = part.last().map_or(after, |entry| entry.position);
+        Ok(Batch {
+            entries: part,
+            through,
+        })
+    }
+
+    fn end(&self) -> watch::Receiver<Position> {
+        self.end.subscribe()
+    }
+
+    fn oldest(&self) -> Position {
+        Position(1)
+    }
+
+    fn committed(&self, _consumer: &'static str, _offset: Position) {}
+}
+
+/// A store in memory that can be away, and can refuse an entry.
+#[derive(Default)]
+pub(crate) struct MemoryStore {
+    pub(crate) rows: Mutex<BTreeMap<Position, Arc<Entry>>>,
+    pub(crate) refuses: Mutex<Option<Position>>,
+    pub(crate) is_away: AtomicBool,
+    pub(crate) calls: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn offset(&self, _journal: &JournalId) -> Result<Option<Position>, StoreError> {
+        Ok(None)
+    }
+
+    async fn write(
+        &self,
+        _: &JournalId,
+        entries: &[Arc<Entry>],
+        _: Position,
+    ) -> Result<(), StoreError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("away".to_owned()));
+        }
+        let refused = *self.refuses.lock().unwrap();
+        if entries.iter().any(|entry| Some(entry.position) == refused) {
+            return Err(StoreError::Refused("no".to_owned()));
+        }
+        let mut rows = self.rows.lock().unwrap();
+        rows.extend(
+            entries
+                .iter()
+                .map(|entry| (entry.position, Arc::clone(entry))),
+        );
+        Ok(())
+    }
+}
+
+/// Snapshots in memory.
+#[derive(Default)]
+pub(crate) struct MemorySnapshots {
+    sessions: Mutex<BTreeMap<SessionKey, Vec<u8>>>,
+    pub(crate) router: Mutex<Option<(Vec<u8>, Position)>>,
+}
+
+impl Snapshots for MemorySnapshots {
+    fn session(&self, key: &SessionKey) -> Result<Option<Vec<u8>>, SnapshotError> {
+        Ok(self.sessions.lock().unwrap().get(key).cloned())
+    }
+
+    fn all_sessions(&self, visit: &mut dyn FnMut(SessionKey, &[u8])) -> Result<(), SnapshotError> {
+        for (key, state) in self.sessions.lock().unwrap().iter() {
+            visit(key.clone(), state);
+        }
+        Ok(())
+    }
+
+    fn put_session(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
+        self.sessions
+            .lock()
+            .unwrap()
+            .insert(key.clone(), state.to_vec());
+        Ok(())
+    }
+
+    fn router(&self, _journal: &JournalId) -> Result<Option<(Vec<u8>, Position)>, SnapshotError> {
+        Ok(self.router.lock().unwrap().clone())
+    }
+
+    fn commit(
+        &self,
+        _journal: &JournalId,
+        router: &[u8],
+        offset: Position,
+    ) -> Result<(), SnapshotError> {
+        *self.router.lock().unwrap() = Some((router.to_vec(), offset));
+        Ok(())
+    }
+}
+
+/// An event of the classroom `default`; the number makes its id.
+pub(crate) fn event(student: &str, kind: EventKind, number: u64) -> NewRecord {
+    let is_run = kind == EventKind::CellExecuted;
+    let event = Event {
+        id: EventId::new(format!("{student}-{number}")),
+        kind,
+        time: Timestamp::from_millis(1_800_000_000_000),
+        address: format!("{student}@example.ac.jp"),
+        name: Some(student.to_owned()),
+        team: None,
+        client_session: None,
+        notebook: Some("nb.ipynb".to_owned()),
+        cell_id: is_run.then(|| "c1".to_owned()),
+        cell_index: is_run.then_some(0),
+        cell_type: is_run.then_some(CellType::Code),
+        code: is_run.then(|| "1".to_owned()),
+        execution_count: is_run.then_some(1),
+        has_error: is_run.then_some(false),
+        error_message: None,
+        result: None,
+        execution_duration_ms: None,
+        metadata: serde_json::Map::new(),
+        cut: Vec::new(),
+    };
+    let accepted = AcceptedEvent {
+        classroom: ClassroomId::new("default"),
+        student: StudentId::new(student),
+        event,
+    };
+    NewRecord {
+        record: Record::Event(Box::new(accepted)),
+        identity: None,
+    }
+}

@@ -1,0 +1,218 @@
+//! The supervision tree as it is now, read without asking any actor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use ractor::ActorCell;
+use serde::Serialize;
+
+use super::vitals::Vitals;
+
+/// How an actor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum ActorState {
+    /// It is being started.
+    Starting,
+    /// It takes messages.
+    Running,
+    /// It failed and is started again after a while.
+    Backoff,
+    /// It ended.
+    Stopped,
+    /// It has a message in hand and makes no progress.
+    Frozen,
+}
+
+impl ActorState {
+    pub(crate) fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Starting,
+            1 => Self::Running,
+            2 => Self::Backoff,
+            4 => Self::Frozen,
+            _ => Self::Stopped,
+        }
+    }
+}
+
+/// One actor in the answer of `GET /api/v1/health/actors` (contract, section 7).
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActorReport {
+    /// Unique in the tree.
+    pub name: String,
+    /// What it is: `router`, `session`, `writer` …
+    pub kind: &'static str,
+    /// How it is.
+    pub state: ActorState,
+    /// Since this incarnation started.
+    pub uptime_ms: u64,
+    /// Messages that wait.
+    pub mailbox_depth: usize,
+    /// How long the oldest of them, or the one in hand, has waited; never more than that.
+    pub oldest_message_ms: u64,
+    /// Messages handled by all incarnations.
+    pub processed: u64,
+    /// Incarnations after the first.
+    pub restarts: u64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// How long ago it last got something done.
+    pub last_progress_ms: u64,
+    /// For readers of the journal: how far behind the newest accepted event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_events: Option<u64>,
+    /// The actors below it; of sessions and subscribers the worst ten.
+    pub children: Vec<ActorReport>,
+    /// How many there are below it.
+    pub child_count: usize,
+}
+
+/// Why an actor was not restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RestartError {
+    /// No actor of that name.
+    #[error("no actor of that name")]
+    Unknown,
+    /// It has no supervisor that could start it again.
+    #[error("this one can only be restarted with the program")]
+    NotAlone,
+}
+
+/// How many children of a kind that is folded are shown.
+const WORST: usize = 10;
+
+/// Everyone in the tree, by name.
+#[derive(Debug, Default)]
+pub struct Census {
+    actors: DashMap<String, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    vitals: Arc<Vitals>,
+    cell: Option<ActorCell>,
+}
+
+impl Census {
+    pub(crate) fn enter(
+        &self,
+        name: impl Into<String>,
+        kind: &'static str,
+        parent: Option<&str>,
+        patience: Duration,
+    ) -> Arc<Vitals> {
+        let name = name.into();
+        let known = self.actors.entry(name.clone()).or_insert_with(|| Member {
+            vitals: Vitals::new(name, kind, parent, patience),
+            cell: None,
+        });
+        Arc::clone(&known.vitals)
+    }
+
+    /// The cell of the incarnation that runs now.
+    pub(crate) fn runs(&self, name: &str, cell: ActorCell) {
+        if let Some(mut member) = self.actors.get_mut(name) {
+            member.cell = Some(cell);
+        }
+    }
+
+    pub(crate) fn leave(&self, name: &str) {
+        self.actors.remove(name);
+    }
+
+    pub(crate) fn lag_of(&self, name: &str) -> Option<u64> {
+        self.actors.get(name).and_then(|member| member.vitals.lag())
+    }
+
+    /// The whole tree; sessions and subscribers folded to the worst ten.
+    pub fn tree(&self) -> Option<ActorReport> {
+        let mut all: Vec<(Option<String>, ActorReport)> = self
+            .actors
+            .iter()
+            .map(|member| {
+                (
+                    member.vitals.parent().map(str::to_owned),
+                    member.vitals.report(),
+                )
+            })
+            .collect();
+        all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        let mut children = std::collections::HashMap::<String, Vec<ActorReport>>::new();
+        let mut root = None;
+        for (parent, report) in all {
+            match parent {
+                Some(parent) => children.entry(parent).or_default().push(report),
+                None => root = Some(report),
+            }
+        }
+        root.map(|root| grown(root, &mut children))
+    }
+
+    /// The actors of a kind by name, after `cursor`, at most `limit`; and where to go on.
+    pub fn of_kind(
+        &self,
+        kind: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> (Vec<ActorReport>, Option<String>) {
+        let mut found: Vec<Arc<Vitals>> = self
+            .actors
+            .iter()
+            .filter(|member| {
+                member.vitals.kind() == kind
+                    && cursor.is_none_or(|after| member.key().as_str() > after)
+            })
+            .map(|member| Arc::clone(&member.vitals))
+            .collect();
+        found.sort_by(|a, b| a.name().cmp(b.name()));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = if more {
+            found.last().map(|last| last.name().to_owned())
+        } else {
+            None
+        };
+        (found.iter().map(|vitals| vitals.report()).collect(), next)
+    }
+
+    /// Ends the actor's incarnation; its supervisor starts the next, with all that is below it.
+    pub fn restart(&self, name: &str) -> Result<(), RestartError> {
+        let member = self.actors.get(name).ok_or(RestartError::Unknown)?;
+        let cell = member.cell.clone().ok_or(RestartError::NotAlone)?;
+        drop(member);
+        tracing::info!(actor.name = name, "restarting an actor on request");
+        cell.kill();
+        Ok(())
+    }
+}
+
+fn grown(
+    mut report: ActorReport,
+    children: &mut std::collections::HashMap<String, Vec<ActorReport>>,
+) -> ActorReport {
+    let mut below = children.remove(&report.name).unwrap_or_default();
+    report.child_count = below.len();
+    let (mut folded, mut shown): (Vec<_>, Vec<_>) = below
+        .drain(..)
+        .partition(|child| matches!(child.kind, "session" | "subscriber"));
+    folded.sort_by_key(|child| {
+        let is_ill = !matches!(child.state, ActorState::Running);
+        std::cmp::Reverse((
+            is_ill,
+            child.restarts,
+            child.oldest_message_ms,
+            child.mailbox_depth,
+        ))
+    });
+    folded.truncate(WORST);
+    shown.extend(folded);
+    report.children = shown
+        .into_iter()
+        .map(|child| grown(child, children))
+        .collect();
+    report
+}

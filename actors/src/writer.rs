@@ -1,0 +1,309 @@
+//! `records` and `series`: each reads the journal at its own speed into its store.
+//!
+//! A store that is not there is waited for: the journal holds. A record that a
+//! store refuses for good is found by halving the batch, becomes a dead
+//! letter, and the rest goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::domain::{DeadLetter, Entry, FactId, Position, Record};
+use crate::ports::{Journal, NewRecord, Origin, ReadError, Store, StoreError};
+use crate::tree::{ActorState, Address, Envelope, Vitals};
+
+/// How many messages may wait for a writer: it sends them to itself.
+pub(crate) const MAILBOX: usize = 8;
+/// A store that takes longer than this for a batch is not there.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
+/// Waiting for a store within its time-out is progress.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// So many entries are written at a time when the writer is behind.
+const BATCH: usize = 1_000;
+/// Between two tries of a store that is not there: doubled from the first to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+pub(crate) enum WriterMessage {
+    /// Write what there is.
+    Pump,
+}
+
+#[derive(Clone)]
+pub(crate) struct WriterArguments {
+    /// The consumer's name: in the journal, in the store, in the tree.
+    pub(crate) consumer: &'static str,
+    pub(crate) address: Address<WriterMessage>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+pub(crate) struct Writer;
+
+pub(crate) struct WriterState {
+    arguments: WriterArguments,
+    vitals: Arc<Vitals>,
+    /// Nothing while the store has not yet said how far it is.
+    offset: Option<Position>,
+    wait: Duration,
+}
+
+/// What comes after a turn.
+enum Next {
+    /// There may be more.
+    Again,
+    /// Wait for the journal to grow.
+    WhenItGrows,
+    /// The store is not there.
+    After(Duration),
+}
+
+impl Actor for Writer {
+    type Msg = Envelope<WriterMessage>;
+    type State = WriterState;
+    type Arguments = WriterArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: WriterArguments,
+    ) -> Result<WriterState, ActorProcessingErr> {
+        arguments.address.attach(myself);
+        let vitals = Arc::clone(arguments.address.vitals());
+        vitals.started();
+        Ok(WriterState {
+            arguments,
+            vitals,
+            offset: None,
+            wait: FIRST_WAIT,
+        })
+    }
+
+    async fn post_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut WriterState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.come_back(Next::Again);
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut WriterState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.vitals.set_state(ActorState::Stopped);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        envelope: Envelope<WriterMessage>,
+        state: &mut WriterState,
+    ) -> Result<(), ActorProcessingErr> {
+        let vitals = Arc::clone(&state.vitals);
+        let _working = vitals.working();
+        match envelope.open() {
+            WriterMessage::Pump => {
+                let next = state.pump_once().await?;
+                state.come_back(next);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl WriterState {
+    async fn pump_once(&mut self) -> Result<Next, ActorProcessingErr> {
+        let journal = Arc::clone(&self.arguments.journal);
+        let Some(offset) = self.offset else {
+            return self.ask_for_offset().await;
+        };
+        let end = *journal.end().borrow();
+        self.vitals.set_lag(end.0.saturating_sub(offset.0));
+        let batch = match journal.read(offset, BATCH).await {
+            Ok(batch) => batch,
+            Err(ReadError::Trimmed { oldest }) => {
+                tracing::error!(
+                    actor.name = self.arguments.consumer,
+                    oldest = oldest.0,
+                    "entries that this store had not taken are gone from the journal"
+                );
+                metrics::counter!("mimamori_writers_gaps_total", "consumer" => self.arguments.consumer).increment(1);
+                self.offset = Some(Position(oldest.0.saturating_sub(1)));
+                return Ok(Next::Again);
+            }
+            Err(error @ ReadError::Failed(_)) => return Err(error.into()),
+        };
+        if batch.through <= offset {
+            return Ok(Next::WhenItGrows);
+        }
+        match self.write(&batch.entries, batch.through).await {
+            Ok(()) => {
+                self.wait = FIRST_WAIT;
+                Ok(Next::Again)
+            }
+            Err(StoreError::Unavailable(reason)) => Ok(self.store_is_away(&reason)),
+            Err(StoreError::Refused(reason)) => {
+                self.write_halves(&batch.entries, batch.through, &reason)
+                    .await
+            }
+        }
+    }
+
+    async fn ask_for_offset(&mut self) -> Result<Next, ActorProcessingErr> {
+        let WriterArguments { journal, store, .. } = &self.arguments;
+        let answer = tokio::time::timeout(STORE_ANSWERS_WITHIN, store.offset(&journal.id())).await;
+        match answer {
+            Ok(Ok(known)) => {
+                // a store that does not know this journal begins at its oldest position
+                let offset = known.unwrap_or(Position(journal.oldest().0.saturating_sub(1)));
+                self.moved(offset);
+                Ok(Next::Again)
+            }
+            Ok(Err(error)) => Ok(self.store_is_away(&error.to_string())),
+            Err(_) => Ok(self.store_is_away("no answer in time")),
+        }
+    }
+
+    async fn write(&mut self, entries: &[Arc<Entry>], through: Position) -> Result<(), StoreError> {
+        let WriterArguments {
+            consumer,
+            journal,
+            store,
+            ..
+        } = &self.arguments;
+        let begun = tokio::time::Instant::now();
+        let journal = journal.id();
+        let write = store.write(&journal, entries, through);
+        tokio::time::timeout(STORE_ANSWERS_WITHIN, write)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))?;
+        metrics::histogram!("mimamori_writers_batch_seconds", "consumer" => *consumer)
+            .record(begun.elapsed());
+        metrics::counter!("mimamori_writers_entries_total", "consumer" => *consumer)
+            .increment(entries.len() as u64);
+        self.vitals.progressed();
+        self.moved(through);
+        Ok(())
+    }
+
+    /// Finds the entries that the store refuses, and writes the others.
+    async fn write_halves(
+        &mut self,
+        entries: &[Arc<Entry>],
+        through: Position,
+        reason: &str,
+    ) -> Result<Next, ActorProcessingErr> {
+        // (entries, where the offset goes after them), the next one last
+        let mut open = vec![(entries, through, reason.to_owned())];
+        while let Some((part, through, reason)) = open.pop() {
+            if let [only] = part {
+                self.bury(only, &reason).await?;
+                if let Err(error) = self.write(&[], through).await {
+                    return Ok(self.store_is_away(&error.to_string()));
+                }
+                continue;
+            }
+            let (first, second) = part.split_at(part.len() / 2);
+            for (half, half_through) in [(second, through), (first, last_position(first))] {
+                open.push((half, half_through, String::new()));
+            }
+            while let Some((next, next_through, _)) = open.last().cloned() {
+                match self.write(next, next_through).await {
+                    Ok(()) => {
+                        open.pop();
+                    }
+                    Err(StoreError::Unavailable(reason)) => return Ok(self.store_is_away(&reason)),
+                    Err(StoreError::Refused(reason)) => {
+                        if let Some(part) = open.last_mut() {
+                            part.2 = reason;
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(Next::Again)
+    }
+
+    async fn bury(&self, entry: &Entry, reason: &str) -> Result<(), ActorProcessingErr> {
+        let consumer = self.arguments.consumer;
+        let letter = DeadLetter {
+            id: FactId::computed(&[consumer, &entry.position.to_string()]),
+            classroom: entry.record.classroom().cloned(),
+            consumer: consumer.to_owned(),
+            position: entry.position,
+            reason: reason.to_owned(),
+        };
+        metrics::counter!("mimamori_dead_letters_total", "consumer" => consumer).increment(1);
+        tracing::error!(
+            actor.name = consumer,
+            journal.offset = entry.position.0,
+            error = reason,
+            "a store refused an entry, it is kept as a dead letter"
+        );
+        // a dead letter that is refused itself is only logged: it must not breed others
+        if matches!(entry.record, Record::DeadLetter(_)) {
+            return Ok(());
+        }
+        let record = NewRecord::computed(Record::DeadLetter(letter));
+        self.arguments
+            .journal
+            .append(vec![record], Origin::Inside)
+            .await?;
+        Ok(())
+    }
+
+    fn moved(&mut self, offset: Position) {
+        self.offset = Some(offset);
+        self.arguments
+            .journal
+            .committed(self.arguments.consumer, offset);
+        let end = *self.arguments.journal.end().borrow();
+        self.vitals.set_lag(end.0.saturating_sub(offset.0));
+    }
+
+    fn store_is_away(&mut self, reason: &str) -> Next {
+        let consumer = self.arguments.consumer;
+        metrics::counter!("mimamori_writers_unavailable_total", "consumer" => consumer)
+            .increment(1);
+        tracing::warn!(
+            actor.name = consumer,
+            error = reason,
+            "the store is not there, the journal holds"
+        );
+        self.vitals.note_error(reason);
+        let wait = self.wait;
+        self.wait = (wait * 2).min(LONGEST_WAIT);
+        Next::After(wait)
+    }
+
+    fn come_back(&self, next: Next) {
+        let address = self.arguments.address.clone();
+        let mut end = self.arguments.journal.end();
+        let offset = self.offset.unwrap_or(Position::ZERO);
+        match next {
+            // its own mailbox has room: there is never more than one of these
+            Next::Again => drop(address.try_send(WriterMessage::Pump)),
+            Next::After(wait) => drop(tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                let _ = address.send(WriterMessage::Pump).await;
+            })),
+            Next::WhenItGrows => drop(tokio::spawn(async move {
+                if end.wait_for(|end| *end > offset).await.is_ok() {
+                    let _ = address.send(WriterMessage::Pump).await;
+                }
+            })),
+        }
+    }
+}
+
+fn last_position(entries: &[Arc<Entry>]) -> Position {
+    entries
+        .last()
+        .map_or(Position::ZERO, |entry| entry.position)
+}
