@@ -161,6 +161,7 @@ impl WriterState {
             Ok(Ok(known)) => {
                 // a store that does not know this journal begins at its oldest position
                 let offset = known.unwrap_or(Position(journal.oldest().0.saturating_sub(1)));
+                self.vitals.set_state(ActorState::Running);
                 self.moved(offset);
                 Ok(Next::Again)
             }
@@ -186,7 +187,7 @@ impl WriterState {
             .record(begun.elapsed());
         metrics::counter!("mimamori_writers_entries_total", "consumer" => *consumer)
             .increment(entries.len() as u64);
-        self.vitals.progressed();
+        self.vitals.set_state(ActorState::Running);
         self.moved(through);
         Ok(())
     }
@@ -276,7 +277,7 @@ impl WriterState {
             error = reason,
             "the store is not there, the journal holds"
         );
-        self.vitals.note_error(reason);
+        self.vitals.failed(reason);
         let wait = self.wait;
         self.wait = (wait * 2).min(LONGEST_WAIT);
         Next::After(wait)

@@ -152,6 +152,18 @@ impl Census {
         root.map(|root| grown(root, &mut children))
     }
 
+    /// The names of writers whose store is not there.
+    pub fn degraded(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .actors
+            .iter()
+            .filter(|member| member.vitals.kind() == "writer" && member.vitals.report().state == ActorState::Backoff)
+            .map(|member| member.key().clone())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// The actors of a kind by name, after `cursor`, at most `limit`; and where to go on.
     pub fn of_kind(
         &self,
