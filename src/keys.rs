@@ -1,1 +1,0 @@
-//! Secrets kept under `storage.dir`, and what is computed with them.
