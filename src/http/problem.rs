@@ -27,6 +27,13 @@ pub struct ApiError {
     pub members: Map<String, Value>,
 }
 
+/// Left in the extensions of every problem answer, for the service around all routes.
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    pub(super) code: &'static str,
+    pub(super) detail: String,
+}
+
 impl ApiError {
     /// An error with this status, code and detail.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
@@ -63,6 +70,16 @@ impl ApiError {
             "bad_parameter",
             format!("the parameter {name} must be {rule}"),
         )
+    }
+
+    /// 401: no credential, or one that is worth nothing.
+    pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, detail)
+    }
+
+    /// 403: a good credential that may not do this, or a foreign origin.
+    pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, detail)
     }
 
     /// 503: the server cannot take it now.
@@ -108,7 +125,7 @@ impl ApiError {
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "code": self.code,
-            "detail": self.detail,
+            "detail": &self.detail,
             "requestId": request_id,
         });
         if let Some(document) = body.as_object_mut() {
@@ -116,11 +133,21 @@ impl ApiError {
         }
         let mut response = Response::new(body.to_string().into());
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(Refused {
+            code: self.code,
+            detail: self.detail,
+        });
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"mimamori\""),
+            );
+        }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }

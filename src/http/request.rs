@@ -56,4 +56,39 @@ impl Head {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+
+    /// The first value of a parameter of the query, decoded; nothing if it is absent or not UTF-8.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        self.query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(key)? == name).then(|| decoded(value)).flatten()
+        })
+    }
+
+    /// The token after `Bearer` in `Authorization`, if there is one.
+    pub fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    }
+}
+
+/// `application/x-www-form-urlencoded` text, decoded.
+fn decoded(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    let bytes = percent_encoding::percent_decode_str(&spaced);
+    Some(bytes.decode_utf8().ok()?.into_owned())
+}
+
+#[cfg(test)]
+impl Context {
+    /// A request from this machine to `http://127.0.0.1:8000`.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            request_id: "test-1".to_owned(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            path_key: None,
+            base_url: "http://127.0.0.1:8000".to_owned(),
+        }
+    }
 }
