@@ -6,18 +6,23 @@
 
 pub mod accept;
 pub mod auth;
+mod body;
 pub mod connect;
 pub mod health;
 pub mod ingest;
 pub mod live;
+pub mod networks;
 pub mod page;
 pub mod problem;
 pub mod reading;
+pub mod refusals;
 pub mod request;
+pub mod routes;
 pub mod service;
 pub mod session;
 
 pub use auth::{Access, Viewer};
 pub use problem::ApiError;
 pub use request::{Context, Head};
+pub use routes::{Parts, routes};
 pub use warp::reply::Response;
