@@ -1,1 +1,251 @@
-//! Puts the parts together and takes them apart: the only file that knows them all.
+//! Puts the parts together and takes them apart: the only room that knows them all.
+
+mod stop;
+mod stores;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::hub::Hub;
+use mimamori_actors::ports::Clock;
+use mimamori_actors::root::{Parts as TreeParts, Tree};
+use mimamori_actors::tree::Census;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::admit::StudentKey;
+use crate::bus::InProcess;
+use crate::cli::Announce;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::http::accept::{self, AcceptOptions};
+use crate::http::connect::Connect;
+use crate::http::health::{Health, Readiness, RestartError, TreeReport};
+use crate::http::ingest::{self, Gate, Ingest};
+use crate::http::live::{self, Live, LiveSettings, OpenSockets};
+use crate::http::networks::Networks;
+use crate::http::reading::{self, Reading};
+use crate::http::refusals::Refusals;
+use crate::http::routes::{self, Parts as RouteParts};
+use crate::http::service::{Front, FrontOptions};
+use crate::http::{Access, ApiError};
+use crate::journal::{FileJournal, RoomState};
+use crate::telemetry::metrics;
+use stop::Stop;
+use stores::Stores;
+
+/// So long may requests in hand go on after a stop.
+const REQUESTS_FINISH_WITHIN: Duration = Duration::from_millis(2_000);
+/// So long may actors take to stop: what they had in hand is read again.
+const ACTORS_STOP_WITHIN: Duration = Duration::from_millis(800);
+/// When a client should come again that is refused while the server drains.
+const COME_AGAIN: Duration = Duration::from_secs(2);
+
+/// Serves until a signal says stop.
+///
+/// # Errors
+/// When a part cannot start, or failed for good.
+pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
+    let metrics = metrics::install().context("the metrics can't be installed")?;
+    tokio::spawn(metrics::keep_up(metrics.clone()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let stores = Stores::open(&config, &clock).await?;
+    let mut tree = plant(&config, &stores, &clock).await?;
+    let stop = Stop::listen()?;
+    let open = OpenSockets::default();
+    let server = Server { config, stores, clock, stop, open, metrics };
+    let outcome = server.serve(&mut tree, announce).await;
+    tree.fell(ACTORS_STOP_WITHIN).await;
+    server.stores.close().await;
+    outcome
+}
+
+async fn plant(config: &Config, stores: &Stores, clock: &Arc<dyn Clock>) -> anyhow::Result<Tree> {
+    let hub = Arc::new(Hub::default());
+    let parts = TreeParts {
+        journal: stores.journal.clone(),
+        clock: Arc::clone(clock),
+        snapshots: stores.snapshots.clone(),
+        records: stores.records.clone(),
+        series: stores.series.clone(),
+        bus: Arc::new(InProcess::new(Arc::clone(&hub))),
+        hub,
+        classrooms: vec![ClassroomId::new("default")],
+        max_consoles: config.live.max_consoles,
+    };
+    Ok(Tree::plant(parts).await?)
+}
+
+struct Server {
+    config: Config,
+    stores: Stores,
+    clock: Arc<dyn Clock>,
+    stop: Stop,
+    open: OpenSockets,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+}
+
+impl Server {
+    async fn serve(&self, tree: &mut Tree, announce: &Announce) -> anyhow::Result<()> {
+        let front = self.front(tree)?;
+        let http = &self.config.http;
+        let listener = TcpListener::bind(http.listen)
+            .await
+            .with_context(|| format!("http.listen: can't listen on {}", http.listen))?;
+        announce.listening(
+            listener.local_addr()?,
+            http.public_url.as_ref(),
+            self.stores.keys(),
+            self.clock.now(),
+        )?;
+        let options = AcceptOptions {
+            header_timeout: http.header_timeout,
+            idle_timeout: http.idle_timeout,
+            max_connections: http.max_connections,
+            drain_deadline: REQUESTS_FINISH_WITHIN,
+        };
+        let mut failed = self.stores.journal.failed();
+        tokio::select! {
+            dropped = accept::serve(listener, front, options, self.stop.after_notice()) => {
+                if dropped > 0 {
+                    tracing::warn!(connections = dropped, "requests in hand were dropped at the deadline");
+                }
+                self.open.closed(REQUESTS_FINISH_WITHIN).await;
+                Ok(())
+            }
+            // requests in hand are not known to be on disk: the process ends, and reads again
+            reason = failed.wait_for(Option::is_some) => {
+                let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
+                anyhow::bail!("the journal failed: {reason}")
+            }
+            () = tree.ended() => anyhow::bail!("the actors failed too often, see the log"),
+        }
+    }
+
+    fn front(&self, tree: &Tree) -> anyhow::Result<Front> {
+        let Self { config, stores, clock, .. } = self;
+        let access = self.access()?;
+        let refusals = Arc::new(Refusals::default());
+        let gate = Arc::new(Door { journal: Arc::clone(&stores.journal), stop: self.stop.clone() });
+        let readiness = Arc::clone(&gate);
+        let census = Arc::clone(tree.census());
+        let registry = Arc::clone(tree.registry());
+        let routes = routes::routes(RouteParts {
+            access: Arc::clone(&access),
+            connect: Connect {
+                access: Arc::clone(&access),
+                refusals: Arc::clone(&refusals),
+                last_accepted: Arc::new(move || {
+                    registry.views(&ClassroomId::new("default")).iter().filter_map(|view| view.last_activity).max()
+                }),
+            },
+            health: Health {
+                access: Arc::clone(&access),
+                readiness: Arc::new(move || readiness.readiness(census.degraded())),
+                metrics: self.metrics.clone(),
+                metrics_from: Networks::from(config.http.metrics_from.clone()),
+                tree: Arc::new(Actors(Arc::clone(tree.census()))),
+            },
+            ingest: ingest::routes(Ingest {
+                keys: access.clone(),
+                journal: stores.journal.clone(),
+                gate,
+                student_key: StudentKey::from(*stores.keys().student_key()),
+                body_timeout: config.http.body_timeout,
+            }),
+            live: live::routes(Live {
+                sign_in: access.clone(),
+                consoles: tree.consoles(),
+                draining: self.stop.draining(),
+                open: self.open.clone(),
+                settings: LiveSettings::default(),
+            }),
+            reading: reading::routes(Reading {
+                access,
+                records: Arc::clone(&stores.records),
+                series: Arc::clone(&stores.series),
+                registry: Arc::clone(tree.registry()),
+                clock: Arc::clone(clock),
+            }),
+        });
+        let options = FrontOptions {
+            public_url: config.http.public_url.as_ref().map(ToString::to_string),
+            trusted_proxies: Networks::from(config.http.trusted_proxies.clone()),
+        };
+        Ok(Front::new(routes, options, refusals, Arc::clone(clock)))
+    }
+
+    fn access(&self) -> anyhow::Result<Arc<Access>> {
+        let origins = self
+            .config
+            .http
+            .origins
+            .iter()
+            .map(|origin| origin.parse().with_context(|| format!("http.origins: {origin} is no origin")))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Arc::new(Access::new(Arc::clone(&self.stores.keys), origins, Arc::clone(&self.clock))))
+    }
+}
+
+/// Whether events can be taken now.
+struct Door {
+    journal: Arc<FileJournal>,
+    stop: Stop,
+}
+
+impl Door {
+    fn reason(&self) -> Option<(&'static str, String)> {
+        if self.stop.is_draining() {
+            return Some(("draining", "the server is stopping".to_owned()));
+        }
+        match self.journal.room() {
+            RoomState::Free => None,
+            RoomState::JournalFull { used_bytes, max_bytes } => Some((
+                "journal_full",
+                format!("the journal holds {used_bytes} of {max_bytes} bytes: a store is far behind"),
+            )),
+            RoomState::DiskFull { free_bytes, min_free_bytes } => Some((
+                "disk_full",
+                format!("{free_bytes} bytes are free on the disk, {min_free_bytes} are kept free"),
+            )),
+        }
+    }
+
+    fn readiness(&self, degraded: Vec<String>) -> Readiness {
+        let reason = self.reason().map(|(_, reason)| reason);
+        Readiness { is_ready: reason.is_none(), reason, degraded }
+    }
+}
+
+impl Gate for Door {
+    fn refuse(&self) -> Option<ApiError> {
+        self.reason().map(|(code, reason)| ApiError::unavailable(code, reason, COME_AGAIN))
+    }
+}
+
+/// The tree as the health endpoint shows it.
+struct Actors(Arc<Census>);
+
+impl fmt::Debug for Actors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Actors").finish_non_exhaustive()
+    }
+}
+
+impl TreeReport for Actors {
+    fn tree(&self) -> Value {
+        json!(self.0.tree())
+    }
+
+    fn sessions(&self, cursor: Option<&str>, limit: usize) -> Value {
+        let (items, next) = self.0.of_kind("session", cursor, limit);
+        json!({ "items": items, "next": next })
+    }
+
+    fn restart(&self, name: &str) -> Result<(), RestartError> {
+        self.0.restart(name).map_err(|_| RestartError::Unknown)
+    }
+}

@@ -1,0 +1,87 @@
+//! Everything under `storage.dir`, opened in order.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use mimamori_actors::domain::Position;
+use mimamori_actors::ports::Clock;
+
+use crate::config::Config;
+use crate::journal::{Consumer, FileJournal, JournalOptions, SEGMENT_BYTES};
+use crate::keys::Keys;
+use crate::storage::records::Records;
+use crate::storage::series::Series;
+use crate::storage::snapshots::FjallSnapshots;
+
+/// What is on disk.
+pub(super) struct Stores {
+    pub(super) keys: Arc<Keys>,
+    pub(super) journal: Arc<FileJournal>,
+    pub(super) snapshots: Arc<FjallSnapshots>,
+    pub(super) records: Arc<Records>,
+    pub(super) series: Arc<Series>,
+}
+
+impl Stores {
+    pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let dir = &config.storage.dir;
+        let keys = Keys::load_or_create(dir, config.auth.admin_token.clone(), config.auth.ingest_key.clone())?;
+        let records = Records::open(dir).await.context("the records (SQLite) can't be opened")?;
+        let series = Series::open(dir).context("the series can't be opened")?;
+        let known = records.highest_position().await?.max(series.highest_position().await?);
+        let options = journal_options(config, clock, known);
+        let (journal, snapshots) = tokio::task::spawn_blocking({
+            let dir = dir.clone();
+            move || anyhow::Ok((open_journal(options)?, FjallSnapshots::open(&dir)?))
+        })
+        .await??;
+        Ok(Self {
+            keys: Arc::new(keys),
+            journal: Arc::new(journal),
+            snapshots: Arc::new(snapshots),
+            records: Arc::new(records),
+            series: Arc::new(series),
+        })
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Writes what is queued; waits for no store.
+    pub(super) async fn close(&self) {
+        self.journal.close().await;
+    }
+}
+
+fn journal_options(config: &Config, clock: &Arc<dyn Clock>, begin_after: Position) -> JournalOptions {
+    JournalOptions {
+        dir: config.storage.dir.clone(),
+        max_bytes: config.journal.max_bytes,
+        min_free_bytes: config.storage.min_free_bytes,
+        dedup_days: config.ingest.dedup_days,
+        consumers: vec![
+            Consumer::holding_back("sessions"),
+            Consumer::holding_back("records"),
+            Consumer::cut_off("series"),
+        ],
+        begin_after,
+        clock: Arc::clone(clock),
+        segment_bytes: SEGMENT_BYTES,
+    }
+}
+
+/// Shows progress only when there is something to wait for.
+fn open_journal(options: JournalOptions) -> anyhow::Result<FileJournal> {
+    let bar = ProgressBar::no_length().with_style(
+        ProgressStyle::with_template("reading the journal {bar:40} {bytes}/{total_bytes} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let (journal, _report) = FileJournal::open(options, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    Ok(journal)
+}

@@ -1,0 +1,47 @@
+//! The benchmarks: each prints what it compares with, and the ratio, in one run.
+//!
+//! `cargo bench --bench spine` (or `make bench`). Numbers from `docs/benchmarks.md`
+//! are asked for again here; a target that is missed makes the program end with 1.
+
+mod client;
+mod disk;
+mod figures;
+mod fan_out;
+mod ingest;
+mod server;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::var_os(server::ROLE).is_some() {
+        return server::without_journal();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built on a machine that runs benchmarks");
+    match runtime.block_on(run()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            println!("the benchmarks could not run: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<bool> {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    let mut all_met = true;
+    if is_wanted("throughput") {
+        all_met &= ingest::throughput().await?;
+    }
+    if is_wanted("latency") {
+        all_met &= ingest::latency().await?;
+    }
+    if is_wanted("fan-out") {
+        all_met &= fan_out::to_200_consoles().await?;
+    }
+    Ok(all_met)
+}

@@ -1,0 +1,180 @@
+//! The programs under measurement, each a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use mimamori::admit::StudentKey;
+use mimamori::clock::SystemClock;
+use mimamori::http::accept::{self, AcceptOptions};
+use mimamori::http::ingest::{self, Gate, Ingest};
+use mimamori::http::networks::Networks;
+use mimamori::http::refusals::Refusals;
+use mimamori::http::service::{Front, FrontOptions};
+use mimamori::http::{Access, ApiError};
+use mimamori::keys::{Keys, Secret};
+use mimamori_actors::domain::{JournalId, Position};
+use mimamori_actors::ports::{AppendError, Batch, Journal, NewRecord, Origin, ReadError, Verdict};
+use tokio::sync::watch;
+
+/// Set in the environment of the process that serves without a journal.
+pub const ROLE: &str = "MIMAMORI_BENCH_WITHOUT_JOURNAL";
+/// The ingest key of every server here.
+pub const KEY: &str = "ing_benchmark-benchmark-benchmark";
+/// The admin token of every server here.
+pub const TOKEN: &str = "adm_benchmark-benchmark-benchmark";
+
+/// A server process; ended when it is dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it keeps on disk.
+    pub dir: PathBuf,
+    _storage: tempfile::TempDir,
+}
+
+impl Server {
+    /// The real program on the embedded default.
+    pub fn real() -> anyhow::Result<Self> {
+        Self::start(Command::new(env!("CARGO_BIN_EXE_mimamori")).arg("serve"))
+    }
+
+    /// The same routes with decode and admit, but no journal and nothing behind it.
+    pub fn without_journal() -> anyhow::Result<Self> {
+        Self::start(Command::new(std::env::current_exe()?).env(ROLE, "1"))
+    }
+
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        // beside the build, not in /tmp: that may be no disk at all
+        let storage = tempfile::tempdir_in(target_dir())?;
+        let mut child = command
+            .env("MIMAMORI_STORAGE__DIR", storage.path())
+            .env("MIMAMORI_HTTP__LISTEN", "127.0.0.1:0")
+            .env("MIMAMORI_AUTH__ADMIN_TOKEN", TOKEN)
+            .env("MIMAMORI_AUTH__INGEST_KEY", KEY)
+            .env("RUST_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().context("its standard output is piped")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let said: serde_json::Value = serde_json::from_str(&line).context("the server did not start")?;
+        let address = said["listening"].as_str().unwrap_or_default().trim_start_matches("http://").parse()?;
+        Ok(Self { child, address, dir: storage.path().to_owned(), _storage: storage })
+    }
+
+    /// CPU seconds it has used so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let ticks: Vec<f64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse().ok())
+            .collect();
+        ticks.iter().sum::<f64>() / 100.0 // USER_HZ is 100 on every Linux that we run on
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // it is ours, and it may have ended already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn target_dir() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_mimamori")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Serves `POST /api/v1/events` without a journal until it is ended.
+pub fn without_journal() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built on a machine that runs benchmarks");
+    match runtime.block_on(serve_without_journal()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn serve_without_journal() -> anyhow::Result<()> {
+    let dir = PathBuf::from(std::env::var_os("MIMAMORI_STORAGE__DIR").context("storage.dir")?);
+    let secret = |text: &str| Some(Secret::new(text.to_owned()));
+    let keys = Arc::new(Keys::load_or_create(&dir, secret(TOKEN), secret(KEY))?);
+    let access = Arc::new(Access::new(Arc::clone(&keys), Vec::new(), Arc::new(SystemClock)));
+    let routes = ingest::routes(Ingest {
+        keys: access,
+        journal: Arc::new(NoJournal::default()),
+        gate: Arc::new(Open),
+        student_key: StudentKey::from(*keys.student_key()),
+        body_timeout: Duration::from_secs(20),
+    });
+    let options = FrontOptions { public_url: None, trusted_proxies: Networks::loopback() };
+    let front = Front::new(routes, options, Arc::new(Refusals::default()), Arc::new(SystemClock));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("{{\"listening\":\"http://{}\"}}", listener.local_addr()?);
+    let options = AcceptOptions {
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(30),
+        max_connections: 10_000,
+        drain_deadline: Duration::from_secs(1),
+    };
+    accept::serve(listener, front, options, std::future::pending()).await;
+    Ok(())
+}
+
+struct Open;
+
+impl Gate for Open {
+    fn refuse(&self) -> Option<ApiError> {
+        None
+    }
+}
+
+/// Takes everything and keeps nothing.
+#[derive(Default)]
+struct NoJournal {
+    positions: AtomicU64,
+}
+
+#[async_trait]
+impl Journal for NoJournal {
+    fn id(&self) -> JournalId {
+        JournalId::new("none")
+    }
+
+    async fn append(&self, batch: Vec<NewRecord>, _: Origin) -> Result<Vec<Verdict>, AppendError> {
+        let first = self.positions.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        Ok((1..=batch.len() as u64).map(|nth| Verdict::Accepted(Position(first + nth))).collect())
+    }
+
+    async fn read(&self, after: Position, _: usize) -> Result<Batch, ReadError> {
+        Ok(Batch { entries: Vec::new(), through: after })
+    }
+
+    fn end(&self) -> watch::Receiver<Position> {
+        watch::channel(Position::ZERO).1
+    }
+
+    fn oldest(&self) -> Position {
+        Position(1)
+    }
+
+    fn committed(&self, _: &'static str, _: Position) {}
+}
