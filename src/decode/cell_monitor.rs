@@ -39,14 +39,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use mimamori_actors::domain::{CellType, Event, EventId, EventKind, Output, Timestamp};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::loose::{Loose, kept_key};
+use super::loose::Loose;
+use super::parts::{CUTTABLE, Field, Parts};
 use super::scan::levels;
 use super::{Code, EVENT_LEVELS, Element, MAX_NAME_BYTES, MAX_TEXT_BYTES, Refused, canonical, cut};
 
@@ -102,60 +101,6 @@ fn check_depth(json: &str) -> Result<(), Refused> {
     })
 }
 
-macro_rules! fields {
-    ($($field:ident = $name:literal,)+) => {
-        /// The fields of the contract.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum Field { $($field,)+ }
-
-        impl Field {
-            const COUNT: usize = [$($name),+].len();
-
-            fn named(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$field),)+
-                    _ => None,
-                }
-            }
-
-            const fn name(self) -> &'static str {
-                match self { $(Self::$field => $name,)+ }
-            }
-        }
-    };
-}
-
-fields! {
-    EventId = "eventId",
-    EventType = "eventType",
-    EventTime = "eventTime",
-    EmailAddress = "emailAddress",
-    UserId = "userId",
-    UserName = "userName",
-    TeamName = "teamName",
-    SessionId = "sessionId",
-    NotebookPath = "notebookPath",
-    CellId = "cellId",
-    CellIndex = "cellIndex",
-    CellType = "cellType",
-    Code = "code",
-    ExecutionCount = "executionCount",
-    HasError = "hasError",
-    ErrorMessage = "errorMessage",
-    Result = "result",
-    ExecutionDurationMs = "executionDurationMs",
-    Metadata = "metadata",
-    Cut = "cut",
-}
-
-/// An event taken apart, before anything is asked of its fields.
-#[derive(Debug, Default)]
-struct Parts<'a> {
-    fields: [Loose<'a>; Field::COUNT],
-    strays: Map<String, Value>,
-    cut: [bool; CUTTABLE.len()],
-}
-
 /// Ids, names and paths; the address is looked at when it is in lower case.
 const NAMES: [Field; 6] = [
     Field::EventId,
@@ -165,62 +110,6 @@ const NAMES: [Field; 6] = [
     Field::NotebookPath,
     Field::CellId,
 ];
-
-/// The fields that may be cut, in the order in which `cut` names them.
-const CUTTABLE: [Field; 3] = [Field::Code, Field::ErrorMessage, Field::Result];
-
-enum Key {
-    Known(Field),
-    Unknown(String),
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-
-        impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-                Ok(Field::named(key).map_or_else(|| Key::Unknown(key.to_owned()), Key::Known))
-            }
-        }
-
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PartsVisitor;
-
-        impl<'de> Visitor<'de> for PartsVisitor {
-            type Value = Parts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an event")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Parts<'de>, A::Error> {
-                let mut parts = Parts::default();
-                while let Some(key) = members.next_key()? {
-                    let value: Loose<'de> = members.next_value()?;
-                    match key {
-                        Key::Known(field) => parts.fields[field as usize] = value,
-                        Key::Unknown(name) => parts.set_stray(kept_key(name), value),
-                    }
-                }
-                Ok(parts)
-            }
-        }
-
-        deserializer.deserialize_map(PartsVisitor)
-    }
-}
 
 impl<'a> Parts<'a> {
     fn into_event(mut self) -> Result<Event, Refused> {
@@ -377,9 +266,12 @@ impl<'a> Parts<'a> {
     /// What the client sent as such, and everything that no field could take.
     fn metadata(&mut self) -> Map<String, Value> {
         let mut metadata = self
-            .typed(Field::Metadata, |value| match value {
-                Value::Object(object) => Ok(object),
-                other => Err(other),
+            .typed(Field::Metadata, |value| {
+                if let Value::Object(object) = value {
+                    Ok(object)
+                } else {
+                    Err(value)
+                }
             })
             .unwrap_or_default();
         for (name, value) in std::mem::take(&mut self.strays) {
@@ -387,62 +279,6 @@ impl<'a> Parts<'a> {
             metadata.insert(name, value);
         }
         metadata
-    }
-
-    /// The field as `convert` takes it; what it gives back is kept among the strays.
-    fn typed<T>(
-        &mut self,
-        field: Field,
-        convert: impl FnOnce(Value) -> Result<T, Value>,
-    ) -> Option<T> {
-        match convert(self.take(field).into_value()?) {
-            Ok(converted) => Some(converted),
-            Err(value) => {
-                self.set_stray(field.name().to_owned(), Loose::Other(value));
-                None
-            }
-        }
-    }
-
-    /// The field if it is a text; anything else is kept among the strays.
-    fn text(&mut self, field: Field) -> Option<Cow<'a, str>> {
-        if !matches!(self.fields[field as usize], Loose::Text(_)) {
-            self.set_aside(field);
-        }
-        match self.take(field) {
-            Loose::Text(text) => Some(text),
-            Loose::Absent | Loose::Other(_) => None,
-        }
-    }
-
-    fn set_aside(&mut self, field: Field) {
-        if let Some(value) = self.take(field).into_value() {
-            self.set_stray(field.name().to_owned(), Loose::Other(value));
-        }
-    }
-
-    /// The last one counts; null takes back what was there.
-    fn set_stray(&mut self, name: String, value: Loose<'_>) {
-        match value.into_value() {
-            Some(value) => self.strays.insert(name, value),
-            None => self.strays.remove(&name),
-        };
-    }
-
-    fn take(&mut self, field: Field) -> Loose<'a> {
-        std::mem::take(&mut self.fields[field as usize])
-    }
-
-    fn refuse(&self, code: Code, field: Field) -> Refused {
-        let event_id = match &self.fields[Field::EventId as usize] {
-            Loose::Text(id) => Some(id.clone().into_owned()),
-            Loose::Absent | Loose::Other(_) => None,
-        };
-        Refused {
-            code,
-            field: Some(field.name()),
-            event_id,
-        }
     }
 }
 
@@ -471,16 +307,20 @@ fn whole(value: &Value) -> Option<i64> {
 }
 
 fn texts(value: Value) -> Result<Vec<String>, Value> {
-    match value {
-        Value::Array(items) if items.iter().all(Value::is_string) => Ok(items
-            .into_iter()
-            .filter_map(|item| match item {
-                Value::String(text) => Some(text),
-                _ => None,
-            })
-            .collect()),
-        other => Err(other),
+    let Value::Array(items) = value else {
+        return Err(value);
+    };
+    if !items.iter().all(Value::is_string) {
+        return Err(Value::Array(items));
     }
+    let into_text = |item| {
+        if let Value::String(text) = item {
+            Some(text)
+        } else {
+            None
+        }
+    };
+    Ok(items.into_iter().filter_map(into_text).collect())
 }
 
 fn only_cuttable(names: Vec<String>) -> Result<Vec<String>, Value> {

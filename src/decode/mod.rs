@@ -12,6 +12,7 @@
 
 pub mod cell_monitor;
 mod loose;
+mod parts;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -38,9 +38,12 @@ impl FakeJournal {
     fn rejections(&self) -> Vec<Rejection> {
         self.records()
             .into_iter()
-            .filter_map(|record| match record {
-                Record::Rejection(rejection) => Some(rejection),
-                _ => None,
+            .filter_map(|record| {
+                if let Record::Rejection(rejection) = record {
+                    Some(rejection)
+                } else {
+                    None
+                }
             })
             .collect()
     }
