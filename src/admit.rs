@@ -314,6 +314,11 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_an_identity_do_not_run_into_each_other() {
+        assert_ne!(short_hash(&[b"ab", b"c"]), short_hash(&[b"a", b"bc"]));
+    }
+
+    #[test]
     fn the_order_of_fields_is_no_content() {
         let one = r#"{"eventType":"help","userId":"a","eventTime":"2026-11-21T22:25:44Z",
             "eventId":"e","metadata":{"a":1,"b":{"c":1,"d":2}}}"#;
