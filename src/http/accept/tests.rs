@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// Answers by the path: `/wait` when told to, `/body` after reading the body, `/large`, `/upgrade`, else at once.
+/// Answers by the path: `/wait` when told to, `/large`, `/endless`, `/upgrade`, else at once.
 #[derive(Clone)]
 struct Paths {
     began: mpsc::Sender<String>,
@@ -17,7 +18,7 @@ struct Paths {
 }
 
 impl Answer for Paths {
-    type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+    type Body = BoxBody<Bytes, Infallible>;
 
     async fn answer(&self, mut request: Request<Incoming>, _: SocketAddr) -> Response<Self::Body> {
         let path = request.uri().path().to_owned();
@@ -27,11 +28,15 @@ impl Answer for Paths {
                 self.go_on.notified().await;
                 Bytes::from_static(b"done")
             }
-            "/body" => request.body_mut().collect().await.unwrap().to_bytes(),
             "/large" => Bytes::from(vec![b'x'; 64 * 1024 * 1024]),
             _ => Bytes::from_static(b"hello"),
         };
         let mut response = Response::new(Full::new(body).boxed());
+        if path == "/endless" {
+            let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
+            let chunks = futures_util::stream::repeat_with(move || Ok(Frame::data(chunk.clone())));
+            *response.body_mut() = BoxBody::new(http_body_util::StreamBody::new(chunks));
+        }
         if path == "/upgrade" {
             let taken = hyper::upgrade::on(&mut request);
             let upgraded = self.upgraded.clone();
@@ -239,16 +244,18 @@ async fn a_request_in_hand_has_no_deadline_here() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_closed() {
-    let mut server = start(short()).await;
-    let mut socket = server.connect().await;
-    get(&mut socket, "/large").await;
-    within(server.began.recv()).await;
+    for path in ["/large", "/endless"] {
+        let mut server = start(short()).await;
+        let mut socket = server.connect().await;
+        get(&mut socket, path).await;
+        within(server.began.recv()).await;
 
-    // it reads nothing for a while, and then what the kernel held
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
-    let (said, _) = closed(&mut socket).await;
+        // it reads nothing for a while, and then what the kernel held
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let (said, _) = closed(&mut socket).await;
 
-    assert!(said.len() < 60 * 1024 * 1024, "got {} bytes", said.len());
+        assert!(said.len() < 60 * 1024 * 1024, "got {} bytes", said.len());
+    }
 }
 
 #[tokio::test]

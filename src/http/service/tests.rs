@@ -26,7 +26,7 @@ fn setup(public_url: Option<&str>, trusted: &[&str]) -> Setup {
             "/rejected" => Err(warp::reject::reject()),
             "/api/v1/events" => Ok(ApiError::unauthorized("unknown_key", "no such key")
                 .into_response(&head.context.request_id)),
-            "/missing" | "/K/SECRET/missing" | "/api/v1/event" => {
+            "/missing" | "/api/v1/K/SECRET/missing" | "/api/v1/event" => {
                 Ok(ApiError::not_found("nothing").into_response(&head.context.request_id))
             }
             _ => Ok(seen(&head)),
@@ -387,7 +387,7 @@ async fn no_secret_reaches_the_log_wherever_it_stands() {
         "/k/SECRET/api/v1/events",
         "/api/v1/events?key=SECRET",
         "/api/v1/connect?token=SECRET",
-        "/K/SECRET/missing",
+        "/api/v1/K/SECRET/missing",
         "/k/SECRET/missing",
         "/k/SECRET/panic",
     ] {
