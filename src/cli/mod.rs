@@ -1,8 +1,90 @@
 //! The commands of the program, one file each.
+//!
+//! Standard output belongs to a command's answer; what went wrong is one line
+//! on standard error. Exit 0 is success, 2 a wrong call or configuration, 1
+//! anything else.
 
+mod addresses;
+mod announce;
+mod arguments;
+mod check_config;
+mod failure;
+mod journal;
+mod link;
+mod lock;
+mod migrate;
+mod serve;
+mod storage_dir;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use announce::Announce;
+use arguments::{Arguments, Command, JournalCommand};
+pub use failure::Failure;
+pub use lock::{LockError, Running, ServerLock};
+
+use crate::config::{Config, Loaded};
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    // one provider for the whole process, before anything opens a TLS connection;
+    // an error only says that there is one already
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command),
+        Err(error) if !error.use_stderr() => {
+            // --help and --version; a closed pipe is the reader's business
+            let _ = error.print();
+            Ok(())
+        }
+        Err(error) => Err(Failure::usage(&error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "mimamori: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Link(arguments) => link::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Simulate(arguments) => tools::simulate(arguments),
+        Command::Replay(arguments) => tools::replay(arguments),
+        Command::Journal(arguments) => match arguments.command {
+            JournalCommand::Inspect(arguments) => journal::inspect(&arguments),
+        },
+    }
+}
+
+/// The configuration in force: built in, file, environment.
+fn load_config(file: Option<&Path>) -> Result<Loaded, Failure> {
+    Ok(Config::load(file, std::env::vars_os())?)
+}
+
+/// A command's answer on standard output. A reader that went away is no error of ours.
+fn answer(line: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// What runs a command that talks with others.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("mimamori")
+        .build()
+        .map_err(|error| Failure::Failed(anyhow::Error::new(error).context("no threads")))
 }

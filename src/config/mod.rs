@@ -1,1 +1,393 @@
 //! The configuration: built-in defaults, a file, the environment; every fault is reported at once.
+//!
+//! What there is to set, with its meaning and unit, is in
+//! `config/default.toml`, which is compiled in. Reading is pure but for the
+//! file and the files of secrets: whether a directory can be made or a port is
+//! free is seen when it is used.
+
+mod fault;
+mod network;
+mod public_url;
+mod read;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use fault::{Fault, Faults, Origin};
+pub use network::{BadNetwork, Network};
+pub use public_url::{BadUrl, PublicUrl};
+
+use crate::keys::Secret;
+use read::Reader;
+use source::{Gathered, KEYS};
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The front end.
+    pub http: Http,
+    /// Consoles.
+    pub live: Live,
+    /// The disk.
+    pub storage: Storage,
+    /// The journal.
+    pub journal: Journal,
+    /// What is taken in.
+    pub ingest: Ingest,
+    /// Where the records are.
+    pub records: Records,
+    /// Where the series are.
+    pub series: Series,
+    /// What carries changes to consoles.
+    pub bus: Bus,
+    /// Secrets that were given.
+    pub auth: Auth,
+    /// Logs.
+    pub log: Log,
+}
+
+/// The front end.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The address to listen on; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// How others reach the server; by default, as their request says.
+    pub public_url: Option<PublicUrl>,
+    /// Origins besides our own that may open consoles, as browsers send them.
+    pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Who may read `/metrics` without the admin token.
+    pub metrics_from: Vec<Network>,
+    /// Until the headers are there.
+    pub header_timeout: Duration,
+    /// Until the body is there.
+    pub body_timeout: Duration,
+    /// Until the next request is there.
+    pub idle_timeout: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+}
+
+/// Consoles.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// Consoles at a time.
+    pub max_consoles: usize,
+}
+
+/// The disk.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// Journal, embedded stores, keys.
+    pub dir: PathBuf,
+    /// Free space below which ingest answers 503.
+    pub min_free_bytes: u64,
+}
+
+/// The journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// What it may take on the disk.
+    pub max_bytes: u64,
+}
+
+/// What is taken in.
+#[derive(Debug, Clone)]
+pub struct Ingest {
+    /// Days for which an event that comes again is known.
+    pub dedup_days: u32,
+}
+
+/// Where the records are.
+#[derive(Debug, Clone)]
+pub struct Records {
+    /// Nothing: SQLite under `storage.dir`.
+    pub url: Option<String>,
+}
+
+/// Where the series are.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Nothing: embedded.
+    pub url: Option<String>,
+    /// For that store.
+    pub token: Option<Secret>,
+}
+
+/// What carries changes to consoles.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    /// Nothing: inside the process.
+    pub url: Option<String>,
+}
+
+/// Secrets that were given; what was not is made at the first start.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The token of administrators.
+    pub admin_token: Option<Secret>,
+    /// The ingest key of the classroom `default`.
+    pub ingest_key: Option<Secret>,
+}
+
+/// Logs.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For programs.
+    Json,
+    /// Pretty on a terminal, else JSON.
+    Auto,
+}
+
+/// A configuration with what is worth telling about how it came to be.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// Every key, its value without secrets, and where that stands.
+    pub provenance: Vec<(&'static str, String, Origin)>,
+}
+
+impl Config {
+    /// Reads the defaults, then `file`, then `environment` (pass `std::env::vars_os()`).
+    ///
+    /// # Errors
+    /// Every wrong value and unknown key.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, Faults> {
+        let mut gathered = Gathered::defaults();
+        if let Some(path) = file {
+            gathered.add_file(path);
+        }
+        gathered.add_environment(environment);
+        let mut reader = Reader::new(gathered);
+        let config = Self::read(&mut reader);
+        let provenance = KEYS
+            .iter()
+            .map(|key| {
+                let given = reader.given(key.name);
+                let shown = read::shown(key.name, &given.value);
+                (key.name, shown, given.origin.clone())
+            })
+            .collect();
+        match reader.into_faults() {
+            none if none.is_empty() => Ok(Loaded { config, provenance }),
+            faults => Err(Faults(faults)),
+        }
+    }
+
+    /// The built-in defaults alone.
+    pub fn builtin() -> Self {
+        Self::read(&mut Reader::new(Gathered::defaults()))
+    }
+
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            http: Http::read(reader),
+            live: Live {
+                max_consoles: count(reader, "live.max_consoles"),
+            },
+            storage: Storage::read(reader),
+            journal: Journal {
+                max_bytes: reader.read("journal.max_bytes", "a size of at least 1MiB", |given| {
+                    read::size(given, 1 << 20)
+                }),
+            },
+            ingest: Ingest {
+                dedup_days: reader.read(
+                    "ingest.dedup_days",
+                    "a whole number from 1 to 365",
+                    |given| {
+                        let days = read::whole(given, 1, 365)?;
+                        u32::try_from(days).map_err(|error| error.to_string())
+                    },
+                ),
+            },
+            records: Records {
+                url: not_in_this_version(reader, "records.url"),
+            },
+            series: Series {
+                url: not_in_this_version(reader, "series.url"),
+                token: secret(reader, "series.token", VISIBLE),
+            },
+            bus: Bus {
+                url: not_in_this_version(reader, "bus.url"),
+            },
+            auth: Auth::read(reader),
+            log: Log {
+                format: reader.read("log.format", "auto, pretty or json", log_format),
+            },
+        }
+    }
+}
+
+impl Http {
+    fn read(reader: &mut Reader) -> Self {
+        let networks = "a list of IP addresses or networks, such as 10.0.0.0/8";
+        let time = "a time with its unit (ms, s, m, h), from 10ms to 1h";
+        Self {
+            listen: reader.read(
+                "http.listen",
+                "an IP address and a port, such as 127.0.0.1:8000 or [::1]:8000",
+                |given| {
+                    let text = read::text(given)?;
+                    text.parse().map_err(|_| why_not_a_socket_address(text))
+                },
+            ),
+            public_url: reader.read(
+                "http.public_url",
+                "empty, or an address such as https://hub.example/services/mimamori/",
+                read::optional,
+            ),
+            origins: reader.read(
+                "http.origins",
+                "a list of origins such as https://hub.example",
+                |given| {
+                    read::list(given, |text| {
+                        public_url::parse_origin(text).map_err(|error| error.to_string())
+                    })
+                },
+            ),
+            trusted_proxies: reader.read("http.trusted_proxies", networks, network_list),
+            metrics_from: reader.read("http.metrics_from", networks, network_list),
+            header_timeout: reader.read("http.header_timeout", time, read::duration),
+            body_timeout: reader.read("http.body_timeout", time, read::duration),
+            idle_timeout: reader.read("http.idle_timeout", time, read::duration),
+            max_connections: count(reader, "http.max_connections"),
+        }
+    }
+}
+
+impl Storage {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            dir: reader.read(
+                "storage.dir",
+                "the path of a directory",
+                |given| match read::text(given)? {
+                    "" => Err("it is empty".to_owned()),
+                    text if text.contains('\0') => Err("it holds a U+0000".to_owned()),
+                    text => Ok(PathBuf::from(text)),
+                },
+            ),
+            min_free_bytes: reader.read(
+                "storage.min_free_bytes",
+                "a size such as 512MiB",
+                |given| read::size(given, 0),
+            ),
+        }
+    }
+}
+
+/// What may stand in a header.
+const VISIBLE: SecretRule = SecretRule {
+    rule: "empty, or at most 256 visible ASCII characters",
+    allows: |c| c.is_ascii_graphic(),
+};
+
+/// What may stand in a path and in a query as it is.
+const IN_ADDRESSES: SecretRule = SecretRule {
+    rule: "empty, or at most 256 characters of A-Z a-z 0-9 . _ ~ = -, a letter or a digit among them",
+    allows: |c| c.is_ascii_alphanumeric() || "._~=-".contains(c),
+};
+
+#[derive(Clone, Copy)]
+struct SecretRule {
+    rule: &'static str,
+    allows: fn(char) -> bool,
+}
+
+impl Auth {
+    fn read(reader: &mut Reader) -> Self {
+        let auth = Self {
+            admin_token: secret(reader, "auth.admin_token", VISIBLE),
+            ingest_key: secret(reader, "auth.ingest_key", IN_ADDRESSES),
+        };
+        let token = &reader.given("auth.admin_token").value;
+        let key = &reader.given("auth.ingest_key").value;
+        // every student's notebook holds the key: it must not open administration
+        if token == key && token.as_str() != Some("") {
+            reader.fault(
+                "auth.ingest_key",
+                "another text than auth.admin_token",
+                "they are the same",
+            );
+        }
+        auth
+    }
+}
+
+fn secret(reader: &mut Reader, key: &'static str, rule: SecretRule) -> Option<Secret> {
+    reader.read(key, rule.rule, |given| {
+        let text = read::text(given)?;
+        if text.chars().count() > 256 {
+            return Err("it is longer".to_owned());
+        }
+        if !text.chars().all(rule.allows) {
+            return Err("it holds another character".to_owned());
+        }
+        if !text.is_empty() && !text.contains(|c: char| c.is_ascii_alphanumeric()) {
+            return Err("it holds neither a letter nor a digit".to_owned());
+        }
+        Ok((!text.is_empty()).then(|| Secret::new(text.to_owned())))
+    })
+}
+
+fn count(reader: &mut Reader, key: &'static str) -> usize {
+    reader.read(key, "a whole number from 1 to 1000000", |given| {
+        let number = read::whole(given, 1, 1_000_000)?;
+        usize::try_from(number).map_err(|error| error.to_string())
+    })
+}
+
+fn network_list(given: &source::Given) -> Result<Vec<Network>, String> {
+    read::list(given, |text| {
+        text.parse().map_err(|error: BadNetwork| error.to_string())
+    })
+}
+
+fn not_in_this_version(reader: &mut Reader, key: &'static str) -> Option<String> {
+    reader.read(key, "empty", |given| match read::text(given)? {
+        "" => Ok(None),
+        _ => Err(
+            "this version has only the embedded default; a later one takes an address here"
+                .to_owned(),
+        ),
+    })
+}
+
+fn log_format(given: &source::Given) -> Result<LogFormat, String> {
+    match read::text(given)? {
+        "auto" => Ok(LogFormat::Auto),
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("it is none of them".to_owned()),
+    }
+}
+
+fn why_not_a_socket_address(text: &str) -> String {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return "it has no port".to_owned();
+    };
+    if port.parse::<u16>().is_err() {
+        return format!("{port:?} is not a port from 0 to 65535");
+    }
+    format!("{host:?} is not an IP address (IPv6 stands in brackets)")
+}

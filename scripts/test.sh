@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Every test, on a fresh machine too: what they need is installed first.
+. "$(dirname "$0")/lib.sh"
+
+need_rust
+need strace strace
+need node nodejs
+need npm npm
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium
+
+say "console"
+STRICT=1 scripts/build-console.sh
+if [ -f console/package.json ] && grep -q '"test":' console/package.json; then
+    (cd console && npm test)
+fi
+
+say "server"
+# no tests are skipped because others failed: all of what is wrong is told
+cargo test --locked --workspace --no-fail-fast
+
+if [ -f tests/browser/package.json ]; then
+    say "browser"
+    build_server dev
+    export MIMAMORI_BIN="$mimamori"
+    CHROMIUM=$(command -v chromium || command -v chromium-browser)
+    export CHROMIUM
+    cd tests/browser
+    npm ci --no-audit --no-fund >&2
+    npm test
+fi
+say "all tests passed"

@@ -1,0 +1,205 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A live monitor for programming classes in notebooks.
+///
+/// `mimamori serve` takes in what students' notebooks send and shows the class
+/// live to its instructors. Configuration: built-in defaults, then the file
+/// given with --config, then the environment (MIMAMORI_HTTP__LISTEN, …).
+#[derive(Debug, Parser)]
+#[command(
+    name = "mimamori",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Exit codes: 0 success, 2 a wrong call or configuration, 1 anything else.")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Serve(Serve),
+    CheckConfig(CheckConfig),
+    Link(Link),
+    Migrate(Migrate),
+    Simulate(Simulate),
+    Replay(Replay),
+    Journal(Journal),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// A file in TOML; only what differs from the defaults need stand in it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+/// Serve: take in events, show the class.
+///
+/// When the socket is open, one line is printed on standard output:
+/// {"listening":"http://127.0.0.1:PORT"}. Logs go to standard error. SIGTERM or
+/// Ctrl-C lets what is in hand finish and stops within 5 s; a second one stops
+/// at once.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori serve --config /etc/mimamori/mimamori.toml\n  \
+    MIMAMORI_HTTP__LISTEN=0.0.0.0:9000 mimamori serve"
+)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Print the sign-in link and the ingest address, which hold secrets, also where standard error is no terminal.
+    #[arg(long)]
+    pub(super) print_links: bool,
+}
+
+/// Tell whether the configuration is right, and what is in force.
+///
+/// Prints every key with its value and where that stands, secrets left out; or
+/// every fault, and exits with 2. Starts nothing and writes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mimamori check-config --config /etc/mimamori/mimamori.toml")]
+pub(super) struct CheckConfig {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+}
+
+/// Print the ingest address and a fresh sign-in link.
+///
+/// The link is good for 10 minutes. The addresses are those of the server that
+/// runs on this storage.dir, or else those that the configuration says. Use the
+/// configuration that the server was started with.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mimamori link\n  \
+    mimamori simulate --url \"$(mimamori link --ingest)\"")]
+pub(super) struct Link {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Print the ingest address alone, without a word before it.
+    #[arg(long, conflicts_with = "console")]
+    pub(super) ingest: bool,
+    /// Print the sign-in link alone, without a word before it.
+    #[arg(long)]
+    pub(super) console: bool,
+}
+
+/// Bring the tables of the records to this version.
+///
+/// `serve` does the same when it starts; this is for those who want to see it
+/// done before. Refused while a server runs on this storage.dir.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mimamori migrate --config /etc/mimamori/mimamori.toml")]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+}
+
+/// Act as a class: post what its notebooks would send.
+///
+/// Students open their notebooks, work, fail, try again, run all cells, ask for
+/// help; each event is its own request after a random delay, some come late or
+/// twice, as from the real extension. Runs until Ctrl-C or --duration, then
+/// prints a summary. Exits with 1 if an event was refused or lost for good.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori simulate --students 200 --url http://127.0.0.1:8000/k/KEY/api/v1/events\n  \
+    mimamori simulate --students 30 --speed 10 --duration 60 --seed 7 --url \"$(mimamori link --ingest)\""
+)]
+pub(super) struct Simulate {
+    /// How many students.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) students: u32,
+    /// How many times faster than a real class.
+    #[arg(long, value_name = "X", default_value = "1", value_parser = speed)]
+    pub(super) speed: f64,
+    /// The ingest address, with its key.
+    #[arg(long, value_name = "INGEST_ADDRESS")]
+    pub(super) url: reqwest::Url,
+    /// Stop after so many seconds; without it, at Ctrl-C.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) duration: Option<Duration>,
+    /// The same seed gives the same class; without it, another one each time.
+    #[arg(long, value_name = "SEED")]
+    pub(super) seed: Option<u64>,
+    /// Seconds between lines of progress.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(super) print_every: Duration,
+}
+
+/// Send recorded requests again.
+///
+/// Each FILE holds one request or a list of them, as JSON with method, path,
+/// headers, recordedAt and body; of a directory its *.json files are taken in
+/// the order of their names. Prints a line for each answer. Exits with 1 if one
+/// is not 2xx.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori replay tests/fixtures/cell-monitor --url http://127.0.0.1:8000 --key KEY\n  \
+    mimamori replay tests/fixtures/cell-monitor --url \"$(mimamori link --ingest)\" --speed 10"
+)]
+pub(super) struct Replay {
+    /// Recorded requests: files, or directories of them.
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// The server; an ingest address is taken too.
+    #[arg(long, value_name = "BASE")]
+    pub(super) url: reqwest::Url,
+    /// The ingest key, if it does not stand in the address.
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: Option<String>,
+    /// Keep the recorded pauses, so many times shorter; without it, no pauses.
+    #[arg(long, value_name = "X", value_parser = speed)]
+    pub(super) speed: Option<f64>,
+}
+
+/// Look into the journal.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mimamori journal inspect ./data")]
+pub(super) struct Journal {
+    #[command(subcommand)]
+    pub(super) command: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JournalCommand {
+    Inspect(Inspect),
+}
+
+/// Tell what the journal holds, and whether every record of it can be read.
+///
+/// Reads the segments, with a server running or without, and changes nothing.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori journal inspect\n  mimamori journal inspect /var/lib/mimamori"
+)]
+pub(super) struct Inspect {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// The storage directory; by default the storage.dir of the configuration.
+    #[arg(value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.01..=10_000.0).contains(&speed) => Ok(speed),
+        _ => Err("not a number from 0.01 to 10000".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.trim_end_matches('s').parse::<f64>() {
+        Ok(seconds) if (0.1..=1_000_000.0).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err("not a number of seconds from 0.1 to 1000000".to_owned()),
+    }
+}

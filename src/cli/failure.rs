@@ -1,0 +1,46 @@
+//! Why a command did not succeed, on one line, and the exit code that says of which kind it is.
+
+use std::process::ExitCode;
+
+use crate::config::Faults;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command was called in a wrong way.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is wrong: a heading, then a line for each fault.
+    #[error(transparent)]
+    Configuration(#[from] Faults),
+    /// Anything else.
+    #[error("{}", one_line(&format!("{_0:#}")))]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// What clap says in a paragraph, on one line.
+    pub(super) fn usage(error: &clap::Error) -> Self {
+        use clap::error::ErrorKind;
+        if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Self::Usage("a command is missing; see --help".to_owned());
+        }
+        let text = error.to_string();
+        let text = text.split("\n\nUsage:").next().unwrap_or_default();
+        let text = text.split("\n\nFor more").next().unwrap_or_default();
+        let text = one_line(text.trim_start_matches("error: "));
+        Self::Usage(format!("{text}; see --help"))
+    }
+
+    /// The code that the program ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Configuration(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

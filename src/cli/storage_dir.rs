@@ -1,0 +1,39 @@
+//! The directory of everything that is kept.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::config::{Fault, Faults, Loaded};
+
+/// Makes `storage.dir`, for its owner alone, if it is not there.
+///
+/// # Errors
+/// When it cannot be made, or nothing can be written there: a fault of the configuration.
+pub(super) fn prepare(loaded: &Loaded) -> Result<(), Faults> {
+    create(&loaded.config.storage.dir).map_err(|error| {
+        let stands = loaded
+            .provenance
+            .iter()
+            .find(|(key, _, _)| *key == "storage.dir");
+        let (_, value, origin) = stands.expect("the provenance has every key").clone();
+        Faults(vec![Fault {
+            key: "storage.dir".to_owned(),
+            value: Some(value),
+            rule: "a directory in which files can be made".to_owned(),
+            reason: error.to_string(),
+            origin,
+        }])
+    })
+}
+
+fn create(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if !dir.is_dir() {
+        return Err(io::Error::other("it is no directory"));
+    }
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    File::create(&probe)?;
+    std::fs::remove_file(&probe)
+}
