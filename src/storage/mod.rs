@@ -1,1 +1,4 @@
 //! The stores behind the ports: records, series, snapshots.
+
+pub(crate) mod embedded;
+pub mod snapshots;

@@ -1,0 +1,116 @@
+//! The index as a start finds it: good, behind, of other files, or damaged.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mimamori_actors::domain::{JournalId, Position, Timestamp};
+
+use crate::storage::embedded::OpenFailure;
+
+use super::error::JournalError;
+use super::index::{Checkpoint, Index};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment};
+
+/// Where the part of the journal begins that must be read at a start.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// First position of the segment.
+    pub(super) segment: Position,
+    /// Where in it.
+    pub(super) offset: u64,
+    /// The last position before that.
+    pub(super) last: Position,
+    /// When that one was accepted.
+    pub(super) last_received: Timestamp,
+}
+
+/// The index as it was found.
+pub(super) struct FoundIndex {
+    root: PathBuf,
+    index: Index,
+    checkpoint: Option<Checkpoint>,
+    rebuilt: Option<String>,
+}
+
+impl FoundIndex {
+    /// Opens it; a damaged one is emptied.
+    pub(super) fn open(root: &Path) -> Result<Self, JournalError> {
+        let ((index, checkpoint), rebuilt) = match Index::open(root) {
+            Ok(found) => (found, None),
+            Err(OpenFailure::Damaged(reason)) => (begin_anew(root)?, Some(reason)),
+            Err(error @ (OpenFailure::InUse | OpenFailure::Unusable(_))) => {
+                return Err(give_up(root, &error));
+            }
+        };
+        Ok(Self {
+            root: root.to_path_buf(),
+            index,
+            checkpoint,
+            rebuilt,
+        })
+    }
+
+    /// Up to where it has the journal.
+    pub(super) fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    /// The highest position it knows of, of whichever journal.
+    pub(super) fn highest(&self) -> Position {
+        self.checkpoint
+            .as_ref()
+            .map_or(Position::ZERO, |checkpoint| checkpoint.position)
+    }
+
+    /// Where to read on in these segments, and why from the beginning if so;
+    /// an index that does not fit them is emptied.
+    pub(super) fn resume(
+        self,
+        journal: &JournalId,
+        segments: &[Arc<Segment>],
+    ) -> Result<(Index, Start, Option<String>), JournalError> {
+        let first = segments.first().map(|oldest| oldest.first);
+        let whole = Start {
+            segment: first.unwrap_or(Position::ZERO),
+            offset: SEGMENT_HEADER_BYTES,
+            last: Position(first.map_or(0, |first| first.0.saturating_sub(1))),
+            last_received: Timestamp::default(),
+        };
+        let Some(checkpoint) = self.checkpoint else {
+            let missing = first.is_some().then(|| "it was missing".to_owned());
+            return Ok((self.index, whole, self.rebuilt.or(missing)));
+        };
+        let fits = segments.iter().any(|segment| {
+            segment.first == checkpoint.segment
+                && (SEGMENT_HEADER_BYTES..=segment.durable()).contains(&checkpoint.offset)
+        });
+        if checkpoint.journal == *journal && fits {
+            let start = Start {
+                segment: checkpoint.segment,
+                offset: checkpoint.offset,
+                last: checkpoint.position,
+                last_received: checkpoint.received_at,
+            };
+            return Ok((self.index, start, None));
+        }
+        // the library holds its lock until then
+        drop(self.index);
+        let (index, _) = begin_anew(&self.root)?;
+        Ok((index, whole, Some("it belonged to other files".to_owned())))
+    }
+}
+
+fn begin_anew(root: &Path) -> Result<(Index, Option<Checkpoint>), JournalError> {
+    Index::remove(root)
+        .and_then(|()| Index::open(root))
+        .map_err(|error| give_up(root, &error))
+}
+
+fn give_up(root: &Path, error: &OpenFailure) -> JournalError {
+    match error {
+        OpenFailure::InUse => JournalError::InUse(root.to_path_buf()),
+        OpenFailure::Unusable(_) | OpenFailure::Damaged(_) => {
+            JournalError::Index(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A frame: what one request left in a segment file.
+//!
+//! ```text
+//!  0  magic      ff fe 4d 4a
+//!  4  version    u8, 1
+//!  5  flags      u8, 0; kept for compression
+//!  6  reserved   u16, 0
+//!  8  payload    u32, its bytes
+//! 12  entries    u32
+//! 16  first      u64, position of the first entry; the others follow without a gap
+//! 24  received   i64, milliseconds since 1970, the same for all entries
+//! 32  crc        u32, CRC-32 of the payload and then of the 32 bytes above
+//! 36  payload    an identity of 32 bytes an entry (zeros: none), then a JSON array of the records
+//! ```
+//!
+//! Numbers are little endian. A reader that lost its way looks for the next
+//! magic. The JSON is UTF-8, in which the bytes `ff` and `fe` never occur, so
+//! no text that a client sends can look like the beginning of a frame; the
+//! identities are hashes, of which nobody can choose the 36 bytes with a right
+//! checksum that a frame begins with.
+
+use std::ops::Range;
+
+use mimamori_actors::domain::{Position, Record, Timestamp};
+use mimamori_actors::ports::{Identity, NewRecord};
+use serde_json::value::RawValue;
+
+/// Bytes of a frame's header.
+pub(super) const HEADER_BYTES: usize = 36;
+/// What a frame begins with.
+pub(super) const MAGIC: [u8; 4] = [0xFF, 0xFE, b'M', b'J'];
+/// The format that is written.
+pub(super) const VERSION: u8 = 1;
+/// More than this is never written in one frame, and no length above it is believed.
+pub(super) const MAX_PAYLOAD_BYTES: usize = 256 << 20;
+
+const CRC_AT: usize = 32;
+const IDENTITY_BYTES: usize = 32;
+
+/// What a frame says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FrameHeader {
+    /// Bytes of the payload.
+    pub(super) payload_bytes: u32,
+    /// How many entries.
+    pub(super) entries: u32,
+    /// Position of the first.
+    pub(super) first: Position,
+    /// When they were accepted.
+    pub(super) received_at: Timestamp,
+}
+
+/// What stands at a place where a frame may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// A frame, whole and undamaged.
+    Whole(FrameHeader),
+    /// It would take so many bytes to tell.
+    Short {
+        /// From the beginning of the frame.
+        needs: usize,
+    },
+    /// No frame, or a damaged one.
+    Bad,
+    /// An undamaged frame of a format that this program does not know.
+    UnknownVersion(u8),
+}
+
+impl FrameHeader {
+    /// Position of the last entry.
+    pub(super) fn last(&self) -> Position {
+        Position(self.first.0 + u64::from(self.entries) - 1)
+    }
+
+    /// Bytes of header and payload.
+    pub(super) fn frame_bytes(&self) -> usize {
+        HEADER_BYTES + self.payload_bytes as usize
+    }
+
+    /// Writes the header into the beginning of `frame`, whose payload is in
+    /// place already and has this checksum.
+    pub(super) fn seal(&self, frame: &mut [u8], payload_crc: u32) {
+        frame[..4].copy_from_slice(&MAGIC);
+        frame[4..8].copy_from_slice(&[VERSION, 0, 0, 0]);
+        frame[8..12].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        frame[12..16].copy_from_slice(&self.entries.to_le_bytes());
+        frame[16..24].copy_from_slice(&self.first.0.to_le_bytes());
+        frame[24..32].copy_from_slice(&self.received_at.as_millis().to_le_bytes());
+        let crc = whole_crc(payload_crc, &frame[..CRC_AT], self.payload_bytes);
+        frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// The payload's part of the checksum: computed by the task that appends, so
+/// that the one writer has little to do.
+pub(super) fn payload_crc(payload: &[u8]) -> u32 {
+    crc32fast::hash(payload)
+}
+
+fn whole_crc(payload_crc: u32, header: &[u8], payload_bytes: u32) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial_len(payload_crc, u64::from(payload_bytes));
+    hasher.update(header);
+    hasher.finalize()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut raw = [0; 4];
+    raw.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(raw)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut raw = [0; 8];
+    raw.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(raw)
+}
+
+/// Looks whether a frame begins at the beginning of `bytes`. Takes any bytes.
+pub(super) fn check(bytes: &[u8]) -> Check {
+    let known = bytes.len().min(MAGIC.len());
+    if bytes[..known] != MAGIC[..known] {
+        return Check::Bad;
+    }
+    if bytes.len() < HEADER_BYTES {
+        return Check::Short {
+            needs: HEADER_BYTES,
+        };
+    }
+    let payload_bytes = u32_at(bytes, 8);
+    if payload_bytes as usize > MAX_PAYLOAD_BYTES {
+        return Check::Bad;
+    }
+    let needs = HEADER_BYTES + payload_bytes as usize;
+    if bytes.len() < needs {
+        return Check::Short { needs };
+    }
+    let crc = payload_crc(&bytes[HEADER_BYTES..needs]);
+    if whole_crc(crc, &bytes[..CRC_AT], payload_bytes) != u32_at(bytes, CRC_AT) {
+        return Check::Bad;
+    }
+    if bytes[4] != VERSION || bytes[5] != 0 {
+        return Check::UnknownVersion(bytes[4]);
+    }
+    let header = FrameHeader {
+        payload_bytes,
+        entries: u32_at(bytes, 12),
+        first: Position(u64_at(bytes, 16)),
+        received_at: Timestamp::from_millis(u64_at(bytes, 24).cast_signed()),
+    };
+    if is_sensible(&header) {
+        Check::Whole(header)
+    } else {
+        Check::Bad
+    }
+}
+
+fn is_sensible(header: &FrameHeader) -> bool {
+    let identities = u64::from(header.entries) * IDENTITY_BYTES as u64;
+    header.entries > 0
+        && header.first > Position::ZERO
+        && header
+            .first
+            .0
+            .checked_add(u64::from(header.entries))
+            .is_some()
+        && identities < u64::from(header.payload_bytes)
+}
+
+/// Records on their way into a frame, serialised.
+pub(super) struct Draft {
+    /// What they say.
+    pub(super) records: Vec<Record>,
+    /// What makes each the same as another.
+    pub(super) identities: Vec<Option<Identity>>,
+    json: Vec<u8>,
+    texts: Vec<Range<usize>>,
+}
+
+/// A frame but for its header, for which there is room.
+pub(super) struct Sealed {
+    /// Room for the header, then the payload.
+    pub(super) frame: Vec<u8>,
+    /// Checksum of the payload.
+    pub(super) payload_crc: u32,
+    /// What the entries say.
+    pub(super) records: Vec<Record>,
+    /// What makes each the same as another.
+    pub(super) identities: Vec<Option<Identity>>,
+}
+
+impl Draft {
+    /// Serialises the records.
+    pub(super) fn new(batch: Vec<NewRecord>) -> Self {
+        let mut draft = Self {
+            records: Vec::with_capacity(batch.len()),
+            identities: Vec::with_capacity(batch.len()),
+            json: Vec::with_capacity(batch.len() * 512),
+            texts: Vec::with_capacity(batch.len()),
+        };
+        for new in batch {
+            let from = draft.json.len();
+            serde_json::to_writer(&mut draft.json, &new.record)
+                .expect("a record is plain values under text keys, and memory takes all bytes");
+            draft.texts.push(from..draft.json.len());
+            draft.records.push(new.record);
+            draft.identities.push(new.identity);
+        }
+        draft
+    }
+
+    /// How many bytes the frame will have at most.
+    pub(super) fn max_frame_bytes(&self) -> usize {
+        HEADER_BYTES + self.records.len() * (IDENTITY_BYTES + 1) + 2 + self.json.len()
+    }
+
+    /// The frame of those records whose flag is set; nothing if none is.
+    pub(super) fn keep(self, is_kept: &[bool]) -> Option<Sealed> {
+        let count = is_kept.iter().filter(|is_kept| **is_kept).count();
+        if count == 0 {
+            return None;
+        }
+        let mut frame = Vec::with_capacity(self.max_frame_bytes());
+        frame.resize(HEADER_BYTES, 0);
+        let mut kept_records = Vec::with_capacity(count);
+        let mut kept_identities = Vec::with_capacity(count);
+        let mut kept_texts = Vec::with_capacity(count);
+        let all = self.records.into_iter().zip(self.identities);
+        for (((record, identity), text), is_kept) in all.zip(self.texts).zip(is_kept) {
+            if *is_kept {
+                push_identity(&mut frame, identity.as_ref());
+                kept_records.push(record);
+                kept_identities.push(identity);
+                kept_texts.push(text);
+            }
+        }
+        let mut separator = b'[';
+        for text in kept_texts {
+            frame.push(separator);
+            frame.extend_from_slice(&self.json[text]);
+            separator = b',';
+        }
+        frame.push(b']');
+        let payload_crc = payload_crc(&frame[HEADER_BYTES..]);
+        Some(Sealed {
+            frame,
+            payload_crc,
+            records: kept_records,
+            identities: kept_identities,
+        })
+    }
+}
+
+fn push_identity(frame: &mut Vec<u8>, identity: Option<&Identity>) {
+    match identity {
+        Some(identity) => {
+            frame.extend_from_slice(&identity.key);
+            frame.extend_from_slice(&identity.content);
+        }
+        None => frame.extend_from_slice(&[0; IDENTITY_BYTES]),
+    }
+}
+
+/// The identities of a frame with their positions; entries without one are left out.
+pub(super) fn identities(header: &FrameHeader, payload: &[u8]) -> Vec<(Position, Identity)> {
+    let (chunks, _) = payload.as_chunks::<IDENTITY_BYTES>();
+    let mut found = Vec::with_capacity(header.entries as usize);
+    for (place, chunk) in chunks.iter().take(header.entries as usize).enumerate() {
+        if chunk != &[0; IDENTITY_BYTES] {
+            let mut identity = Identity {
+                key: [0; 16],
+                content: [0; 16],
+            };
+            identity.key.copy_from_slice(&chunk[..16]);
+            identity.content.copy_from_slice(&chunk[16..]);
+            found.push((Position(header.first.0 + place as u64), identity));
+        }
+    }
+    found
+}
+
+/// The records of a frame, nothing in the place of one that cannot be read.
+/// An error if the payload is not an array of as many.
+pub(super) fn records(
+    header: &FrameHeader,
+    payload: &[u8],
+) -> Result<Vec<Option<Record>>, serde_json::Error> {
+    use serde::de::Error;
+
+    let json = &payload[header.entries as usize * IDENTITY_BYTES..];
+    let records: Vec<Option<Record>> = match serde_json::from_slice::<Vec<Record>>(json) {
+        Ok(records) => records.into_iter().map(Some).collect(),
+        // one that cannot be read must not cost the others of its request
+        Err(_) => serde_json::from_slice::<Vec<&RawValue>>(json)?
+            .into_iter()
+            .map(|text| serde_json::from_str(text.get()).ok())
+            .collect(),
+    };
+    if records.len() == header.entries as usize {
+        Ok(records)
+    } else {
+        Err(serde_json::Error::custom("another number of records"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use mimamori_actors::domain::{ClassroomId, Rejection};
+use proptest::prelude::*;
+
+use super::*;
+
+fn new_record(text: &str, identity: Option<Identity>) -> NewRecord {
+    let record = Record::Rejection(Rejection {
+        classroom: ClassroomId::new("default"),
+        index: 0,
+        code: "bad_time".to_owned(),
+        detail: String::new(),
+        pointer: String::new(),
+        event_id: None,
+        payload: text.to_owned(),
+    });
+    NewRecord { record, identity }
+}
+
+fn frame_of(batch: Vec<NewRecord>, first: u64, received_at: i64) -> (Vec<u8>, Vec<Record>) {
+    let kept = vec![true; batch.len()];
+    let mut sealed = Draft::new(batch).keep(&kept).unwrap();
+    let header = FrameHeader {
+        payload_bytes: (sealed.frame.len() - HEADER_BYTES) as u32,
+        entries: sealed.records.len() as u32,
+        first: Position(first),
+        received_at: Timestamp::from_millis(received_at),
+    };
+    header.seal(&mut sealed.frame, sealed.payload_crc);
+    (sealed.frame, sealed.records)
+}
+
+fn identity() -> impl Strategy<Value = Option<Identity>> {
+    proptest::option::of(
+        (any::<[u8; 16]>(), any::<[u8; 16]>())
+            .prop_filter("zeros mean none", |(key, _)| *key != [0; 16])
+            .prop_map(|(key, content)| Identity { key, content }),
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(
+        texts in proptest::collection::vec((any::<String>(), identity()), 1..5),
+        first in 1_u64..u64::MAX / 2,
+        received_at in any::<i64>(),
+        behind in any::<Vec<u8>>(),
+    ) {
+        let batch = texts.iter().map(|(text, id)| new_record(text, *id)).collect();
+
+        let (mut frame, written) = frame_of(batch, first, received_at);
+        frame.extend(behind);
+
+        let Check::Whole(header) = check(&frame) else {
+            return Err(TestCaseError::fail("not whole"));
+        };
+        let payload = &frame[HEADER_BYTES..header.frame_bytes()];
+        let read: Vec<_> = records(&header, payload).unwrap().into_iter().flatten().collect();
+        prop_assert_eq!(read, written);
+        let known: Vec<_> = identities(&header, payload).into_iter().map(|(_, id)| id).collect();
+        let expected: Vec<_> = texts.iter().filter_map(|(_, id)| *id).collect();
+        prop_assert_eq!(known, expected);
+    }
+
+    #[test]
+    fn any_bytes_are_taken_without_a_panic(bytes in any::<Vec<u8>>()) {
+        let mut like_a_frame = MAGIC.to_vec();
+        like_a_frame.extend(&bytes);
+
+        prop_assert_eq!(matches!(check(&bytes), Check::Whole(_)), false);
+        prop_assert_eq!(matches!(check(&like_a_frame), Check::Whole(_)), false);
+    }
+
+    #[test]
+    fn one_flipped_bit_is_found(text in "[a-z]{0,40}", place in any::<prop::sample::Index>(), bit in 0..8) {
+        let (mut frame, _) = frame_of(vec![new_record(&text, None)], 1, 2);
+
+        let place = place.index(frame.len());
+        frame[place] ^= 1_u8 << bit;
+
+        prop_assert!(!matches!(check(&frame), Check::Whole(_)));
+    }
+}
+
+#[test]
+fn a_frame_of_the_future_is_told_from_a_damaged_one() {
+    let (mut frame, _) = frame_of(vec![new_record("x", None)], 1, 2);
+
+    frame[4] = 9;
+    let crc = whole_crc(
+        payload_crc(&frame[HEADER_BYTES..]),
+        &frame[..CRC_AT],
+        (frame.len() - HEADER_BYTES) as u32,
+    );
+    frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+
+    assert_eq!(check(&frame), Check::UnknownVersion(9));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_costs_the_others_nothing() {
+    let json = br#"[{"of_the_future":1},{"rejection":{"classroom":"c","index":0,"code":"x","detail":"","pointer":"","event_id":null,"payload":""}}]"#;
+    let mut payload = vec![0; 64];
+    payload.extend_from_slice(json);
+    let header = FrameHeader {
+        payload_bytes: payload.len() as u32,
+        entries: 2,
+        first: Position(1),
+        received_at: Timestamp::default(),
+    };
+
+    let read = records(&header, &payload).unwrap();
+
+    assert!(read[0].is_none());
+    assert!(matches!(read[1], Some(Record::Rejection(_))));
+}
+
+#[test]
+fn only_what_is_kept_gets_into_the_frame() {
+    let batch = ["a", "b", "c"].map(|text| new_record(text, None)).to_vec();
+
+    let sealed = Draft::new(batch.clone())
+        .keep(&[true, false, true])
+        .unwrap();
+
+    assert_eq!(sealed.records.len(), 2);
+    let json = &sealed.frame[HEADER_BYTES + 2 * IDENTITY_BYTES..];
+    let written: Vec<Record> = serde_json::from_slice(json).unwrap();
+    assert_eq!(written, sealed.records);
+    assert!(Draft::new(batch).keep(&[false; 3]).is_none());
+}

@@ -1,0 +1,163 @@
+//! Opens the files: reads the segments' headers, checks the tail that the index does not know, cuts what is torn.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use mimamori_actors::domain::{JournalId, Position, Timestamp};
+
+use super::catch_up::CatchUp;
+use super::damage::Damage;
+use super::error::JournalError;
+use super::found_index::FoundIndex;
+use super::index::{Checkpoint, Index};
+use super::segment::{self, HeaderFound, Segment, SegmentDir, SegmentHeader};
+use super::{JournalOptions, JournalReport};
+
+/// A journal whose files are in order.
+pub(super) struct Recovered {
+    pub(super) dir: SegmentDir,
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// How far the last segment is allocated.
+    pub(super) capacity: u64,
+    /// The last position that was ever given.
+    pub(super) last: Position,
+    pub(super) last_received: Timestamp,
+    pub(super) index: Index,
+    pub(super) damage: Damage,
+    pub(super) report: JournalReport,
+}
+
+/// A segment file with what its header says.
+struct Opened {
+    segment: Arc<Segment>,
+    header: Option<SegmentHeader>,
+}
+
+/// Opens the files of a journal, or begins one.
+pub(super) fn recover(
+    options: &JournalOptions,
+    segment_bytes: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Recovered, JournalError> {
+    let path = options.dir.join("journal");
+    create_private_dir(&path)?;
+    let found_index = FoundIndex::open(&options.dir.join("index"))?;
+    let segments = open_segments(&path)?;
+    let id = name_of(&path, &segments, found_index.checkpoint())?;
+    let dir = SegmentDir::new(path.clone(), id.clone(), segment_bytes);
+    let highest = found_index.highest();
+    let is_new = segments.is_empty();
+    let floor = if is_new {
+        options.begin_after
+    } else {
+        Position::ZERO
+    };
+    let mut segments: Vec<_> = segments.into_iter().map(|opened| opened.segment).collect();
+    let (index, start, index_rebuilt) = found_index.resume(&id, &segments)?;
+    let mut catch_up = CatchUp::new(id.clone(), index, Damage::new(&path), &start);
+    catch_up.forget_before(options.clock.now(), options.dedup_days);
+    catch_up.read(&segments, &start, progress)?;
+    catch_up.raise_to(highest.max(floor));
+    if segments.is_empty() {
+        let begun = dir.begin(catch_up.last.next(), options.clock.now(), 0);
+        segments.push(begun.map_err(JournalError::io(&path))?.0);
+    }
+    let capacity = catch_up.settle(&segments, highest, options.clock.now())?;
+    let report = JournalReport {
+        id,
+        is_new,
+        segments: segments.len(),
+        oldest: segments
+            .first()
+            .map_or(Position::ZERO, |oldest| oldest.first),
+        end: catch_up.last,
+        reindexed_entries: catch_up.reindexed,
+        index_rebuilt,
+        torn_bytes: catch_up.torn_bytes,
+        damaged: catch_up.damage.spots(),
+    };
+    Ok(Recovered {
+        dir,
+        segments,
+        capacity,
+        last: catch_up.last,
+        last_received: catch_up.last_received,
+        index: catch_up.index,
+        damage: catch_up.damage,
+        report,
+    })
+}
+
+fn create_private_dir(path: &Path) -> Result<(), JournalError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(JournalError::io(path))?;
+    let parent = path.parent().unwrap_or(path);
+    segment::sync_dir(parent).map_err(JournalError::io(parent))
+}
+
+fn open_segments(dir: &Path) -> Result<Vec<Opened>, JournalError> {
+    let mut opened: Vec<Opened> = Vec::new();
+    for (first, path) in segment::list(dir)? {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(JournalError::io(&path))?;
+        let header = match SegmentHeader::read(&file).map_err(JournalError::io(&path))? {
+            HeaderFound::Whole(header) => Some(header),
+            HeaderFound::Damaged => {
+                tracing::warn!(journal.segment = first.0, "a segment's header is damaged");
+                None
+            }
+            HeaderFound::UnknownVersion(version) => {
+                return Err(JournalError::UnknownVersion { path, version });
+            }
+        };
+        let length = file.metadata().map_err(JournalError::io(&path))?.len();
+        opened.push(Opened {
+            segment: Segment::new(first, path, file, length),
+            header,
+        });
+    }
+    Ok(opened)
+}
+
+/// The journal's name: from the segments, else from the index, else a new one.
+fn name_of(
+    dir: &Path,
+    opened: &[Opened],
+    checkpoint: Option<&Checkpoint>,
+) -> Result<JournalId, JournalError> {
+    let mut name: Option<&JournalId> = None;
+    for found in opened {
+        let Some(header) = &found.header else {
+            continue;
+        };
+        let expected = name.get_or_insert(&header.journal);
+        if **expected != header.journal {
+            return Err(JournalError::Mixed {
+                path: found.segment.path.clone(),
+                found: header.journal.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+    }
+    match name.or(checkpoint.map(|checkpoint| &checkpoint.journal)) {
+        Some(name) if !opened.is_empty() => Ok(name.clone()),
+        None if !opened.is_empty() => Err(JournalError::Nameless(dir.to_path_buf())),
+        Some(_) | None => random_name().map_err(JournalError::io(dir)),
+    }
+}
+
+fn random_name() -> io::Result<JournalId> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let name = format!("jrn_{:032x}", u128::from_be_bytes(bytes));
+    Ok(JournalId::new(name))
+}

@@ -1,0 +1,130 @@
+//! How much the journal may still take.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mimamori_actors::ports::Origin;
+
+/// Whether requests from outside can be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoomState {
+    /// They can.
+    Free,
+    /// The journal is at 90 % of its limit: some consumer is far behind.
+    JournalFull {
+        /// Bytes of the journal.
+        used_bytes: u64,
+        /// Its limit.
+        max_bytes: u64,
+    },
+    /// The disk is below its free-space mark.
+    DiskFull {
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// The mark.
+        min_free_bytes: u64,
+    },
+}
+
+impl RoomState {
+    /// Whether requests from outside can be taken.
+    pub fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+
+    /// Why not, for a person to read.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Free => "there is room".to_owned(),
+            Self::JournalFull {
+                used_bytes,
+                max_bytes,
+            } => format!("the journal holds {used_bytes} of at most {max_bytes} bytes"),
+            Self::DiskFull {
+                free_bytes,
+                min_free_bytes,
+            } => format!("the disk has {free_bytes} bytes left, at least {min_free_bytes} must be"),
+        }
+    }
+}
+
+/// Counts what the journal uses and knows what the disk has.
+#[derive(Debug)]
+pub(super) struct Room {
+    dir: PathBuf,
+    max_bytes: u64,
+    min_free_bytes: u64,
+    used_bytes: AtomicU64,
+    free_bytes: AtomicU64,
+}
+
+impl Room {
+    pub(super) fn new(dir: PathBuf, max_bytes: u64, min_free_bytes: u64, used_bytes: u64) -> Self {
+        let room = Self {
+            dir,
+            max_bytes,
+            min_free_bytes,
+            used_bytes: AtomicU64::new(used_bytes),
+            free_bytes: AtomicU64::new(u64::MAX),
+        };
+        room.measure();
+        room
+    }
+
+    /// Whether requests from outside can be taken, as last measured. Cheap.
+    pub(super) fn state(&self) -> RoomState {
+        let used_bytes = self.used_bytes();
+        let free_bytes = self.free_bytes.load(Ordering::Relaxed);
+        if used_bytes >= self.max_bytes / 10 * 9 {
+            return RoomState::JournalFull {
+                used_bytes,
+                max_bytes: self.max_bytes,
+            };
+        }
+        if free_bytes < self.min_free_bytes {
+            return RoomState::DiskFull {
+                free_bytes,
+                min_free_bytes: self.min_free_bytes,
+            };
+        }
+        RoomState::Free
+    }
+
+    /// The reason to refuse a request of this origin, if there is one. The
+    /// inside is refused only when the disk itself has no room for a segment.
+    pub(super) fn refusal(&self, origin: Origin) -> Option<String> {
+        match (origin, self.state()) {
+            (Origin::Inside, _) | (Origin::Outside, RoomState::Free) => None,
+            (
+                Origin::Outside,
+                state @ (RoomState::JournalFull { .. } | RoomState::DiskFull { .. }),
+            ) => Some(state.reason()),
+        }
+    }
+
+    /// Asks the disk. A disk that does not answer is taken for what it was.
+    pub(super) fn measure(&self) {
+        if let Ok(disk) = rustix::fs::statvfs(&self.dir) {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            self.free_bytes.store(free, Ordering::Relaxed);
+            metrics::gauge!("mimamori_journal_disk_free_bytes").set(free as f64);
+        }
+        metrics::gauge!("mimamori_journal_used_bytes").set(self.used_bytes() as f64);
+    }
+
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    pub(super) fn take(&self, bytes: u64) {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

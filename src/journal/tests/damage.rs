@@ -1,0 +1,299 @@
+use super::*;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
+use scan::{Found, Scanner};
+use segment::SEGMENT_HEADER_BYTES;
+
+#[tokio::test]
+async fn a_tail_torn_at_any_byte_is_found_as_such() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &["b"]).await;
+    drop(journal);
+    let path = &bench.segment_files()[0];
+    let [_, second] = frames_of(path)[..] else {
+        panic!("two frames were written");
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let used = second + 500;
+
+    let mut bytes = vec![0; 500];
+    file.read_exact_at(&mut bytes, second).unwrap();
+    let frame_end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for torn_at in (1..frame_end).rev() {
+        // as if these bytes had never been written
+        file.write_all_at(&vec![0; bytes.len() - torn_at], second + torn_at as u64)
+            .unwrap();
+
+        let mut scanner = Scanner::new(&file, SEGMENT_HEADER_BYTES, used);
+        let first = scanner.next().unwrap();
+        let torn = scanner.next().unwrap();
+
+        assert!(matches!(first, Some(Found::Frame { .. })), "at {torn_at}");
+        assert!(
+            matches!(torn, Some(Found::Torn { offset, .. }) if offset == second),
+            "at {torn_at}: {torn:?}"
+        );
+        assert_eq!(scanner.next().unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_and_positions_go_on_behind_the_last_whole_frame() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &["b", "c"]).await;
+    drop(journal);
+    bench.lose_index();
+    let path = bench.segment_files()[0].clone();
+    let last = *frames_of(&path).last().unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(last + 50).unwrap();
+
+    let (journal, report) = bench.open();
+    let verdicts = append(&journal, &["d", "b"]).await;
+
+    assert_eq!(report.torn_bytes, 50);
+    assert_eq!(report.damaged, []);
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::Accepted(Position(2)),
+            Verdict::Accepted(Position(3))
+        ]
+    );
+    assert_eq!(read_all(&journal).await, expected(&["a", "d", "b"]));
+    drop(journal);
+    let (journal, report) = bench.open();
+    assert_eq!(report.torn_bytes, 0);
+    assert_eq!(read_all(&journal).await, expected(&["a", "d", "b"]));
+}
+
+#[tokio::test]
+async fn acknowledged_entries_lost_at_the_end_are_damage_and_their_positions_are_not_given_again() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &["b", "c"]).await;
+    drop(journal);
+    let path = bench.segment_files()[0].clone();
+    let last = *frames_of(&path).last().unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(last + 50).unwrap();
+
+    let (journal, report) = bench.open();
+    let verdicts = append(&journal, &["d"]).await;
+
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.damaged[0].lost_entries(), 2);
+    assert_eq!(verdicts, [Verdict::Accepted(Position(4))]);
+    let read = read_all(&journal).await;
+    assert_eq!(read, [(1, "a".to_owned()), (4, "d".to_owned())]);
+}
+
+/// Flips a bit in the middle frame of three; only what was in it is missing.
+async fn only_the_damaged_frame_goes(loses_index: bool) {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &["b", "c"]).await;
+    append(&journal, &["d"]).await;
+    drop(journal);
+    let path = bench.segment_files()[0].clone();
+    let middle = frames_of(&path)[1];
+    flip_bit(&path, middle + 60);
+    if loses_index {
+        bench.lose_index();
+    }
+
+    let (journal, _) = bench.open();
+    let read = read_all(&journal).await;
+    let verdicts = append(&journal, &["d", "e"]).await;
+
+    assert_eq!(read, [(1, "a".to_owned()), (4, "d".to_owned())]);
+    assert_eq!(
+        verdicts,
+        [Verdict::Duplicate, Verdict::Accepted(Position(5))]
+    );
+    let damaged = journal.damaged();
+    assert_eq!(damaged.len(), 1);
+    assert_eq!(damaged[0].lost_entries(), 2);
+    let kept = std::fs::read_dir(bench.journal_dir().join("damaged")).unwrap();
+    let kept: Vec<_> = kept.map(|file| file.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(std::fs::metadata(&kept[0]).unwrap().len(), damaged[0].bytes);
+}
+
+#[tokio::test]
+async fn of_a_damaged_frame_met_while_reading_only_that_frame_goes() {
+    only_the_damaged_frame_goes(false).await;
+}
+
+#[tokio::test]
+async fn of_a_damaged_frame_met_at_the_start_only_that_frame_goes() {
+    only_the_damaged_frame_goes(true).await;
+}
+
+#[tokio::test]
+async fn damage_in_closed_segments_costs_only_the_damaged_frames() {
+    let bench = Bench::with_segments(4096);
+    let (journal, _) = bench.open();
+    let names: Vec<_> = (0..60).map(|n| format!("{n:0200}")).collect();
+    for name in &names {
+        append(&journal, &[name]).await;
+    }
+    drop(journal);
+    let files = bench.segment_files();
+    assert!(files.len() > 3);
+    let in_first = *frames_of(&files[0]).last().unwrap();
+    let in_second = frames_of(&files[1])[0];
+    flip_bit(&files[0], in_first + 40);
+    // a lost header, too
+    flip_bit(&files[1], in_second);
+    flip_bit(&files[1], 20);
+
+    for loses_index in [false, true] {
+        if loses_index {
+            bench.lose_index();
+        }
+        let (journal, _) = bench.open();
+        let read = read_all(&journal).await;
+
+        assert_eq!(journal.damaged().len(), 2);
+        let lost: u64 = journal
+            .damaged()
+            .iter()
+            .map(DamagedSpot::lost_entries)
+            .sum();
+        assert_eq!((read.len(), lost), (58, 2));
+        assert!(read.iter().all(|(n, text)| *text == names[*n as usize - 1]));
+    }
+}
+
+#[tokio::test]
+async fn a_segment_of_the_future_stops_the_start_and_is_left_as_it_is() {
+    let bench = Bench::new();
+    drop(bench.open());
+    let path = bench.segment_files()[0].clone();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8] = 2;
+    let crc = crc32fast::hash(&bytes[..124]);
+    bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+
+    let error = bench.try_open().err().unwrap();
+
+    assert!(matches!(
+        error,
+        JournalError::UnknownVersion { version: 2, .. }
+    ));
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn inspecting_a_running_journal_tells_of_damage_and_changes_nothing() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    for name in ["secret one", "secret two", "secret three"] {
+        append(&journal, &[name]).await;
+    }
+    let path = bench.segment_files()[0].clone();
+    let middle = frames_of(&path)[1];
+    flip_bit(&path, middle + 50);
+    let before = std::fs::read(&path).unwrap();
+
+    let mut shown = Vec::new();
+    let summary = inspect::inspect(bench.dir.path(), &mut shown).unwrap();
+
+    assert_eq!(summary.journal, Some(journal.id()));
+    assert_eq!((summary.frames, summary.damaged), (2, 1));
+    assert_eq!(
+        (summary.first, summary.last),
+        (Some(Position(1)), Some(Position(3)))
+    );
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("damaged"), "{shown}");
+    assert!(!shown.contains("secret"), "{shown}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// What may happen to a journal.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Vec<usize>),
+    Reopen,
+    /// A crash that left this part of the last frame, in a thousandth.
+    Tear(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => proptest::collection::vec(0..3000_usize, 1..4).prop_map(Step::Append),
+        1 => Just(Step::Reopen),
+        1 => (0..1000_u64).prop_map(Step::Tear),
+    ]
+}
+
+/// Cuts the last frame of the newest segment and says how many bytes of it are left; nothing if it has none.
+fn tear(bench: &Bench, thousandth: u64) -> Option<()> {
+    let path = bench.segment_files().pop()?;
+    let last = *frames_of(&path).last()?;
+    let bytes = std::fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
+    let file: File = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(last + (end - last - 1) * thousandth / 1000)
+        .unwrap();
+    bench.lose_index();
+    Some(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_journal_holds_what_a_list_would(steps in proptest::collection::vec(step(), 1..12)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::with_segments(8192);
+            let mut journal = Some(bench.open().0);
+            let mut model: Vec<Vec<String>> = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Append(sizes) => {
+                        let names: Vec<_> = sizes
+                            .iter()
+                            .enumerate()
+                            .map(|(place, size)| format!("{number}-{place}-{}", "x".repeat(*size)))
+                            .collect();
+                        let batch = names.iter().map(|name| named(name)).collect();
+                        let open = journal.as_ref().unwrap();
+                        open.append(batch, Origin::Inside).await.unwrap();
+                        model.push(names);
+                    }
+                    Step::Reopen => {
+                        drop(journal.take());
+                        journal = Some(bench.open().0);
+                    }
+                    Step::Tear(thousandth) => {
+                        drop(journal.take());
+                        if tear(&bench, thousandth).is_some() {
+                            model.pop();
+                        }
+                        journal = Some(bench.open().0);
+                    }
+                }
+                let names: Vec<_> = model.iter().flatten().map(String::as_str).collect();
+                assert_eq!(read_all(journal.as_ref().unwrap()).await, expected(&names));
+            }
+        });
+    }
+}

@@ -1,0 +1,133 @@
+use super::*;
+
+use std::time::Duration;
+
+/// Appends entries of about 300 bytes, one a request.
+async fn fill(journal: &FileJournal, range: std::ops::Range<u32>) {
+    for n in range {
+        append(journal, &[&format!("{n:0200}")]).await;
+    }
+}
+
+async fn trimmed_beyond(journal: &FileJournal, position: u64) {
+    let mut oldest = journal.shared.oldest.subscribe();
+    tokio::time::timeout(
+        Duration::from_secs(10),
+        oldest.wait_for(|oldest| oldest.0 > position),
+    )
+    .await
+    .expect("nothing was trimmed")
+    .unwrap();
+}
+
+#[tokio::test]
+async fn entries_are_read_across_segments_from_files() {
+    let bench = Bench::with_segments(4096);
+    let (journal, _) = bench.open();
+    fill(&journal, 0..100).await;
+    drop(journal);
+    let (journal, report) = bench.open();
+
+    let read = read_all(&journal).await;
+
+    assert!(report.segments > 5, "{} segments", report.segments);
+    assert_eq!(report.reindexed_entries, 0);
+    assert_eq!(read.len(), 100);
+    assert!(read.iter().map(|(position, _)| *position).eq(1..=100));
+    assert_eq!(journal.damaged(), []);
+}
+
+#[tokio::test]
+async fn a_record_larger_than_a_segment_gets_one_of_its_own_size() {
+    let bench = Bench::with_segments(4096);
+    let (journal, _) = bench.open();
+    let large = "x".repeat(50_000);
+
+    append(&journal, &["a", &large]).await;
+    append(&journal, &["b"]).await;
+    drop(journal);
+    let (journal, _) = bench.open();
+
+    assert_eq!(read_all(&journal).await, expected(&["a", &large, "b"]));
+}
+
+#[tokio::test]
+async fn what_the_consumers_kept_is_trimmed_in_whole_segments_once_all_that_hold_back_reported() {
+    let bench = Bench::with_segments(4096);
+    let (journal, _) = bench.open();
+    fill(&journal, 0..60).await;
+    let files = bench.segment_files().len();
+
+    journal.committed("series", Position(50));
+    journal.shared.trim();
+    assert_eq!(journal.oldest(), Position(1));
+    journal.committed("records", Position(40));
+    trimmed_beyond(&journal, 1).await;
+
+    let oldest = journal.oldest();
+    assert!(oldest > Position(20) && oldest <= Position(41), "{oldest}");
+    assert!(bench.segment_files().len() < files);
+    let gone = journal.shared.read_files(Position::ZERO, 10).unwrap_err();
+    assert_eq!(gone, ReadError::Trimmed { oldest });
+    assert_eq!(read_all(&journal).await.len() as u64, 61 - oldest.0);
+    drop(journal);
+    assert_eq!(bench.open().1.oldest, oldest);
+}
+
+#[tokio::test]
+async fn a_consumer_that_does_not_hold_back_is_cut_off_at_half_of_the_limit() {
+    let mut bench = Bench::with_segments(4096);
+    bench.max_bytes = 64 << 10;
+    let (journal, _) = bench.open();
+    fill(&journal, 0..50).await;
+    journal.committed("records", Position(50));
+    journal.shared.trim();
+    assert_eq!(journal.oldest(), Position(1), "series may hold half");
+
+    fill(&journal, 50..110).await;
+    journal.committed("records", Position(110));
+    trimmed_beyond(&journal, 1).await;
+
+    let half = bench.max_bytes / 2;
+    assert!(journal.used_bytes() <= half);
+    assert!(journal.used_bytes() > half - 8192, "no more than needed");
+}
+
+#[tokio::test]
+async fn files_of_two_journals_in_one_directory_stop_the_start() {
+    let bench = Bench::new();
+    let other = Bench::new();
+    drop(bench.open());
+    drop(other.open());
+    std::fs::copy(
+        &other.segment_files()[0],
+        bench.journal_dir().join(segment::file_name(Position(900))),
+    )
+    .unwrap();
+
+    let error = bench.try_open().err().unwrap();
+
+    assert!(matches!(error, JournalError::Mixed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_that_the_journal_is_in_use() {
+    let bench = Bench::new();
+    let _open = bench.open();
+
+    let error = bench.try_open().err().unwrap();
+
+    assert!(matches!(error, JournalError::InUse(_)), "{error}");
+}
+
+#[tokio::test]
+async fn segments_are_allocated_before_they_are_written() {
+    let bench = Bench::with_segments(64 << 10);
+    let (journal, _) = bench.open();
+
+    append(&journal, &["a"]).await;
+
+    let allocated = std::fs::metadata(&bench.segment_files()[0]).unwrap().len();
+    assert_eq!(allocated, 64 << 10);
+    assert!(journal.used_bytes() < 1024);
+}

@@ -1,0 +1,322 @@
+//! The one thread that writes: it takes everything that waits, writes it at once, syncs once, and tells everybody.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use mimamori_actors::domain::{Entry, Position, Timestamp};
+use mimamori_actors::ports::{AppendError, Origin};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::claims::Claimed;
+use super::frame::{FrameHeader, Sealed};
+use super::index::{Checkpoint, Indexed};
+use super::keeper::{Job, Task};
+use super::segment::Segment;
+use super::shared::Shared;
+use super::tail::CachedFrame;
+
+/// A buffer that grew beyond this is given back.
+const KEPT_BUFFER_BYTES: usize = 8 << 20;
+
+/// What waits for the writer.
+pub(super) enum Work {
+    /// Entries to write.
+    Request(Request),
+    /// Begin a new segment, so that the one before can be trimmed.
+    BeginSegment,
+    /// Write what waits, then end.
+    Close,
+}
+
+/// Entries to write, all of one frame.
+pub(super) struct Request {
+    pub(super) sealed: Sealed,
+    pub(super) claimed: Claimed,
+    pub(super) origin: Origin,
+    /// Its place in the queue, by number and by bytes; given back when it is done.
+    pub(super) _place: [OwnedSemaphorePermit; 2],
+}
+
+impl Request {
+    fn bytes(&self) -> u64 {
+        self.sealed.frame.len() as u64
+    }
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) keeper: SyncSender<Task>,
+    pub(super) active: Arc<Segment>,
+    /// Where the next frame goes in the active segment.
+    pub(super) offset: u64,
+    /// How far the active segment is allocated.
+    pub(super) capacity: u64,
+    pub(super) next: Position,
+    pub(super) last_received: Timestamp,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// Everything that was waiting.
+#[derive(Default)]
+struct Round {
+    requests: VecDeque<Request>,
+    begins_segment: bool,
+    closes: bool,
+}
+
+impl Round {
+    /// What waits now; bounded by the places of the queue.
+    fn gather(first: Work, work: &Receiver<Work>) -> Self {
+        let mut round = Self::default();
+        let mut next = Some(first);
+        while let Some(work_item) = next {
+            match work_item {
+                Work::Request(request) => round.requests.push_back(request),
+                Work::BeginSegment => round.begins_segment = true,
+                Work::Close => round.closes = true,
+            }
+            next = work.try_recv().ok();
+        }
+        round
+    }
+}
+
+impl Writer {
+    /// Writes until it is told to close.
+    pub(super) fn run(mut self, work: &Receiver<Work>) {
+        while let Ok(first) = work.recv() {
+            let round = Round::gather(first, work);
+            metrics::gauge!("mimamori_journal_group_requests").set(round.requests.len() as f64);
+            self.write_all(round.requests);
+            if round.begins_segment && self.shared.refusal().is_none() {
+                self.begin_unless_empty();
+            }
+            if round.closes {
+                return;
+            }
+        }
+    }
+
+    fn write_all(&mut self, mut waiting: VecDeque<Request>) {
+        while let Some(first) = waiting.front() {
+            if let Some(reason) = self.shared.failed.borrow().clone() {
+                refuse(waiting, &AppendError::Failed(reason));
+                return;
+            }
+            let needs = first.bytes();
+            if self.offset + needs > self.capacity {
+                waiting = self.refuse_outside_without_room(waiting);
+                if waiting.is_empty() {
+                    return;
+                }
+                let needs = waiting.front().map_or(needs, Request::bytes);
+                if let Err(error) = self.begin_segment(needs) {
+                    refuse(waiting, &self.explain(&error));
+                    return;
+                }
+            }
+            let group = self.take_what_fits(&mut waiting);
+            if let Err((error, group)) = self.write(group) {
+                let reason = format!("a group could not be written: {error}");
+                self.shared.fail(&reason);
+                refuse(group, &AppendError::Failed(reason));
+            }
+        }
+    }
+
+    /// A new segment takes room on the disk: look whether there is any.
+    fn refuse_outside_without_room(&self, waiting: VecDeque<Request>) -> VecDeque<Request> {
+        self.shared.room.measure();
+        let Some(reason) = self.shared.room.refusal(Origin::Outside) else {
+            return waiting;
+        };
+        let (outside, inside) = waiting
+            .into_iter()
+            .partition(|request| request.origin == Origin::Outside);
+        refuse(outside, &AppendError::NoRoom(reason));
+        inside
+    }
+
+    /// A full disk is no failure: nothing was written, and it heals.
+    fn explain(&self, error: &io::Error) -> AppendError {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            return AppendError::NoRoom("the disk has no room for a segment".to_owned());
+        }
+        let reason = format!("a segment could not be begun: {error}");
+        self.shared.fail(&reason);
+        AppendError::Failed(reason)
+    }
+
+    fn begin_unless_empty(&mut self) {
+        if self.active.first == self.next {
+            return;
+        }
+        if let Err(error) = self.begin_segment(0) {
+            let refusal = self.explain(&error);
+            tracing::warn!(error = %refusal, "no new segment could be begun");
+        }
+    }
+
+    fn begin_segment(&mut self, needs: u64) -> io::Result<()> {
+        let now = self.last_received.max(self.shared.clock.now());
+        let (segment, capacity) = self.shared.dir.begin(self.next, now, needs)?;
+        // what was allocated and not used goes back; if it does not, it is only room
+        let _ = self.active.file.set_len(self.offset);
+        self.shared.room.take(segment.durable());
+        self.offset = segment.durable();
+        self.capacity = capacity;
+        self.active = Arc::clone(&segment);
+        self.shared.segments.push(segment);
+        // a keeper that has no time for it now costs the next roll a few milliseconds
+        let _ = self.keeper.try_send(Task::PrepareSpare);
+        Ok(())
+    }
+
+    fn take_what_fits(&self, waiting: &mut VecDeque<Request>) -> Vec<Request> {
+        let mut left = self.capacity - self.offset;
+        let count = waiting
+            .iter()
+            .take_while(|request| {
+                let fits = request.bytes() <= left;
+                left = left.saturating_sub(request.bytes());
+                fits
+            })
+            .count();
+        waiting.drain(..count).collect()
+    }
+
+    /// Writes a group and syncs it.
+    fn write(&mut self, mut group: Vec<Request>) -> Result<(), (io::Error, Vec<Request>)> {
+        let received_at = self.last_received.max(self.shared.clock.now());
+        let mut headers = Vec::with_capacity(group.len());
+        let mut next = self.next;
+        self.buffer.clear();
+        for request in &mut group {
+            let sealed = &mut request.sealed;
+            let header = header_of(sealed, next, received_at);
+            header.seal(&mut sealed.frame, sealed.payload_crc);
+            self.buffer.extend_from_slice(&sealed.frame);
+            next = header.last().next();
+            headers.push(header);
+        }
+        if let Err(error) = self.to_disk() {
+            return Err((error, group));
+        }
+        self.next = next;
+        self.last_received = received_at;
+        self.publish(group, &headers);
+        if self.buffer.capacity() > KEPT_BUFFER_BYTES {
+            self.buffer = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn to_disk(&self) -> io::Result<()> {
+        self.active.file.write_all_at(&self.buffer, self.offset)?;
+        #[cfg(test)]
+        if self.shared.fails_next_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("made to fail"));
+        }
+        let begun = Instant::now();
+        self.active.file.sync_data()?;
+        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        metrics::histogram!("mimamori_journal_sync_seconds").record(begun.elapsed().as_secs_f64());
+        metrics::counter!("mimamori_journal_synced_groups_total").increment(1);
+        metrics::counter!("mimamori_journal_written_bytes_total")
+            .increment(self.buffer.len() as u64);
+        Ok(())
+    }
+
+    /// The group is on disk: readers first, then those who wait, then the index.
+    fn publish(&mut self, group: Vec<Request>, headers: &[FrameHeader]) {
+        let mut cached = Vec::with_capacity(group.len());
+        let mut indexed = Vec::new();
+        let mut landed = Vec::with_capacity(group.len());
+        for (mut request, header) in group.into_iter().zip(headers) {
+            self.active.mark(header.first, self.offset);
+            self.offset += request.bytes();
+            collect_identities(&request.sealed, header, &mut indexed);
+            cached.push(cache(&mut request.sealed, header));
+            landed.push((request.claimed, header.first));
+        }
+        let end = Position(self.next.0 - 1);
+        metrics::counter!("mimamori_journal_appended_entries_total")
+            .increment(end.0 - self.shared.end.borrow().0);
+        self.active.set_durable(self.offset);
+        self.shared.room.take(self.buffer.len() as u64);
+        self.shared.tail.push(cached);
+        self.shared.end.send_replace(end);
+        for (claimed, first) in landed {
+            claimed.land(first);
+        }
+        let job = Job {
+            indexed,
+            to: Checkpoint {
+                journal: self.shared.id.clone(),
+                position: end,
+                received_at: self.last_received,
+                segment: self.active.first,
+                offset: self.offset,
+            },
+        };
+        if self.keeper.send(Task::Index(job)).is_err() {
+            self.shared.fail("the index's thread has ended");
+        }
+    }
+}
+
+fn header_of(sealed: &Sealed, first: Position, received_at: Timestamp) -> FrameHeader {
+    let payload = sealed.frame.len() - super::frame::HEADER_BYTES;
+    FrameHeader {
+        payload_bytes: u32::try_from(payload).expect("a draft is refused above 256 MiB"),
+        entries: u32::try_from(sealed.records.len()).expect("every record has more than a byte"),
+        first,
+        received_at,
+    }
+}
+
+fn collect_identities(sealed: &Sealed, header: &FrameHeader, indexed: &mut Vec<Indexed>) {
+    for (place, identity) in sealed.identities.iter().enumerate() {
+        if let Some(identity) = identity {
+            indexed.push(Indexed {
+                identity: *identity,
+                position: Position(header.first.0 + place as u64),
+                received_at: header.received_at,
+            });
+        }
+    }
+}
+
+fn cache(sealed: &mut Sealed, header: &FrameHeader) -> CachedFrame {
+    let mut position = header.first;
+    let records = mem::take(&mut sealed.records);
+    let entries = records.into_iter().map(|record| {
+        let entry = Entry {
+            position,
+            received_at: header.received_at,
+            record,
+        };
+        position = position.next();
+        Arc::new(entry)
+    });
+    CachedFrame {
+        entries: entries.collect(),
+        bytes: header.frame_bytes(),
+    }
+}
+
+fn refuse(requests: impl IntoIterator<Item = Request>, error: &AppendError) {
+    for request in requests {
+        request.claimed.refuse(error.clone());
+    }
+}

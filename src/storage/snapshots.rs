@@ -1,0 +1,232 @@
+//! Snapshots of sessions and of the router, in a database of their own under `storage.dir/snapshots`.
+//!
+//! What is put is in the database's log at once and durable with the next
+//! commit, in this order; so a state that a crash left behind may be newer than
+//! the committed offset, never older. Every state carries its own position, so
+//! replaying from the offset leaves such a state as it is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
+use mimamori_actors::ports::{SnapshotError, Snapshots};
+
+use super::embedded::{OpenFailure, open_caught};
+
+/// The format of what this file adds around the states.
+const VERSION: u8 = 1;
+const ROUTER: &[u8] = b"router";
+const CACHE_BYTES: u64 = 16 << 20;
+const LOG_BYTES: u64 = 64 << 20;
+const MEMTABLE_BYTES: u64 = 16 << 20;
+
+/// Why the snapshots cannot be opened. A damaged database is no reason: it is set aside.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenSnapshotsError {
+    /// Another process has it open.
+    #[error("{path} is in use by another process", path = .0.display())]
+    InUse(PathBuf),
+    /// Rights, or a full disk.
+    #[error("{path}: {reason}", path = .path.display())]
+    Unusable {
+        /// Where.
+        path: PathBuf,
+        /// What the database said.
+        reason: String,
+    },
+}
+
+/// Snapshots in a fjall database.
+pub struct FjallSnapshots {
+    database: Database,
+    sessions: Keyspace,
+    router: Keyspace,
+}
+
+impl FjallSnapshots {
+    /// Opens the database in `dir`, or begins an empty one. One that is damaged
+    /// is renamed (`….damaged`, in place of an earlier one) and begun anew: the
+    /// sessions then start at the oldest position of the journal.
+    pub fn open(dir: &Path) -> Result<Self, OpenSnapshotsError> {
+        match open_caught(|| open_files(dir)) {
+            Ok(snapshots) => Ok(snapshots),
+            Err(OpenFailure::Damaged(reason)) => {
+                metrics::counter!("mimamori_snapshots_set_aside_total").increment(1);
+                tracing::warn!(
+                    error = reason,
+                    "the snapshots are damaged: they are set aside, and everything is replayed from the oldest position"
+                );
+                set_aside(dir).map_err(|error| OpenSnapshotsError::Unusable {
+                    path: dir.to_path_buf(),
+                    reason: error.to_string(),
+                })?;
+                open_caught(|| open_files(dir)).map_err(|failure| explain(dir, failure))
+            }
+            Err(failure @ (OpenFailure::InUse | OpenFailure::Unusable(_))) => {
+                Err(explain(dir, failure))
+            }
+        }
+    }
+}
+
+fn explain(dir: &Path, failure: OpenFailure) -> OpenSnapshotsError {
+    let path = dir.to_path_buf();
+    match failure {
+        OpenFailure::InUse => OpenSnapshotsError::InUse(path),
+        OpenFailure::Unusable(reason) | OpenFailure::Damaged(reason) => {
+            OpenSnapshotsError::Unusable { path, reason }
+        }
+    }
+}
+
+fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+    let database = Database::builder(dir)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(LOG_BYTES)
+        .worker_threads(1)
+        .open()?;
+    let sessions = database.keyspace("sessions", options)?;
+    let router = database.keyspace("router", options)?;
+    let snapshots = FjallSnapshots {
+        database,
+        sessions,
+        router,
+    };
+    // a state that cannot be read is found now, while everything can still be replayed
+    snapshots
+        .all_sessions(&mut |_, _| {})
+        .and_then(|()| snapshots.committed().map(drop))
+        .map_err(|error| OpenFailure::Damaged(error.0))?;
+    Ok(snapshots)
+}
+
+fn set_aside(dir: &Path) -> io::Result<()> {
+    let aside = dir.with_extension("damaged");
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::rename(dir, aside)
+}
+
+/// Length of the classroom, classroom, student: no two sessions have the same key.
+fn key_bytes(key: &SessionKey) -> Vec<u8> {
+    let classroom = key.classroom.as_str().as_bytes();
+    let mut bytes = (classroom.len() as u64).to_be_bytes().to_vec();
+    bytes.extend_from_slice(classroom);
+    bytes.extend_from_slice(key.student.as_str().as_bytes());
+    bytes
+}
+
+fn session_key(bytes: &[u8]) -> Option<SessionKey> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let length = usize::try_from(u64::from_be_bytes(*length)).ok()?;
+    let (classroom, student) = rest.split_at_checked(length)?;
+    Some(SessionKey {
+        classroom: ClassroomId::new(std::str::from_utf8(classroom).ok()?),
+        student: StudentId::new(std::str::from_utf8(student).ok()?),
+    })
+}
+
+/// The router's state as committed last.
+struct Committed {
+    journal: JournalId,
+    offset: Position,
+    state: Vec<u8>,
+}
+
+impl Committed {
+    fn encode(journal: &JournalId, offset: Position, state: &[u8]) -> Vec<u8> {
+        let name = journal.as_str().as_bytes();
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&offset.0.to_be_bytes());
+        bytes.extend_from_slice(&(name.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(state);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let (version, rest) = bytes.split_first().ok_or_else(too_short)?;
+        if *version != VERSION {
+            return Err(SnapshotError(format!(
+                "the router's state has the format version {version}, which this program does not know"
+            )));
+        }
+        let (offset, rest) = rest.split_first_chunk::<8>().ok_or_else(too_short)?;
+        let (length, rest) = rest.split_first_chunk::<8>().ok_or_else(too_short)?;
+        let length = usize::try_from(u64::from_be_bytes(*length)).map_err(|_| too_short())?;
+        let (name, state) = rest.split_at_checked(length).ok_or_else(too_short)?;
+        let name = std::str::from_utf8(name).map_err(|_| too_short())?;
+        Ok(Self {
+            journal: JournalId::new(name),
+            offset: Position(u64::from_be_bytes(*offset)),
+            state: state.to_vec(),
+        })
+    }
+}
+
+fn too_short() -> SnapshotError {
+    SnapshotError("the router's state is cut short".to_owned())
+}
+
+fn failed(error: fjall::Error) -> SnapshotError {
+    metrics::counter!("mimamori_snapshots_failures_total").increment(1);
+    SnapshotError(error.to_string())
+}
+
+impl FjallSnapshots {
+    fn committed(&self) -> Result<Option<Committed>, SnapshotError> {
+        let bytes = self.router.get(ROUTER).map_err(failed)?;
+        bytes.map(|bytes| Committed::decode(&bytes)).transpose()
+    }
+}
+
+impl Snapshots for FjallSnapshots {
+    fn session(&self, key: &SessionKey) -> Result<Option<Vec<u8>>, SnapshotError> {
+        let state = self.sessions.get(key_bytes(key)).map_err(failed)?;
+        Ok(state.map(|state| state.to_vec()))
+    }
+
+    fn all_sessions(&self, visit: &mut dyn FnMut(SessionKey, &[u8])) -> Result<(), SnapshotError> {
+        for found in self.sessions.iter() {
+            let (key, state) = found.into_inner().map_err(failed)?;
+            let key = session_key(&key)
+                .ok_or_else(|| SnapshotError("a session's key is unreadable".to_owned()))?;
+            visit(key, &state);
+        }
+        Ok(())
+    }
+
+    fn put_session(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
+        self.sessions.insert(key_bytes(key), state).map_err(failed)
+    }
+
+    fn router(&self, journal: &JournalId) -> Result<Option<(Vec<u8>, Position)>, SnapshotError> {
+        let committed = self.committed()?;
+        Ok(committed
+            .filter(|committed| committed.journal == *journal)
+            .map(|committed| (committed.state, committed.offset)))
+    }
+
+    fn commit(
+        &self,
+        journal: &JournalId,
+        router: &[u8],
+        offset: Position,
+    ) -> Result<(), SnapshotError> {
+        let value = Committed::encode(journal, offset, router);
+        let mut write = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        write.insert(&self.router, ROUTER, value);
+        write.commit().map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests;
