@@ -1,0 +1,96 @@
+/** The list of students: who comes first, and who is shown. Pure. */
+
+import type { Alert, Status, Student } from "./protocol";
+
+/** Who needs attention comes first. */
+export const STATUS_ORDER: readonly Status[] = [
+  "help",
+  "stuck",
+  "error",
+  "active",
+  "idle",
+  "offline",
+];
+
+const RANK = new Map(STATUS_ORDER.map((status, rank) => [status, rank]));
+const LAST_RANK = STATUS_ORDER.length;
+
+// numeric: Student 2 before Student 10; Japanese names in their own order
+const COLLATOR = new Intl.Collator(["ja", "en"], { numeric: true, sensitivity: "base" });
+
+export interface Filter {
+  readonly text: string;
+  /** Empty: all. */
+  readonly statuses: ReadonlySet<Status>;
+}
+
+export const NO_FILTER: Filter = { text: "", statuses: new Set() };
+
+/**
+ * The ids in the order of the list: by status; inside a status whoever has
+ * waited longest first (an open request for help, an open alert), the others
+ * by name. The order rests on what seldom changes, so that rows stay put.
+ */
+export function orderOf(
+  students: ReadonlyMap<string, Student>,
+  alerts: ReadonlyMap<string, Alert>,
+): string[] {
+  const alerted = firstAlerts(alerts);
+  const since = (student: Student) => student.help?.since ?? alerted.get(student.id) ?? "";
+  return [...students.values()]
+    .map((student) => ({ student, since: since(student) }))
+    .sort(
+      (a, b) =>
+        rank(a.student) - rank(b.student) ||
+        bySince(a.since, b.since) ||
+        COLLATOR.compare(shownName(a.student), shownName(b.student)) ||
+        (a.student.id < b.student.id ? -1 : 1),
+    )
+    .map((entry) => entry.student.id);
+}
+
+function rank(student: Student): number {
+  return RANK.get(student.status) ?? LAST_RANK;
+}
+
+/** Earlier first; without a time last. Times are ISO 8601 in UTC, so text order is time order. */
+function bySince(a: string, b: string): number {
+  if (a === b) return 0;
+  if (a === "") return 1;
+  if (b === "") return -1;
+  return a < b ? -1 : 1;
+}
+
+function firstAlerts(alerts: ReadonlyMap<string, Alert>): ReadonlyMap<string, string> {
+  const first = new Map<string, string>();
+  for (const alert of alerts.values()) {
+    const known = first.get(alert.student);
+    if (known === undefined || alert.since < known) first.set(alert.student, alert.since);
+  }
+  return first;
+}
+
+/** What to call a student who may not have sent a name. */
+export function shownName(student: Student): string {
+  return student.name.trim() === "" ? `#${student.id.slice(0, 8)}` : student.name;
+}
+
+/** Whether the filter lets this student through. */
+export function isShown(student: Student, filter: Filter): boolean {
+  if (filter.statuses.size > 0 && !filter.statuses.has(student.status)) return false;
+  const needle = folded(filter.text.trim());
+  if (needle === "") return true;
+  const fields = [student.name, student.team, student.notebook, student.cellId];
+  return fields.some((field) => field !== null && folded(field).includes(needle));
+}
+
+/** As names are compared elsewhere: NFKC, so that full-width letters are found by plain ones. */
+function folded(text: string): string {
+  return text.normalize("NFKC").toLocaleLowerCase();
+}
+
+export function countsOf(students: ReadonlyMap<string, Student>): ReadonlyMap<Status, number> {
+  const counts = new Map<Status, number>(STATUS_ORDER.map((status) => [status, 0]));
+  for (const { status } of students.values()) counts.set(status, (counts.get(status) ?? 0) + 1);
+  return counts;
+}
