@@ -59,13 +59,18 @@ export async function signOut(): Promise<void> {
   await call("api/v1/session", { method: "DELETE" });
 }
 
-/** A request that the ingest refused, as the Connect page tells of it. */
+/** A request that was refused, or several alike in a row. */
 export interface Refusal {
+  /** When the last of them was. */
   readonly at: string;
+  /** `events`, `live` or `no_such_address`. */
+  readonly wanted: string;
   readonly status: number;
   readonly code: string;
   readonly detail: string;
+  /** The page that sent it, if a page did. */
   readonly origin: string | null;
+  readonly count: number;
 }
 
 export interface ConnectInfo {
@@ -91,10 +96,12 @@ function refusalOf(value: unknown): Refusal {
   const refusal = object(value);
   return {
     at: string(refusal, "at"),
+    wanted: stringOrNull(refusal, "wanted") ?? "events",
     status: numberOrNull(refusal, "status") ?? 0,
     code: stringOrNull(refusal, "code") ?? "",
     detail: stringOrNull(refusal, "detail") ?? "",
     origin: stringOrNull(refusal, "origin"),
+    count: numberOrNull(refusal, "count") ?? 1,
   };
 }
 

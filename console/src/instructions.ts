@@ -5,7 +5,7 @@ export const CELL_MONITOR_PLUGIN = "cell-monitor:plugin";
 
 /** An ingest address that works where only an address can be given: with the key in it. */
 export function pasteableAddress(ingestUrl: string, key: string): string {
-  if (ingestUrl.includes(key)) return ingestUrl;
+  if (ingestUrl.includes(key) || ingestUrl.includes(encodeURIComponent(key))) return ingestUrl;
   const url = new URL(ingestUrl);
   url.searchParams.set("key", key);
   return url.href;

@@ -40,6 +40,9 @@ const REFUSALS: Readonly<Record<number, string>> = {
   503: "The server cannot take events right now. Clients try again by themselves.",
 };
 
+const CONSOLE_REFUSED =
+  "This was not a notebook but somebody’s console. If it was opened under another address than the server expects, set http.public_url or http.origins.";
+
 export const words = {
   product: "Mimamori",
   title: (help: number) => (help > 0 ? `(${help}) Mimamori` : "Mimamori"),
@@ -233,14 +236,16 @@ export const words = {
     noneYet: "No request has reached this server yet.",
     lastAccepted: "Last accepted request",
     lastRefused: "Last refused request",
+    wanted: (wanted: string) => (wanted === "live" ? "a console" : "events"),
+    times: (n: number) => (n > 1 ? `${n} times` : ""),
     from: "from",
-    programs: "a program (no origin)",
+    programs: "a program",
     refusedEarlier: "Refused before that",
     broken: "Requests arrive, but are refused",
     fine: "Events are arriving",
     unreachable: "The server cannot be reached at the moment.",
     loading: "Asking the server for its address…",
-    refusal: (status: number) =>
-      REFUSALS[status] ?? "The request was refused. What the server says of it stands beside.",
+    refusal: (wanted: string, status: number) =>
+      (wanted === "live" ? CONSOLE_REFUSED : REFUSALS[status]) ?? "The request was refused. What the server says of it stands beside.",
   },
 } as const;

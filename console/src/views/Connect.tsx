@@ -1,4 +1,4 @@
-import { createMemo, createSignal, For, onCleanup, Show } from "solid-js";
+import { createMemo, createSignal, Index, onCleanup, Show } from "solid-js";
 
 import { connectInfo, type ConnectInfo, type Refusal } from "../api";
 import { ageText, fullTime, now } from "../clock";
@@ -92,13 +92,9 @@ function LastRefusal(props: { readonly refusal: Refusal }) {
   return (
     <>
       <p>
-        <b title={fullTime(props.refusal.at)}>
-          {words.connect.lastRefused}: {words.ago(ageText(props.refusal.at, now()))}
-        </b>
-        , {props.refusal.status} <bdi>{props.refusal.detail || props.refusal.code}</bdi>,{" "}
-        {words.connect.from} <bdi class="origin">{props.refusal.origin ?? words.connect.programs}</bdi>
+        <b>{words.connect.lastRefused}:</b> <RefusalLine refusal={props.refusal} />
       </p>
-      <p>{words.connect.refusal(props.refusal.status)}</p>
+      <p>{words.connect.refusal(props.refusal.wanted, props.refusal.status)}</p>
     </>
   );
 }
@@ -111,18 +107,30 @@ function Earlier(props: { readonly refusals: readonly Refusal[] }) {
           {words.connect.refusedEarlier} ({props.refusals.length})
         </summary>
         <ul>
-          <For each={props.refusals}>
+          <Index each={props.refusals}>
             {(refusal) => (
               <li>
-                <time title={fullTime(refusal.at)}>{words.ago(ageText(refusal.at, now()))}</time>, {refusal.status}{" "}
-                <bdi>{refusal.detail || refusal.code}</bdi>, {words.connect.from}{" "}
-                <bdi class="origin">{refusal.origin ?? words.connect.programs}</bdi>
+                <RefusalLine refusal={refusal()} />
               </li>
             )}
-          </For>
+          </Index>
         </ul>
       </details>
     </Show>
+  );
+}
+
+/** `12 s ago, events from http://lab.example, 40 times: 401 the key is unknown` */
+function RefusalLine(props: { readonly refusal: Refusal }) {
+  const times = () => words.connect.times(props.refusal.count);
+  return (
+    <>
+      <span title={fullTime(props.refusal.at)}>{words.ago(ageText(props.refusal.at, now()))}</span>,{" "}
+      {words.connect.wanted(props.refusal.wanted)} {words.connect.from}{" "}
+      <bdi class="origin">{props.refusal.origin ?? words.connect.programs}</bdi>
+      {times() === "" ? "" : `, ${times()}`}: <b>{props.refusal.status}</b>{" "}
+      <bdi>{props.refusal.detail || props.refusal.code}</bdi>
+    </>
   );
 }
 

@@ -132,10 +132,11 @@ export function Roster(props: Props) {
         onPointerLeave={() => setPointerIn(false)}
         onPointerDown={() => setPressed(true)}
       >
-        <table>
+        <table role="grid">
           <caption class="unseen">{words.roster.caption}</caption>
           <Head />
           <tbody
+            role="rowgroup"
             ref={body}
             onFocusOut={(event) => {
               // null while a row is being moved: then its focus is given back
@@ -168,22 +169,22 @@ export function Roster(props: Props) {
 function Head() {
   const { columns, columnMeaning } = words.roster;
   return (
-    <thead>
-      <tr>
-        <th class="c-status">{columns.status}</th>
-        <th class="c-student">{columns.student}</th>
-        <th class="c-notebook">{columns.notebook}</th>
-        <th class="c-cell">{columns.cell}</th>
-        <th class="c-number" title={columnMeaning.executions}>
+    <thead role="rowgroup">
+      <tr role="row">
+        <th role="columnheader" class="c-status">{columns.status}</th>
+        <th role="columnheader" class="c-student">{columns.student}</th>
+        <th role="columnheader" class="c-notebook">{columns.notebook}</th>
+        <th role="columnheader" class="c-cell">{columns.cell}</th>
+        <th role="columnheader" class="c-number" title={columnMeaning.executions}>
           {columns.executions}
         </th>
-        <th class="c-number" title={columnMeaning.errors}>
+        <th role="columnheader" class="c-number" title={columnMeaning.errors}>
           {columns.errors}
         </th>
-        <th class="c-number" title={columnMeaning.consecutive}>
+        <th role="columnheader" class="c-number" title={columnMeaning.consecutive}>
           {columns.consecutive}
         </th>
-        <th class="c-since" title={columnMeaning.since}>
+        <th role="columnheader" class="c-since" title={columnMeaning.since}>
           {columns.since}
         </th>
       </tr>

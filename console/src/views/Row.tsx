@@ -28,6 +28,7 @@ export function Row(props: Props) {
     <Show when={student()}>
       {(shown) => (
         <tr
+          role="row"
           class={shown().status}
           data-student={props.id}
           tabindex={props.isTabStop ? 0 : -1}
@@ -36,26 +37,26 @@ export function Row(props: Props) {
           onFocus={() => props.onFocus()}
           onKeyDown={(event) => props.onKey(event)}
         >
-          <td class="c-status">
+          <td role="gridcell" class="c-status">
             <Pill status={shown().status} />
           </td>
-          <td class="c-student">
+          <td role="gridcell" class="c-student">
             <NameAndTeam student={shown()} />
           </td>
-          <td class="c-notebook" title={shown().notebook ?? ""}>
+          <td role="gridcell" class="c-notebook" title={shown().notebook ?? ""}>
             <bdi>{shown().notebook ?? words.none}</bdi>
           </td>
-          <td class="c-cell" title={words.roster.cellMeaning(shown().cellIndex, shown().cellId)}>
+          <td role="gridcell" class="c-cell" title={words.roster.cellMeaning(shown().cellIndex, shown().cellId)}>
             <CellPlace index={shown().cellIndex} id={shown().cellId} />
           </td>
-          <td class="c-number">{shown().executions}</td>
-          <td class="c-number" classList={{ zero: shown().errors === 0 }}>
+          <td role="gridcell" class="c-number">{shown().executions}</td>
+          <td role="gridcell" class="c-number" classList={{ zero: shown().errors === 0 }}>
             {shown().errors}
           </td>
-          <td class="c-number" classList={{ zero: shown().consecutiveErrors === 0, many: shown().consecutiveErrors >= 3 }}>
+          <td role="gridcell" class="c-number" classList={{ zero: shown().consecutiveErrors === 0, many: shown().consecutiveErrors >= 3 }}>
             {shown().consecutiveErrors}
           </td>
-          <td class="c-since">
+          <td role="gridcell" class="c-since">
             <Since student={shown()} />
           </td>
         </tr>
