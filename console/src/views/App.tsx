@@ -1,6 +1,7 @@
 import { Match, Switch } from "solid-js";
 
 import { createSession } from "../session";
+import { words } from "../words";
 import { ClassPage } from "./ClassPage";
 import { SignIn } from "./SignIn";
 
@@ -15,6 +16,9 @@ export function App() {
     <Switch>
       <Match when={session.state().kind === "signed-out"}>
         <SignIn notice={notice()} isBusy={session.isBusy()} onToken={(token) => void session.enter(token)} />
+      </Match>
+      <Match when={session.state().kind === "checking"}>
+        <p class="waiting-page">{words.connection.connecting}</p>
       </Match>
       <Match when={session.state().kind === "signed-in"}>
         <ClassPage onSignOut={() => void session.leave()} onEnded={session.ended} />

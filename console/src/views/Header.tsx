@@ -48,21 +48,22 @@ export function Header(props: Props) {
           </For>
         </div>
       </Show>
-      <span class="spring" />
-      <Show when={!props.isEmpty}>
-        <button
-          type="button"
-          class="plain"
-          aria-pressed={props.isConnectShown}
-          title={words.header.connectMeaning}
-          onClick={() => props.onToggleConnect()}
-        >
-          {props.isConnectShown ? words.header.backToClass : words.header.connect}
+      <div class="actions">
+        <Show when={!props.isEmpty}>
+          <button
+            type="button"
+            class="plain"
+            aria-pressed={props.isConnectShown}
+            title={words.header.connectMeaning}
+            onClick={() => props.onToggleConnect()}
+          >
+            {props.isConnectShown ? words.header.backToClass : words.header.connect}
+          </button>
+        </Show>
+        <button type="button" class="plain" onClick={() => props.onSignOut()}>
+          {words.header.signOut}
         </button>
-      </Show>
-      <button type="button" class="plain" onClick={() => props.onSignOut()}>
-        {words.header.signOut}
-      </button>
+      </div>
     </header>
   );
 }
