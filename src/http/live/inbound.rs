@@ -1,0 +1,181 @@
+//! What a console sends, frame by frame.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use mimamori_actors::outbox::CloseCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use super::LiveSettings;
+use super::outbound::Control;
+
+/// tungstenite zeroes its buffer at every attempt to read: small is fast here.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Why a connection ends, as its reader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By us.
+    Close(CloseCode),
+    /// The console closed; its code, if it gave one.
+    ByConsole(Option<u16>),
+    /// The socket is dead.
+    Gone,
+}
+
+/// The reading side of a socket.
+pub(super) struct Inbound<R> {
+    socket: WebSocketStream<ReadOnly<R>>,
+    controls: mpsc::Sender<Control>,
+    settings: LiveSettings,
+    window_began: Instant,
+    messages: u32,
+    bad_messages: u32,
+    unanswered_pings: u32,
+}
+
+impl<R: AsyncRead + Unpin> Inbound<R> {
+    pub(super) async fn new(
+        read: R,
+        controls: mpsc::Sender<Control>,
+        settings: LiveSettings,
+    ) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            // nothing is ever written through it: see `ReadOnly`
+            .write_buffer_size(0)
+            .max_write_buffer_size(READ_BUFFER_BYTES)
+            .max_message_size(Some(settings.max_message_bytes))
+            .max_frame_size(Some(settings.max_message_bytes));
+        Self {
+            socket: WebSocketStream::from_raw_socket(ReadOnly(read), Role::Server, Some(config))
+                .await,
+            controls,
+            settings,
+            window_began: Instant::now(),
+            messages: 0,
+            bad_messages: 0,
+            unanswered_pings: 0,
+        }
+    }
+
+    /// The next text. Loses nothing if it is cancelled.
+    pub(super) async fn next_text(&mut self) -> Result<Utf8Bytes, Ended> {
+        loop {
+            let message = match self.socket.next().await {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Err(ended_by(&error)),
+                None => return Err(Ended::Gone),
+            };
+            self.count_message()?;
+            match message {
+                Message::Text(text) => return Ok(text),
+                Message::Binary(_) => return Err(Ended::Close(CloseCode::BinaryFrame)),
+                // a pong that finds no room is left out: the writer is stuck, and only the last ping needs one
+                Message::Ping(payload) => drop(self.controls.try_send(Control::Pong(payload))),
+                Message::Pong(_) => self.unanswered_pings = 0,
+                Message::Close(frame) => {
+                    return Err(Ended::ByConsole(frame.map(|frame| frame.code.into())));
+                }
+                Message::Frame(_) => {} // only ever written
+            }
+        }
+    }
+
+    /// Counts a message that could not be understood.
+    pub(super) fn count_bad_message(&mut self) -> Result<(), Ended> {
+        self.bad_messages += 1;
+        if self.bad_messages > self.settings.max_bad_messages {
+            return Err(Ended::Close(CloseCode::Policy));
+        }
+        Ok(())
+    }
+
+    /// Sends a ping, unless two wait for their pong.
+    pub(super) fn ping(&mut self) -> Result<(), Ended> {
+        if self.unanswered_pings >= 2 {
+            return Err(Ended::Close(CloseCode::TooSlow));
+        }
+        self.unanswered_pings += 1;
+        // one that finds no room counts as unanswered: the writer is stuck
+        drop(self.controls.try_send(Control::Ping));
+        Ok(())
+    }
+
+    /// Reads and throws away until the console closes: to drop a socket with
+    /// unread bytes would reset it, and our close frame could be lost.
+    pub(super) async fn run_dry(self) {
+        let mut read = self.socket.into_inner().0;
+        let mut waste = [0; 1024];
+        while let Ok(1..) = read.read(&mut waste).await {}
+    }
+
+    fn count_message(&mut self) -> Result<(), Ended> {
+        if self.window_began.elapsed() > self.settings.flood_window {
+            self.window_began = Instant::now();
+            self.messages = 0;
+            self.bad_messages = 0;
+        }
+        self.messages += 1;
+        if self.messages > self.settings.max_messages {
+            return Err(Ended::Close(CloseCode::Policy));
+        }
+        Ok(())
+    }
+}
+
+fn ended_by(error: &Error) -> Ended {
+    match error {
+        Error::Capacity(_) => Ended::Close(CloseCode::TooBig),
+        // text that is no UTF-8, unmasked frames, reserved bits
+        Error::Utf8(_) | Error::AttackAttempt => Ended::Close(CloseCode::Policy),
+        Error::Protocol(error) => match error {
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake => {
+                Ended::Gone
+            }
+            _ => Ended::Close(CloseCode::Policy),
+        },
+        _ => Ended::Gone,
+    }
+}
+
+/// A socket's reading half where a codec wants both: what the codec would
+/// answer by itself (pongs, the echo of a close) is left out, because only
+/// [`super::outbound`] writes.
+#[derive(Debug)]
+struct ReadOnly<R>(R);
+
+impl<R: AsyncRead + Unpin> AsyncRead for ReadOnly<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<R: Unpin> AsyncWrite for ReadOnly<R> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

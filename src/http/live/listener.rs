@@ -1,0 +1,326 @@
+//! Hears what a console says and does it: one state after the other, signing in, then watching.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::feed::reset_frame;
+use mimamori_actors::live::{Console, Cursor, SubscribeError};
+use mimamori_actors::outbox::{CloseCode, Outbox};
+use tokio::io::AsyncRead;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::inbound::{Ended, Inbound};
+use super::message::{self, Message, Reference, Refusal};
+use super::sign_in::Credential;
+use super::{Live, frames};
+use crate::http::Head;
+
+/// A console is looked at so many times between two pings.
+const PULSES_A_HEARTBEAT: u32 = 3;
+
+/// Names longer than this are no classroom of ours (contract, section 3: ids have at most 1 KiB).
+const MAX_CLASSROOM_BYTES: usize = 1024;
+
+/// The reader of one connection.
+pub(super) struct Listener {
+    live: Live,
+    outbox: Arc<Outbox>,
+    /// Classrooms of which the outbox lost what waited.
+    lost: mpsc::Receiver<ClassroomId>,
+}
+
+impl Listener {
+    pub(super) fn new(live: Live, outbox: Arc<Outbox>, lost: mpsc::Receiver<ClassroomId>) -> Self {
+        Self { live, outbox, lost }
+    }
+
+    /// Runs until the connection ends, and says why it does.
+    pub(super) async fn run<R>(self, inbound: &mut Inbound<R>, credential: Credential) -> Ended
+    where
+        R: AsyncRead + Unpin,
+    {
+        self.talk(inbound, credential)
+            .await
+            .err()
+            .unwrap_or(Ended::Gone)
+    }
+
+    async fn talk<R>(mut self, inbound: &mut Inbound<R>, credential: Credential) -> Result<(), Ended>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let cookie = self.sign_in(inbound, credential).await?;
+        let console = self
+            .live
+            .consoles
+            .connect(Arc::clone(&self.outbox))
+            .await
+            .map_err(|_| Ended::Close(CloseCode::TooManyConsoles))?;
+        self.outbox.push(frames::hello(self.live.settings.heartbeat));
+        let watching = Watching {
+            console,
+            outbox: self.outbox,
+            settings: self.live.settings,
+            live: &self.live,
+            cookie,
+            classrooms: BTreeSet::new(),
+            unopened: BTreeSet::new(),
+            _connected: Connected::new(),
+        };
+        watching
+            .run(inbound, &mut self.live.draining.clone(), &mut self.lost)
+            .await
+    }
+
+    /// Returns the cookie, if it was one, so that it can be looked at again.
+    async fn sign_in<R>(
+        &mut self,
+        inbound: &mut Inbound<R>,
+        credential: Credential,
+    ) -> Result<Option<Box<Head>>, Ended>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let sign_in = Arc::clone(&self.live.sign_in);
+        let not_signed_in = Ended::Close(CloseCode::NotSignedIn);
+        let (viewer, cookie) = match credential {
+            Credential::Token(token) => (sign_in.viewer_of_token(&token), None),
+            Credential::Cookie(head) => (sign_in.viewer_of_cookie(&head), Some(head)),
+            Credential::FirstFrame => {
+                let token = self.first_frame(inbound).await?;
+                (sign_in.viewer_of_token(&token), None)
+            }
+        };
+        viewer.map(|_| cookie).ok_or(not_signed_in)
+    }
+
+    async fn first_frame<R>(&mut self, inbound: &mut Inbound<R>) -> Result<String, Ended>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let not_signed_in = Ended::Close(CloseCode::NotSignedIn);
+        let text = tokio::select! {
+            text = timeout(self.live.settings.sign_in_within, inbound.next_text()) => {
+                text.map_err(|_| not_signed_in)??
+            }
+            () = drained(&mut self.live.draining) => return Err(Ended::Close(CloseCode::Draining)),
+        };
+        match message::parse(&text) {
+            Ok(Message::Auth { token }) => Ok(token),
+            Ok(_) | Err(_) => Err(not_signed_in),
+        }
+    }
+}
+
+/// A console that is signed in.
+struct Watching<'a> {
+    console: Box<dyn Console>,
+    outbox: Arc<Outbox>,
+    settings: super::LiveSettings,
+    live: &'a Live,
+    cookie: Option<Box<Head>>,
+    classrooms: BTreeSet<ClassroomId>,
+    /// Watched, but the classroom was not ready: tried again with every pulse.
+    unopened: BTreeSet<ClassroomId>,
+    _connected: Connected,
+}
+
+impl Watching<'_> {
+    async fn run<R>(
+        mut self,
+        inbound: &mut Inbound<R>,
+        draining: &mut watch::Receiver<bool>,
+        lost: &mut mpsc::Receiver<ClassroomId>,
+    ) -> Result<(), Ended>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let mut pulse = interval(self.settings.heartbeat / PULSES_A_HEARTBEAT);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pulse.reset();
+        let mut pulses = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = drained(draining) => return Err(Ended::Close(CloseCode::Draining)),
+                _ = pulse.tick() => {
+                    pulses += 1;
+                    self.check_pace()?;
+                    if pulses % PULSES_A_HEARTBEAT == 0 {
+                        self.check_right()?;
+                        inbound.ping()?;
+                    }
+                    self.open_the_unopened().await;
+                }
+                Some(classroom) = lost.recv() => self.begin_anew(classroom).await,
+                text = inbound.next_text() => {
+                    if !self.hear(&text?).await {
+                        inbound.count_bad_message()?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_pace(&self) -> Result<(), Ended> {
+        match self.outbox.behind_since() {
+            Some(since) if since.elapsed() > self.settings.behind_for => {
+                Err(Ended::Close(CloseCode::TooSlow))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A console that signed in by cookie may have signed out since.
+    fn check_right(&self) -> Result<(), Ended> {
+        match &self.cookie {
+            Some(head) if self.live.sign_in.viewer_of_cookie(head).is_none() => {
+                Err(Ended::Close(CloseCode::RightWithdrawn))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Does what a message asks for. Says whether it could be understood.
+    async fn hear(&mut self, text: &str) -> bool {
+        let refusal = match message::parse(text) {
+            Ok(Message::Subscribe {
+                classroom,
+                since,
+                reference,
+            }) => self.subscribe(classroom, since, reference).await.err(),
+            Ok(Message::Unsubscribe {
+                classroom,
+                reference,
+            }) => {
+                self.unsubscribe(&classroom, reference.as_ref()).await;
+                None
+            }
+            Ok(Message::NotYet { reference }) => Some(Refusal::new(
+                reference,
+                "not_yet",
+                "this is not in this version",
+            )),
+            // signed in already
+            Ok(Message::Auth { .. }) => None,
+            Err(refusal) => {
+                self.outbox.push(frames::error(&refusal));
+                return false;
+            }
+        };
+        if let Some(refusal) = refusal {
+            self.outbox.push(frames::error(&refusal));
+        }
+        true
+    }
+
+    async fn subscribe(
+        &mut self,
+        classroom: ClassroomId,
+        since: Option<Cursor>,
+        reference: Option<Reference>,
+    ) -> Result<(), Refusal> {
+        let is_new = !self.classrooms.contains(&classroom);
+        if is_new && self.classrooms.len() >= self.settings.max_classrooms {
+            let detail = "this connection watches as many classrooms as it may";
+            return Err(Refusal::new(reference, "too_many", detail));
+        }
+        self.unopened.remove(&classroom);
+        match self.open(&classroom, since).await {
+            Ok(()) => {
+                self.classrooms.insert(classroom);
+            }
+            Err(SubscribeError::Unavailable) => {
+                self.classrooms.insert(classroom.clone());
+                self.unopened.insert(classroom);
+            }
+            Err(SubscribeError::NotFound) => {
+                self.classrooms.remove(&classroom);
+                let detail = "no such classroom, or not for this console";
+                return Err(Refusal::new(reference, "not_found", detail));
+            }
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(&mut self, classroom: &ClassroomId, reference: Option<&Reference>) {
+        if self.classrooms.remove(classroom) {
+            self.unopened.remove(classroom);
+            self.console.unsubscribe(classroom).await;
+            self.outbox.stop_classroom(classroom);
+        }
+        if let Some(reference) = reference {
+            self.outbox.push(frames::ack(reference));
+        }
+    }
+
+    /// The console was too slow for this classroom: it forgets it and gets it whole.
+    async fn begin_anew(&mut self, classroom: ClassroomId) {
+        if !self.classrooms.contains(&classroom) {
+            return;
+        }
+        self.outbox.push(reset_frame(&classroom, "slow"));
+        self.reopen(classroom).await;
+    }
+
+    async fn open_the_unopened(&mut self) {
+        for classroom in std::mem::take(&mut self.unopened) {
+            self.reopen(classroom).await;
+        }
+    }
+
+    async fn reopen(&mut self, classroom: ClassroomId) {
+        match self.open(&classroom, None).await {
+            Ok(()) => {}
+            Err(SubscribeError::Unavailable) => {
+                self.unopened.insert(classroom);
+            }
+            Err(SubscribeError::NotFound) => {
+                self.classrooms.remove(&classroom);
+            }
+        }
+    }
+
+    /// A classroom that does not answer must not keep the reader from hearing pongs.
+    async fn open(
+        &self,
+        classroom: &ClassroomId,
+        since: Option<Cursor>,
+    ) -> Result<(), SubscribeError> {
+        if classroom.as_str().len() > MAX_CLASSROOM_BYTES {
+            return Err(SubscribeError::NotFound);
+        }
+        let patience: Duration = self.settings.subscribe_within;
+        timeout(patience, self.console.subscribe(classroom, since))
+            .await
+            .unwrap_or(Err(SubscribeError::Unavailable))
+    }
+}
+
+/// Waits until the server drains.
+async fn drained(draining: &mut watch::Receiver<bool>) {
+    if draining.wait_for(|is_draining| *is_draining).await.is_err() {
+        // nobody is left who could ask for it
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Counts a console while it is connected.
+struct Connected;
+
+impl Connected {
+    fn new() -> Self {
+        gauge!("mimamori_live_consoles").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        gauge!("mimamori_live_consoles").decrement(1.0);
+    }
+}
