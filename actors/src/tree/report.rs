@@ -157,7 +157,10 @@ impl Census {
         let mut names: Vec<_> = self
             .actors
             .iter()
-            .filter(|member| member.vitals.kind() == "writer" && member.vitals.report().state == ActorState::Backoff)
+            .filter(|member| {
+                member.vitals.kind() == "writer"
+                    && member.vitals.report().state == ActorState::Backoff
+            })
             .map(|member| member.key().clone())
             .collect();
         names.sort();

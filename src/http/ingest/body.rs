@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use flate2::write::GzDecoder;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use warp::http::{StatusCode, header};
 
 use super::super::{ApiError, Head};
@@ -19,6 +19,8 @@ use super::too_large;
 pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// As much as is read from the wire at all, what is thrown away included.
 const MAX_WIRE_BYTES: usize = 16 * 1024 * 1024;
+/// A client that sent nothing for so long is not in the middle of sending.
+const QUIET: Duration = Duration::from_secs(1);
 /// What unpacking takes besides the body.
 const GZIP_BYTES: usize = 128 * 1024;
 /// In these units memory is counted.
@@ -165,11 +167,13 @@ where
         }
     }
 
-    /// Reads what is still coming, within the bounds of the wire and of time.
+    /// Reads what is still coming, within the bounds of the wire and of time;
+    /// who sends nothing for a while gets the answer then.
     pub(super) async fn throw_away(&mut self) {
         while !self.is_over && !self.has_failed && self.taken <= MAX_WIRE_BYTES {
-            if self.next().await.is_err() {
-                return;
+            match timeout(QUIET, self.next()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return,
             }
         }
     }

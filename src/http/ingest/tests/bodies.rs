@@ -204,14 +204,20 @@ async fn a_body_that_does_not_arrive_in_time_is_408() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_client_is_not_listened_to_for_ever() {
+async fn a_refused_client_is_listened_to_while_it_sends_and_not_for_ever() {
     let app = App::new();
     let headers = [("content-type", "text/plain".to_owned())];
+    let began = tokio::time::Instant::now();
+    let sent = stream::iter(0..3).then(|_| async {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        Ok(Bytes::from_static(b"x"))
+    });
 
-    let answer = app.stream(&headers, stream::pending()).await;
+    let answer = app.stream(&headers, sent.chain(stream::pending())).await;
 
     answer.assert_problem(415, "unsupported_type");
     assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(began.elapsed().as_millis(), 3 * 900 + 1000);
 }
 
 #[tokio::test]
