@@ -12,10 +12,10 @@ help:
 	@echo "make bench      the benchmarks: figures beside what they compare with"
 
 run:
-	@LAN='$(LAN)' PORT='$(PORT)' scripts/run.sh
+	@exec env LAN='$(LAN)' PORT='$(PORT)' scripts/run.sh
 
 demo:
-	@LAN='$(LAN)' PORT='$(PORT)' scripts/demo.sh
+	@exec env LAN='$(LAN)' PORT='$(PORT)' scripts/demo.sh
 
 build:
 	@scripts/build.sh release

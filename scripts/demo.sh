@@ -7,8 +7,9 @@ scripts/build-console.sh
 build_server quick
 listen_as_asked
 
-# Job control off: Ctrl-C on a terminal reaches the server too, which drains.
-set +m
+# Both in process groups of their own: Ctrl-C reaches this script alone, which
+# stops one after the other. A second signal would stop the server at once.
+set -m
 ready=$(mktemp)
 server=
 class=

@@ -111,7 +111,7 @@ pub(super) struct Migrate {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  mimamori simulate --students 200 --url http://127.0.0.1:8000/k/KEY/api/v1/events\n  \
-    mimamori simulate --students 30 --speed 10 --duration 60 --seed 7 --url \"$(mimamori link --ingest)\""
+    mimamori simulate --speed 10 --duration 60 --seed 7 --url \"$(mimamori link --ingest)\""
 )]
 pub(super) struct Simulate {
     /// How many students.
