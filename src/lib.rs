@@ -14,6 +14,7 @@ pub mod decode;
 pub mod http;
 pub mod journal;
 pub mod keys;
+pub mod networks;
 pub mod server;
 pub mod storage;
 pub mod telemetry;

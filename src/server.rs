@@ -26,8 +26,7 @@ use crate::http::connect::Connect;
 use crate::http::health::{Health, Readiness, RestartError, TreeReport};
 use crate::http::ingest::{self, Gate, Ingest};
 use crate::http::live::{self, Live, LiveSettings, OpenSockets};
-use crate::http::networks::Networks;
-use crate::http::reading::{self, Reading};
+use crate::http::reading::{self, OnlyDefault, Reading};
 use crate::http::refusals::Refusals;
 use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::{Front, FrontOptions};
@@ -39,6 +38,8 @@ use stores::Stores;
 
 /// So long may requests in hand go on after a stop.
 const REQUESTS_FINISH_WITHIN: Duration = Duration::from_millis(2_000);
+/// So long may consoles take to hear that the server goes.
+const CONSOLES_CLOSE_WITHIN: Duration = Duration::from_millis(700);
 /// So long may actors take to stop: what they had in hand is read again.
 const ACTORS_STOP_WITHIN: Duration = Duration::from_millis(800);
 /// When a client should come again that is refused while the server drains.
@@ -113,7 +114,9 @@ impl Server {
                 if dropped > 0 {
                     tracing::warn!(connections = dropped, "requests in hand were dropped at the deadline");
                 }
-                self.open.closed(REQUESTS_FINISH_WITHIN).await;
+                if tokio::time::timeout(CONSOLES_CLOSE_WITHIN, self.open.all_closed()).await.is_err() {
+                    tracing::warn!(consoles = self.open.count(), "consoles did not answer their close in time");
+                }
                 Ok(())
             }
             // requests in hand are not known to be on disk: the process ends, and reads again
@@ -146,14 +149,14 @@ impl Server {
                 access: Arc::clone(&access),
                 readiness: Arc::new(move || readiness.readiness(census.degraded())),
                 metrics: self.metrics.clone(),
-                metrics_from: Networks::from(config.http.metrics_from.clone()),
+                metrics_from: config.http.metrics_from.clone(),
                 tree: Arc::new(Actors(Arc::clone(tree.census()))),
             },
             ingest: ingest::routes(Ingest {
                 keys: access.clone(),
                 journal: stores.journal.clone(),
                 gate,
-                student_key: StudentKey::from(*stores.keys().student_key()),
+                student_key: StudentKey::from_bytes(*stores.keys().student_key()),
                 body_timeout: config.http.body_timeout,
             }),
             live: live::routes(Live {
@@ -169,11 +172,12 @@ impl Server {
                 series: Arc::clone(&stores.series),
                 registry: Arc::clone(tree.registry()),
                 clock: Arc::clone(clock),
+                classrooms: Arc::new(OnlyDefault),
             }),
         });
         let options = FrontOptions {
             public_url: config.http.public_url.as_ref().map(ToString::to_string),
-            trusted_proxies: Networks::from(config.http.trusted_proxies.clone()),
+            trusted_proxies: config.http.trusted_proxies.clone(),
         };
         Ok(Front::new(routes, options, refusals, Arc::clone(clock)))
     }

@@ -6,7 +6,6 @@
 //! free is seen when it is used.
 
 mod fault;
-mod network;
 mod public_url;
 mod read;
 mod source;
@@ -19,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use fault::{Fault, Faults, Origin};
-pub use network::{BadNetwork, Network};
 pub use public_url::{BadUrl, PublicUrl};
 
 use crate::keys::Secret;
+use crate::networks::{BadNetwork, Networks};
 use read::Reader;
 use source::{Gathered, KEYS};
 
@@ -61,9 +60,9 @@ pub struct Http {
     /// Origins besides our own that may open consoles, as browsers send them.
     pub origins: Vec<String>,
     /// Proxies whose `X-Forwarded-*` are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Networks,
     /// Who may read `/metrics` without the admin token.
-    pub metrics_from: Vec<Network>,
+    pub metrics_from: Networks,
     /// Until the headers are there.
     pub header_timeout: Duration,
     /// Until the body is there.
@@ -240,7 +239,7 @@ impl Config {
 
 impl Http {
     fn read(reader: &mut Reader) -> Self {
-        let networks = "a list of IP addresses or networks, such as 10.0.0.0/8";
+        let networks = "a list of IP addresses or networks, such as 10.0.0.0/8, or loopback";
         let time = "a time with its unit (ms, s, m, h), from 10ms to 1h";
         Self {
             listen: reader.read(
@@ -357,10 +356,12 @@ fn count(reader: &mut Reader, key: &'static str) -> usize {
     })
 }
 
-fn network_list(given: &source::Given) -> Result<Vec<Network>, String> {
-    read::list(given, |text| {
-        text.parse().map_err(|error: BadNetwork| error.to_string())
-    })
+fn network_list(given: &source::Given) -> Result<Networks, String> {
+    let networks = read::list(given, |text| {
+        text.parse::<Networks>()
+            .map_err(|error: BadNetwork| error.to_string())
+    })?;
+    Ok(networks.into_iter().collect())
 }
 
 fn not_in_this_version(reader: &mut Reader, key: &'static str) -> Option<String> {

@@ -10,7 +10,7 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, Method, StatusCode, header};
 
-use super::networks::Networks;
+use crate::networks::Networks;
 use super::request::head;
 use super::session::json_answer;
 use super::{Access, ApiError, Head, Response};

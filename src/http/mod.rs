@@ -11,7 +11,6 @@ pub mod connect;
 pub mod health;
 pub mod ingest;
 pub mod live;
-pub mod networks;
 pub mod page;
 pub mod problem;
 pub mod reading;

@@ -62,9 +62,10 @@ fn journal_options(config: &Config, clock: &Arc<dyn Clock>, begin_after: Positio
         min_free_bytes: config.storage.min_free_bytes,
         dedup_days: config.ingest.dedup_days,
         consumers: vec![
-            Consumer::holding_back("sessions"),
-            Consumer::holding_back("records"),
-            Consumer::cut_off("series"),
+            Consumer { name: "sessions", holds_back: true },
+            Consumer { name: "records", holds_back: true },
+            // half of the journal may wait for it: it is filled again from the records
+            Consumer { name: "series", holds_back: false },
         ],
         begin_after,
         clock: Arc::clone(clock),

@@ -14,7 +14,7 @@ use mimamori::admit::StudentKey;
 use mimamori::clock::SystemClock;
 use mimamori::http::accept::{self, AcceptOptions};
 use mimamori::http::ingest::{self, Gate, Ingest};
-use mimamori::http::networks::Networks;
+use mimamori::networks::Networks;
 use mimamori::http::refusals::Refusals;
 use mimamori::http::service::{Front, FrontOptions};
 use mimamori::http::{Access, ApiError};
@@ -122,7 +122,7 @@ async fn serve_without_journal() -> anyhow::Result<()> {
         keys: access,
         journal: Arc::new(NoJournal::default()),
         gate: Arc::new(Open),
-        student_key: StudentKey::from(*keys.student_key()),
+        student_key: StudentKey::from_bytes(*keys.student_key()),
         body_timeout: Duration::from_secs(20),
     });
     let options = FrontOptions { public_url: None, trusted_proxies: Networks::loopback() };

@@ -8,7 +8,7 @@ use warp::http::{HeaderMap, Method, Request, Uri, header};
 
 use super::FrontOptions;
 use crate::http::auth::{Origin, is_authority};
-use crate::http::networks::Networks;
+use crate::networks::Networks;
 
 /// What a trusted proxy may say; taken off once it was heard, so that what is
 /// still there later was said by somebody who is not trusted.

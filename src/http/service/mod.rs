@@ -25,7 +25,7 @@ use warp::http::{HeaderValue, Method, Request, Response as HttpResponse, StatusC
 use super::accept::Answer;
 use super::auth::Origin;
 use super::body::Kept;
-use super::networks::Networks;
+use crate::networks::Networks;
 use super::problem::Refused;
 use super::refusals::Refusals;
 use super::{ApiError, Context, Response};

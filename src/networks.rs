@@ -42,6 +42,12 @@ impl Networks {
     }
 }
 
+impl FromIterator<Self> for Networks {
+    fn from_iter<T: IntoIterator<Item = Self>>(sets: T) -> Self {
+        Self(sets.into_iter().flat_map(|set| set.0).collect())
+    }
+}
+
 impl FromStr for Networks {
     type Err = BadNetwork;
 
