@@ -1,0 +1,155 @@
+//! The records: everything that was, in SQLite, for the reading calls and for later.
+//!
+//! One task at a time writes, on the only connection that can; readers have
+//! connections of their own that cannot. A batch of the journal and the offset
+//! that says so are one transaction, and rows are guarded by the position they
+//! came from, so that the same batch twice, or an old one again, changes nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mimamori_actors::domain::{Entry, JournalId, Position};
+use mimamori_actors::ports::{Store, StoreError};
+use mimamori_migrations::Migrator;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm_migration::MigratorTrait;
+
+mod body;
+mod connect;
+mod fault;
+mod read;
+mod rows;
+mod sql;
+mod write;
+
+pub use fault::RecordsError;
+pub(crate) use read::{
+    CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, Found, HelpKey, HelpRow, KnownStudent,
+    LessonKey, LessonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange,
+};
+use sql::Sql;
+
+/// The consumer under which the offsets of this store are kept.
+const CONSUMER: &str = "records";
+
+/// The records' database.
+#[derive(Debug)]
+pub struct Records {
+    writing: DatabaseConnection,
+    reading: DatabaseConnection,
+}
+
+impl Records {
+    /// Opens `records.sqlite` in `dir`, makes it if it is not there, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or its tables cannot be brought up to date.
+    pub async fn open(dir: &Path) -> Result<Self, RecordsError> {
+        let file = dir.join("records.sqlite");
+        let writing = connect::writing(&file).await?;
+        Migrator::up(&writing, None).await?;
+        let reading = connect::reading(&file).await?;
+        Ok(Self { writing, reading })
+    }
+
+    /// The highest position that any journal's entries reached here: a new journal goes on after it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn highest_position(&self) -> Result<Position, RecordsError> {
+        let mut sql = Sql::new(
+            "SELECT MAX(position) AS position FROM (
+               SELECT MAX(position) AS position FROM offsets
+               UNION ALL SELECT MAX(position) FROM events
+               UNION ALL SELECT MAX(position) FROM rejected
+               UNION ALL SELECT MAX(position) FROM dead_letters) AS known",
+        );
+        let row = self.reading.query_one_raw(sql.statement()).await?;
+        let highest: Option<i64> = match row {
+            Some(row) => row.try_get("", "position")?,
+            None => None,
+        };
+        Ok(position(highest.unwrap_or(0)))
+    }
+
+    /// Closes the connections, once what is under way is done.
+    ///
+    /// # Errors
+    /// When the database cannot be closed.
+    pub async fn close(self) -> Result<(), RecordsError> {
+        self.reading.close().await?;
+        self.writing.close().await?;
+        Ok(())
+    }
+
+    async fn write_in_one(
+        &self,
+        journal: &JournalId,
+        entries: &[Arc<Entry>],
+        through: Position,
+    ) -> Result<(), RecordsError> {
+        let transaction = self.writing.begin().await?;
+        write_batch(&transaction, journal, entries, through).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// Everything of [`Store::write`] but the commit.
+async fn write_batch(
+    transaction: &DatabaseTransaction,
+    journal: &JournalId,
+    entries: &[Arc<Entry>],
+    through: Position,
+) -> Result<(), RecordsError> {
+    let known = offset_of(transaction, journal).await?.unwrap_or_default();
+    let fresh: Vec<&Entry> = entries
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|entry| entry.position > known)
+        .collect();
+    write::entries(transaction, &fresh).await?;
+    write::offset(transaction, journal, through).await
+}
+
+async fn offset_of(
+    connection: &impl ConnectionTrait,
+    journal: &JournalId,
+) -> Result<Option<Position>, RecordsError> {
+    let mut sql = Sql::new("SELECT position FROM offsets WHERE journal = ");
+    sql.bind(journal.as_str());
+    sql.push(" AND consumer = ").bind(CONSUMER);
+    match connection.query_one_raw(sql.statement()).await? {
+        Some(row) => Ok(Some(position(row.try_get("", "position")?))),
+        None => Ok(None),
+    }
+}
+
+/// A position as stored; none is below zero.
+fn position(stored: i64) -> Position {
+    Position(u64::try_from(stored).unwrap_or(0))
+}
+
+#[async_trait]
+impl Store for Records {
+    async fn offset(&self, journal: &JournalId) -> Result<Option<Position>, StoreError> {
+        offset_of(&self.reading, journal)
+            .await
+            .map_err(StoreError::from)
+    }
+
+    async fn write(
+        &self,
+        journal: &JournalId,
+        entries: &[Arc<Entry>],
+        through: Position,
+    ) -> Result<(), StoreError> {
+        self.write_in_one(journal, entries, through)
+            .await
+            .map_err(StoreError::from)
+    }
+}
+
+#[cfg(test)]
+mod tests;

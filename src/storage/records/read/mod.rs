@@ -1,0 +1,121 @@
+//! What the reading calls ask of the records, one file per subject.
+//!
+//! Pages go on after a key, never by counting rows: what is added meanwhile
+//! moves nothing. Every statement is bounded in rows, bytes and time.
+
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use mimamori_actors::domain::Timestamp;
+use sea_orm::FromQueryResult;
+
+use super::connect::READING_LIMIT;
+use super::sql::Sql;
+use super::{Records, RecordsError};
+
+mod events;
+mod executions;
+mod faults;
+mod histories;
+mod people;
+
+pub(crate) use events::StoredEvent;
+pub(crate) use executions::{ExecutionFilter, ExecutionRow};
+pub(crate) use faults::{DeadLetterRow, RejectedRow};
+pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};
+pub(crate) use people::{CellRow, KnownStudent, SessionRow};
+
+/// A page ends when it holds more than this, however few rows it has.
+const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// From (inclusive), to (exclusive); without an end also what a client's fast clock put into the future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeRange {
+    pub(crate) from: Timestamp,
+    pub(crate) to: Option<Timestamp>,
+}
+
+impl TimeRange {
+    fn from_ms(self) -> i64 {
+        self.from.as_millis()
+    }
+
+    fn to_ms(self) -> i64 {
+        self.to.map_or(i64::MAX, Timestamp::as_millis)
+    }
+}
+
+/// Where a list by time goes on: after the row at this time and position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeKey {
+    pub(crate) at_ms: i64,
+    pub(crate) position: i64,
+}
+
+/// Rows, and whether there are more behind them.
+#[derive(Debug)]
+pub(crate) struct Found<T> {
+    pub(crate) rows: Vec<T>,
+    pub(crate) has_more: bool,
+}
+
+/// How much a row weighs in a page.
+pub(crate) trait Weigh {
+    /// About its size in bytes.
+    fn bytes(&self) -> usize;
+}
+
+impl Records {
+    async fn all<T: FromQueryResult>(&self, sql: &mut Sql) -> Result<Vec<T>, RecordsError> {
+        let rows = T::find_by_statement(sql.statement()).all(&self.reading);
+        Ok(in_time(rows).await??)
+    }
+
+    async fn one<T: FromQueryResult>(&self, sql: &mut Sql) -> Result<Option<T>, RecordsError> {
+        let row = T::find_by_statement(sql.statement()).one(&self.reading);
+        Ok(in_time(row).await??)
+    }
+
+    /// A page of at most `limit` rows; `sql` ends where its LIMIT belongs.
+    async fn page<T>(&self, sql: &mut Sql, limit: usize) -> Result<Found<T>, RecordsError>
+    where
+        T: FromQueryResult + Weigh + Send + Unpin,
+    {
+        let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        sql.push(" LIMIT ").bind(one_more);
+        in_time(self.gather(sql, limit)).await?
+    }
+
+    async fn gather<T>(&self, sql: &mut Sql, limit: usize) -> Result<Found<T>, RecordsError>
+    where
+        T: FromQueryResult + Weigh + Send + Unpin,
+    {
+        let stream = T::find_by_statement(sql.statement())
+            .stream(&self.reading)
+            .await?;
+        let mut stream = pin!(stream);
+        let mut rows: Vec<T> = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = stream.next().await {
+            let row = row?;
+            bytes += row.bytes();
+            if rows.len() == limit || (bytes > MAX_PAGE_BYTES && !rows.is_empty()) {
+                return Ok(Found {
+                    rows,
+                    has_more: true,
+                });
+            }
+            rows.push(row);
+        }
+        Ok(Found {
+            rows,
+            has_more: false,
+        })
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, RecordsError> {
+    tokio::time::timeout(READING_LIMIT, work)
+        .await
+        .map_err(|_| RecordsError::TooSlow)
+}

@@ -1,0 +1,184 @@
+//! Students, their sessions and cells, and a classroom's totals.
+
+use mimamori_actors::domain::{ClassroomId, SessionKey, StudentId};
+use sea_orm::FromQueryResult;
+
+use super::{Records, RecordsError, Sql, TimeRange};
+
+/// So many students of a classroom are listed, sessions and cells of a student: the newest ones.
+const MOST_STUDENTS: i64 = 20_000;
+const MOST_OF_STUDENT: i64 = 1_000;
+
+/// A student as the records know them.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct KnownStudent {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) team: Option<String>,
+    pub(crate) last_seen_ms: i64,
+}
+
+/// A session; an open one has no end.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct SessionRow {
+    pub(crate) id: String,
+    pub(crate) begun_ms: i64,
+    pub(crate) ended_ms: Option<i64>,
+    pub(crate) events: i64,
+}
+
+/// A student's work on a cell.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct CellRow {
+    pub(crate) notebook: Option<String>,
+    pub(crate) cell_id: Option<String>,
+    pub(crate) cell_index: Option<i64>,
+    pub(crate) status: String,
+    pub(crate) tries: i64,
+    pub(crate) at_ms: i64,
+}
+
+/// What happened in a classroom within a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromQueryResult)]
+pub(crate) struct Totals {
+    /// Students with an event in the range.
+    pub(crate) active: i64,
+    pub(crate) executions: i64,
+    pub(crate) errors: i64,
+    /// Requests for help that were open at some time in the range.
+    pub(crate) help: i64,
+}
+
+#[derive(FromQueryResult)]
+struct Count {
+    count: i64,
+}
+
+impl Records {
+    /// How many students a classroom has ever had.
+    pub(crate) async fn student_count(&self, classroom: &ClassroomId) -> Result<u64, RecordsError> {
+        let mut sql = Sql::new("SELECT COUNT(*) AS count FROM students WHERE classroom = ");
+        sql.bind(classroom.as_str());
+        let count = self.one::<Count>(&mut sql).await?.map_or(0, |it| it.count);
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// The students of a classroom, in the order of their ids.
+    pub(crate) async fn students(
+        &self,
+        classroom: &ClassroomId,
+    ) -> Result<Vec<KnownStudent>, RecordsError> {
+        let mut sql =
+            Sql::new("SELECT id, name, team, last_seen_ms FROM students WHERE classroom = ");
+        sql.bind(classroom.as_str());
+        sql.push(" ORDER BY id LIMIT ").bind(MOST_STUDENTS);
+        self.all(&mut sql).await
+    }
+
+    /// One student, if the records know them.
+    pub(crate) async fn student(
+        &self,
+        key: &SessionKey,
+    ) -> Result<Option<KnownStudent>, RecordsError> {
+        let mut sql =
+            Sql::new("SELECT id, name, team, last_seen_ms FROM students WHERE classroom = ");
+        sql.bind(key.classroom.as_str());
+        sql.push(" AND id = ").bind(key.student.as_str());
+        self.one(&mut sql).await
+    }
+
+    /// A student's sessions that touch the range, newest first.
+    pub(crate) async fn sessions(
+        &self,
+        key: &SessionKey,
+        range: TimeRange,
+    ) -> Result<Vec<SessionRow>, RecordsError> {
+        // The end tells how many events there were; until then they are counted from the one it began
+        // with. `at_ms` is at most 48 h before the receipt, which keeps the count to a part of the index.
+        let mut sql = Sql::new(
+            "SELECT id, begun_ms, ended_ms, COALESCE(events, \
+             (SELECT COUNT(*) FROM events e WHERE e.classroom = s.classroom \
+             AND e.student = s.student AND e.at_ms >= s.begun_ms - 172800000 \
+             AND e.position >= s.cause)) AS events \
+             FROM sessions s WHERE classroom = ",
+        );
+        sql.bind(key.classroom.as_str());
+        sql.push(" AND student = ").bind(key.student.as_str());
+        sql.push(" AND begun_ms < ").bind(range.to_ms());
+        sql.push(" AND (ended_ms IS NULL OR ended_ms >= ")
+            .bind(range.from_ms());
+        sql.push(") ORDER BY begun_ms DESC, id DESC LIMIT ")
+            .bind(MOST_OF_STUDENT);
+        self.all(&mut sql).await
+    }
+
+    /// A student's cells in the range, with how the last execution ended, the latest first.
+    pub(crate) async fn cells(
+        &self,
+        key: &SessionKey,
+        range: TimeRange,
+    ) -> Result<Vec<CellRow>, RecordsError> {
+        let mut sql = Sql::new(
+            "SELECT notebook, cell_id, cell_index, status, tries, at_ms FROM \
+             (SELECT x.notebook, x.cell_id, x.cell_index, x.status, x.at_ms, \
+             ROW_NUMBER() OVER (PARTITION BY n.key, x.cell_id, \
+             CASE WHEN x.cell_id IS NULL THEN x.cell_index END \
+             ORDER BY x.at_ms DESC, x.position DESC) AS newness, \
+             SUM(CASE WHEN x.status IN ('ok', 'error', 'interrupted') THEN 1 ELSE 0 END) \
+             OVER (PARTITION BY n.key, x.cell_id, \
+             CASE WHEN x.cell_id IS NULL THEN x.cell_index END) AS tries \
+             FROM executions x LEFT JOIN notebooks n \
+             ON n.classroom = x.classroom AND n.path = x.notebook \
+             WHERE x.classroom = ",
+        );
+        sql.bind(key.classroom.as_str());
+        sql.push(" AND x.student = ").bind(key.student.as_str());
+        sql.push(" AND x.at_ms >= ").bind(range.from_ms());
+        sql.push(" AND x.at_ms < ").bind(range.to_ms());
+        sql.push(") AS known WHERE newness = 1 ORDER BY at_ms DESC LIMIT ")
+            .bind(MOST_OF_STUDENT);
+        self.all(&mut sql).await
+    }
+
+    /// What happened in a classroom within a range.
+    pub(crate) async fn totals(
+        &self,
+        classroom: &ClassroomId,
+        range: TimeRange,
+    ) -> Result<Totals, RecordsError> {
+        let room = classroom.as_str();
+        let mut sql = Sql::new("SELECT (SELECT COUNT(*) FROM students s WHERE s.classroom = ");
+        sql.bind(room);
+        // one look into the index a student, however long the range is
+        sql.push(" AND EXISTS (SELECT 1 FROM events e WHERE e.classroom = s.classroom AND e.student = s.id AND e.at_ms >= ");
+        sql.bind(range.from_ms());
+        sql.push(" AND e.at_ms < ").bind(range.to_ms());
+        sql.push(")) AS active, x.executions, x.errors, (SELECT COUNT(*) FROM help h WHERE h.classroom = ");
+        sql.bind(room);
+        sql.push(" AND h.since_ms < ").bind(range.to_ms());
+        sql.push(" AND (h.until_ms IS NULL OR h.until_ms >= ")
+            .bind(range.from_ms());
+        sql.push(
+            ")) AS help FROM (SELECT \
+             COALESCE(SUM(CASE WHEN status IN ('ok', 'error', 'interrupted') THEN 1 ELSE 0 END), 0) AS executions, \
+             COALESCE(SUM(CASE WHEN status = 'error' THEN 1 ELSE 0 END), 0) AS errors \
+             FROM executions WHERE classroom = ",
+        );
+        sql.bind(room);
+        sql.push(" AND at_ms >= ").bind(range.from_ms());
+        sql.push(" AND at_ms < ").bind(range.to_ms()).push(") AS x");
+        let none = Totals {
+            active: 0,
+            executions: 0,
+            errors: 0,
+            help: 0,
+        };
+        Ok(self.one(&mut sql).await?.unwrap_or(none))
+    }
+}
+
+impl KnownStudent {
+    pub(crate) fn student_id(&self) -> StudentId {
+        StudentId::new(self.id.as_str())
+    }
+}

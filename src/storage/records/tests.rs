@@ -1,0 +1,761 @@
+use std::sync::Arc;
+
+use mimamori_actors::domain::{
+    Alert, AlertId, AlertKind, AlertState, ClassroomId, EndedBy, Entry, Event, ExecutionStatus,
+    FactKind, HelpId, JournalId, LessonId, Output, Position, Record, SessionId, SessionKey,
+    Timestamp,
+};
+use mimamori_actors::ports::{Store, StoreError};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::read::TimeRange;
+use super::*;
+use crate::storage::samples::{
+    MORNING, at, dead_letter, event, executed, execution, fact, failed, help_beat, journal,
+    rejection, room, student,
+};
+
+const ALL_DAY: TimeRange = TimeRange {
+    from: MORNING,
+    to: None,
+};
+
+async fn records() -> (TempDir, Records) {
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::open(dir.path()).await.unwrap();
+    (dir, records)
+}
+
+async fn write(records: &Records, entries: &[Arc<Entry>]) {
+    let through = entries.last().unwrap().position;
+    records.write(&journal(), entries, through).await.unwrap();
+}
+
+/// Every row of every table, as text.
+async fn everything(records: &Records) -> Vec<String> {
+    let mut all = Vec::new();
+    for table in [
+        "classrooms",
+        "students",
+        "teams",
+        "notebooks",
+        "events",
+        "executions",
+        "lessons",
+        "sessions",
+        "help",
+        "alerts",
+        "rejected",
+        "dead_letters",
+        "offsets",
+    ] {
+        let columns = format!("SELECT name FROM pragma_table_info('{table}')");
+        let mut sql = Sql::new(&columns);
+        let columns: Vec<String> = records
+            .reading
+            .query_all_raw(sql.statement())
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.try_get::<String>("", "name").unwrap())
+            .map(|name| format!("COALESCE(quote({name}), '')"))
+            .collect();
+        let mut sql = Sql::new(&format!(
+            "SELECT {} AS line FROM {table} ORDER BY 1",
+            columns.join("||' '||")
+        ));
+        for row in records
+            .reading
+            .query_all_raw(sql.statement())
+            .await
+            .unwrap()
+        {
+            let line: String = row.try_get("", "line").unwrap();
+            all.push(format!("{table}: {line}"));
+        }
+    }
+    all
+}
+
+fn session_begun(position: u64) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::SessionBegun {
+            session: SessionId::new("ses_1"),
+            student: student(1),
+            begun: at(position - 1),
+        },
+    )
+}
+
+fn session_ended(position: u64) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::SessionEnded {
+            session: SessionId::new("ses_1"),
+            student: student(1),
+            begun: at(1),
+            ended: at(7),
+            events: 3,
+        },
+    )
+}
+
+fn help_opened(position: u64, help: &str) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::HelpOpened {
+            help: HelpId::new(help),
+            student: student(1),
+            since: at(position),
+            cell_id: Some("cell-1".to_owned()),
+        },
+    )
+}
+
+fn help_ended(position: u64, help: &str, since: u64) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::HelpEnded {
+            help: HelpId::new(help),
+            student: student(1),
+            since: at(since),
+            until: at(position),
+            ended_by: EndedBy::Silence,
+            cell_id: Some("cell-1".to_owned()),
+        },
+    )
+}
+
+fn alert(position: u64, state: AlertState) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::AlertChanged {
+            alert: Alert {
+                id: AlertId::new("alr_1"),
+                kind: AlertKind::ErrorsInARow,
+                student: student(1),
+                cell_id: None,
+                since: at(3),
+                reason: "three errors in a row".to_owned(),
+                state,
+            },
+            at: at(position),
+        },
+    )
+}
+
+fn lesson(position: u64, ended: Option<u64>) -> Arc<Entry> {
+    let lesson = LessonId::new("les_1");
+    let begun = at(1);
+    let kind = match ended {
+        None => FactKind::LessonBegun { lesson, begun },
+        Some(ended) => FactKind::LessonEnded {
+            lesson,
+            begun,
+            ended: at(ended),
+            ended_by: EndedBy::Silence,
+        },
+    };
+    fact(position, kind)
+}
+
+/// Something of everything that a journal may hold.
+fn mixed() -> Vec<Arc<Entry>> {
+    vec![
+        executed(1, 1),
+        session_begun(2),
+        lesson(3, None),
+        failed(4, 1, "NameError: name 'x' is not defined"),
+        event(5, 2, help_beat(5, 2)),
+        help_opened(6, "hlp_1"),
+        alert(7, AlertState::Open),
+        rejection(8, "{\"eventType\": 7}"),
+        dead_letter(9, 4),
+        help_ended(10, "hlp_1", 6),
+        alert(11, AlertState::Closed),
+        session_ended(12),
+        lesson(13, Some(7)),
+    ]
+}
+
+#[tokio::test]
+async fn the_same_batch_twice_leaves_what_once_leaves() {
+    let (_dir, records) = records().await;
+    write(&records, &mixed()).await;
+    let once = everything(&records).await;
+
+    write(&records, &mixed()).await;
+
+    assert!(once.len() > 13, "{once:#?}");
+    assert_eq!(everything(&records).await, once);
+}
+
+#[tokio::test]
+async fn a_replay_from_the_start_into_a_store_that_lost_its_offset_changes_nothing() {
+    let (_dir, records) = records().await;
+    write(&records, &mixed()).await;
+    let once = everything(&records).await;
+    records
+        .writing
+        .execute_unprepared("DELETE FROM offsets")
+        .await
+        .unwrap();
+
+    for entry in mixed() {
+        write(&records, &[entry]).await;
+    }
+
+    assert_eq!(everything(&records).await, once);
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let (dir, records) = records().await;
+    write(&records, &mixed()).await;
+    let before = everything(&records).await;
+    records.close().await.unwrap();
+
+    let again = Records::open(dir.path()).await.unwrap();
+
+    assert_eq!(everything(&again).await, before);
+    assert_eq!(again.offset(&journal()).await.unwrap(), Some(Position(13)));
+    assert_eq!(again.highest_position().await.unwrap(), Position(13));
+}
+
+#[tokio::test]
+async fn an_offset_moves_without_entries_and_never_goes_back() {
+    let (_dir, records) = records().await;
+
+    records.write(&journal(), &[], Position(9)).await.unwrap();
+    records.write(&journal(), &[], Position(4)).await.unwrap();
+
+    let other = JournalId::new("journal-2");
+    assert_eq!(records.offset(&journal()).await.unwrap(), Some(Position(9)));
+    assert_eq!(records.offset(&other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_batch_that_ends_before_its_commit_leaves_nothing() {
+    let (_dir, records) = records().await;
+    let entries = mixed();
+    let transaction = records.writing.begin().await.unwrap();
+    write_batch(&transaction, &journal(), &entries, Position(13))
+        .await
+        .unwrap();
+
+    drop(transaction);
+
+    assert_eq!(everything(&records).await, Vec::<String>::new());
+    assert_eq!(records.offset(&journal()).await.unwrap(), None);
+    write(&records, &entries).await;
+    assert_eq!(
+        records.offset(&journal()).await.unwrap(),
+        Some(Position(13))
+    );
+}
+
+#[tokio::test]
+async fn two_events_at_one_position_are_refused_and_nothing_of_the_batch_is_kept() {
+    let (_dir, records) = records().await;
+    write(&records, &[executed(1, 1)]).await;
+    let before = everything(&records).await;
+    let other_journal = JournalId::new("journal-2");
+    let mut clash = execution(1, 2);
+    clash.id = mimamori_actors::domain::EventId::new("another");
+
+    let refused = records
+        .write(
+            &other_journal,
+            &[executed(2, 1), event(1, 2, clash)],
+            Position(2),
+        )
+        .await;
+
+    assert!(
+        matches!(refused, Err(StoreError::Refused(_))),
+        "{refused:?}"
+    );
+    assert_eq!(everything(&records).await, before);
+}
+
+#[tokio::test]
+async fn a_position_beyond_what_a_column_holds_is_refused() {
+    let (_dir, records) = records().await;
+
+    let refused = records.write(&journal(), &[], Position(u64::MAX)).await;
+
+    assert!(
+        matches!(refused, Err(StoreError::Refused(_))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_is_held_by_another_is_unavailable_for_now() {
+    let (dir, records) = records().await;
+    let file = dir.path().join("records.sqlite");
+    let other = connect::writing(&file).await.unwrap();
+    other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+    records
+        .writing
+        .execute_unprepared("PRAGMA busy_timeout = 10")
+        .await
+        .unwrap();
+
+    let busy = records
+        .write(&journal(), &[executed(1, 1)], Position(1))
+        .await;
+
+    assert!(matches!(busy, Err(StoreError::Unavailable(_))), "{busy:?}");
+    other.execute_unprepared("ROLLBACK").await.unwrap();
+    write(&records, &[executed(1, 1)]).await;
+}
+
+#[tokio::test]
+async fn an_event_that_comes_again_after_its_journal_forgot_it_is_kept_once() {
+    let (_dir, records) = records().await;
+    write(&records, &[executed(1, 1), executed(2, 1)]).await;
+
+    let again = event(3, 1, execution(1, 1));
+    write(&records, &[again, executed(4, 1)]).await;
+
+    let events = records.events(&room(), Position::ZERO, 10).await.unwrap();
+    let positions: Vec<u64> = events.rows.iter().map(|it| it.position.0).collect();
+    assert_eq!(positions, [1, 2, 4]);
+    let executions = records
+        .executions(&room(), ALL_DAY, &ExecutionFilter::default(), None, 10)
+        .await
+        .unwrap();
+    assert_eq!(executions.rows.len(), 3);
+}
+
+#[tokio::test]
+async fn events_give_back_their_wire_form_whatever_their_kind() {
+    let (_dir, records) = records().await;
+    let mut odd: Event = help_beat(2, 1);
+    odd.code = Some("print(1)".to_owned());
+    odd.result = Some(Output::One("1".to_owned()));
+    odd.metadata
+        .insert("deep".to_owned(), json!({"n": [1.5, null]}));
+    odd.cut = vec!["code".to_owned()];
+    let bare: Event = serde_json::from_value(json!({
+        "eventId": "bare",
+        "eventType": "cell_executed",
+        "eventTime": at(3),
+        "emailAddress": "student001@example.com",
+    }))
+    .unwrap();
+    let sent = [execution(1, 1), odd, bare];
+    let entries: Vec<_> = (1..)
+        .zip(&sent)
+        .map(|(n, it)| event(n, 1, it.clone()))
+        .collect();
+
+    write(&records, &entries).await;
+
+    let found = records.events(&room(), Position::ZERO, 10).await.unwrap();
+    let back: Vec<Event> = found.rows.into_iter().map(|it| it.event).collect();
+    assert_eq!(back, sent);
+}
+
+#[tokio::test]
+async fn hostile_texts_are_stored_and_searched_as_they_are() {
+    let (_dir, records) = records().await;
+    let names = [
+        "'; DROP TABLE events; --",
+        "100%_\\ \"quoted\" `ticks`",
+        "\u{202e}右から左\u{0007}\n\t",
+        "👩🏽‍🏫".repeat(64).as_str(),
+    ]
+    .map(str::to_owned);
+    let mut entries = Vec::new();
+    for (number, name) in (1..).zip(&names) {
+        let mut hostile = execution(number, number);
+        hostile.name = Some(name.clone());
+        hostile.team = Some(name.clone());
+        hostile.notebook = Some(name.clone());
+        hostile.cell_id = Some(name.clone());
+        hostile.code = Some(name.clone());
+        entries.push(event(number, number, hostile));
+    }
+    write(&records, &entries).await;
+
+    for (number, name) in (1..).zip(&names) {
+        let filter = ExecutionFilter {
+            query: Some(name.clone()),
+            notebook: Some(name.clone()),
+            cell: Some(name.clone()),
+            ..ExecutionFilter::default()
+        };
+        let found = records
+            .executions(&room(), ALL_DAY, &filter, None, 10)
+            .await
+            .unwrap();
+        let students: Vec<_> = found.rows.iter().map(|row| row.student.as_str()).collect();
+        assert_eq!(students, [student(number).as_str()], "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_takes_signs_of_patterns_literally_and_case_aside() {
+    let (_dir, records) = records().await;
+    write(
+        &records,
+        &[
+            failed(1, 1, "NameError: 5% of x_y"),
+            failed(2, 1, "50 of xzy"),
+        ],
+    )
+    .await;
+
+    for (query, expected) in [
+        ("5%", 1),
+        ("X_Y", 1),
+        ("nameERROR", 1),
+        ("of x", 2),
+        ("RANGE(2)", 1),
+    ] {
+        let filter = ExecutionFilter {
+            query: Some(query.to_owned()),
+            ..ExecutionFilter::default()
+        };
+        let found = records
+            .executions(&room(), ALL_DAY, &filter, None, 10)
+            .await
+            .unwrap();
+        assert_eq!(found.rows.len(), expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn filters_narrow_and_paths_are_compared_in_nfkc() {
+    let (_dir, records) = records().await;
+    let mut decomposed = execution(1, 1);
+    decomposed.notebook = Some("か\u{3099}.ipynb".to_owned());
+    let entries = [event(1, 1, decomposed), failed(2, 2, "E"), executed(3, 2)];
+    write(&records, &entries).await;
+    let count = async |filter: ExecutionFilter, range| {
+        records
+            .executions(&room(), range, &filter, None, 10)
+            .await
+            .unwrap()
+            .rows
+            .len()
+    };
+
+    let composed = ExecutionFilter {
+        notebook: Some("が.ipynb".to_owned()),
+        ..ExecutionFilter::default()
+    };
+    let failing = ExecutionFilter {
+        status: Some(ExecutionStatus::Error),
+        student: Some(student(2)),
+        ..ExecutionFilter::default()
+    };
+    let until_third = TimeRange {
+        from: at(2),
+        to: Some(at(3)),
+    };
+    assert_eq!(count(composed, ALL_DAY).await, 1);
+    assert_eq!(count(failing, ALL_DAY).await, 1);
+    assert_eq!(count(ExecutionFilter::default(), until_third).await, 1);
+    let other = ClassroomId::new("other");
+    let found = records.events(&other, Position::ZERO, 10).await.unwrap();
+    assert_eq!(found.rows.len(), 0);
+}
+
+#[tokio::test]
+async fn pages_stay_as_they_were_while_rows_are_added() {
+    let (_dir, records) = records().await;
+    let same_time = |position| {
+        let mut it = execution(position, 1);
+        it.time = at(5);
+        event(position, 1, it)
+    };
+    write(&records, &(1..=10).map(same_time).collect::<Vec<_>>()).await;
+    let filter = ExecutionFilter::default();
+    let mut seen = Vec::new();
+    let mut after = None;
+
+    for added in 11.. {
+        let page = records
+            .executions(&room(), ALL_DAY, &filter, after, 3)
+            .await
+            .unwrap();
+        seen.extend(page.rows.iter().map(|row| row.position));
+        after = page.rows.last().map(super::read::ExecutionRow::key);
+        if !page.has_more {
+            break;
+        }
+        write(&records, &[same_time(added)]).await;
+    }
+
+    assert_eq!(seen, (1..=10).rev().collect::<Vec<i64>>());
+}
+
+#[tokio::test]
+async fn a_page_ends_before_it_grows_too_large() {
+    let (_dir, records) = records().await;
+    let large = |position| {
+        let mut it = execution(position, 1);
+        it.code = Some("x".repeat(256 * 1024));
+        it.error_message = it.code.clone();
+        it.result = it.code.clone().map(Output::One);
+        event(position, 1, it)
+    };
+    write(&records, &(1..=16).map(large).collect::<Vec<_>>()).await;
+
+    let page = records
+        .events(&room(), Position::ZERO, 1_000)
+        .await
+        .unwrap();
+
+    assert!(page.has_more);
+    assert!((5..16).contains(&page.rows.len()), "{}", page.rows.len());
+}
+
+#[tokio::test]
+async fn open_requests_come_first_and_old_ones_only_when_no_range_was_asked_for() {
+    let (_dir, records) = records().await;
+    let entries = [
+        help_opened(1, "hlp_a"),
+        help_opened(2, "hlp_b"),
+        help_opened(3, "hlp_c"),
+        help_ended(4, "hlp_c", 3),
+        help_opened(5, "hlp_d"),
+        help_ended(6, "hlp_d", 5),
+    ];
+    write(&records, &entries).await;
+    let late = TimeRange {
+        from: at(3),
+        to: None,
+    };
+    let ids = async |range, and_all_open| -> Vec<String> {
+        let page = records
+            .help(&room(), range, and_all_open, None, 10)
+            .await
+            .unwrap();
+        page.rows.into_iter().map(|row| row.id).collect()
+    };
+
+    assert_eq!(
+        ids(ALL_DAY, false).await,
+        ["hlp_b", "hlp_a", "hlp_d", "hlp_c"]
+    );
+    assert_eq!(ids(late, true).await, ["hlp_b", "hlp_a", "hlp_d", "hlp_c"]);
+    assert_eq!(ids(late, false).await, ["hlp_d", "hlp_c"]);
+    let first = records
+        .help(&room(), ALL_DAY, false, None, 3)
+        .await
+        .unwrap();
+    let key = first.rows.last().map(super::read::HelpRow::key);
+    let second = records.help(&room(), ALL_DAY, false, key, 3).await.unwrap();
+    assert_eq!(second.rows.len(), 1);
+    assert_eq!(second.rows[0].id, "hlp_c");
+}
+
+#[tokio::test]
+async fn an_open_session_counts_its_events_and_an_ended_one_tells_them() {
+    let (_dir, records) = records().await;
+    let key = SessionKey {
+        classroom: room(),
+        student: student(1),
+    };
+    let entries = [
+        executed(1, 1),
+        session_begun(2),
+        executed(3, 1),
+        executed(4, 2),
+    ];
+    write(&records, &entries).await;
+    let open = records.sessions(&key, ALL_DAY).await.unwrap();
+
+    write(&records, &[session_ended(5)]).await;
+
+    let ended = records.sessions(&key, ALL_DAY).await.unwrap();
+    assert_eq!((open[0].events, open[0].ended_ms), (2, None));
+    assert_eq!(
+        (ended[0].events, ended[0].ended_ms),
+        (3, Some(at(7).as_millis()))
+    );
+}
+
+#[tokio::test]
+async fn a_cell_shows_its_last_status_and_how_often_it_ran() {
+    let (_dir, records) = records().await;
+    let key = SessionKey {
+        classroom: room(),
+        student: student(1),
+    };
+    // a cell of number 1, four times; skipped once; and one of number 2
+    let mut skipped = execution(22, 1);
+    skipped.execution_count = None;
+    let entries = [
+        failed(1, 1, "E"),
+        executed(2, 1),
+        failed(8, 1, "E"),
+        executed(15, 1),
+        event(22, 1, skipped),
+    ];
+    write(&records, &entries).await;
+
+    let cells = records.cells(&key, ALL_DAY).await.unwrap();
+
+    let shown: Vec<_> = cells
+        .iter()
+        .map(|it| (it.cell_id.as_deref(), it.status.as_str(), it.tries))
+        .collect();
+    assert_eq!(
+        shown,
+        [(Some("cell-1"), "skipped", 3), (Some("cell-2"), "ok", 1)]
+    );
+}
+
+#[tokio::test]
+async fn totals_go_by_the_range() {
+    let (_dir, records) = records().await;
+    let entries = [
+        executed(1, 1),
+        failed(2, 1, "E"),
+        failed(3, 2, "KeyboardInterrupt: "),
+        event(4, 3, help_beat(4, 3)),
+        help_opened(5, "hlp_1"),
+        help_ended(6, "hlp_1", 5),
+        executed(9, 4),
+    ];
+    write(&records, &entries).await;
+    let range = |from, to| TimeRange {
+        from: at(from),
+        to: Some(at(to)),
+    };
+
+    let all = records.totals(&room(), range(0, 9)).await.unwrap();
+    let later = records.totals(&room(), range(7, 10)).await.unwrap();
+
+    assert_eq!(
+        (all.active, all.executions, all.errors, all.help),
+        (3, 3, 1, 1)
+    );
+    assert_eq!(
+        (later.active, later.executions, later.errors, later.help),
+        (1, 1, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_is_placed_by_its_receipt() {
+    let (_dir, records) = records().await;
+    let mut ancient = execution(1, 1);
+    ancient.time = Timestamp::from_millis(0);
+    write(&records, &[event(1, 1, ancient)]).await;
+
+    let found = records.events(&room(), Position::ZERO, 1).await.unwrap();
+
+    assert_eq!(found.rows[0].at, at(1));
+    assert_eq!(found.rows[0].event.time, Timestamp::from_millis(0));
+}
+
+#[tokio::test]
+async fn a_student_keeps_the_last_name_that_was_sent() {
+    let (_dir, records) = records().await;
+    let mut renamed = execution(2, 1);
+    renamed.name = Some("新しい名前".to_owned());
+    let mut nameless = execution(3, 1);
+    nameless.name = None;
+    write(&records, &[executed(1, 1), event(2, 1, renamed)]).await;
+    write(&records, &[event(3, 1, nameless)]).await;
+
+    let known = records.students(&room()).await.unwrap();
+
+    assert_eq!(known[0].name.as_deref(), Some("新しい名前"));
+    assert_eq!(known[0].last_seen_ms, at(3).as_millis());
+}
+
+#[tokio::test]
+async fn readers_cannot_write() {
+    let (_dir, records) = records().await;
+
+    let refused = records
+        .reading
+        .execute_unprepared("DELETE FROM events")
+        .await;
+
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn the_usual_lists_are_read_from_an_index_in_their_order() {
+    let (_dir, records) = records().await;
+    let plan = async |sql: &str| -> String {
+        let mut sql = Sql::new(&format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = records
+            .reading
+            .query_all_raw(sql.statement())
+            .await
+            .unwrap();
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|it| it.try_get("", "detail").unwrap())
+            .collect();
+        lines.join("\n")
+    };
+
+    let lists = [
+        "SELECT x.code, e.event_id FROM executions x JOIN events e ON e.position = x.position \
+         WHERE x.classroom = 'a' AND x.at_ms >= 1 AND x.at_ms < 9 AND (x.at_ms, x.position) < (5, 5) \
+         ORDER BY x.at_ms DESC, x.position DESC",
+        "SELECT x.code, e.event_id FROM executions x JOIN events e ON e.position = x.position \
+         WHERE x.classroom = 'a' AND x.at_ms >= 1 AND x.at_ms < 9 AND x.student = 's' \
+         ORDER BY x.at_ms DESC, x.position DESC",
+        "SELECT * FROM events e WHERE e.classroom = 'a' AND e.position > 7 ORDER BY e.position",
+    ];
+
+    for list in lists {
+        let plan = plan(list).await;
+        assert!(
+            !plan.contains("TEMP B-TREE") && !plan.contains("SCAN"),
+            "{plan}"
+        );
+    }
+}
+
+/// A figure, not a check: `cargo test --release -p mimamori --lib records::tests::speed -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "prints how fast the writer is on this machine"]
+async fn speed_of_the_writer_in_batches_of_500() {
+    let (_dir, records) = records().await;
+    let batches: Vec<Vec<Arc<Entry>>> = (0..100)
+        .map(|batch| {
+            (1..=500)
+                .map(|n| executed(batch * 500 + n, n % 200))
+                .collect()
+        })
+        .collect();
+    let begun = tokio::time::Instant::now();
+
+    for batch in &batches {
+        write(&records, batch).await;
+    }
+
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{:.0} events/s, two rows each", 50_000.0 / seconds);
+}
+
+#[test]
+fn the_sample_has_every_kind_of_record_but_timers() {
+    let kinds = mixed()
+        .iter()
+        .map(|entry| match entry.record {
+            Record::Event(_) => 0,
+            Record::Rejection(_) => 1,
+            Record::Timer(_) => 2,
+            Record::Fact(_) => 3,
+            Record::DeadLetter(_) => 4,
+        })
+        .collect::<std::collections::BTreeSet<_>>();
+
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [0, 1, 3, 4]);
+}
