@@ -1,0 +1,218 @@
+//! The series: how much happened in each minute, by team and student, embedded.
+//!
+//! Counts and the offset that says what is counted go to disk in one atomic
+//! batch, so an entry is counted once however often it comes. Each event is
+//! added to its minute, ten minutes, hour and day ([`Level`]), so that a year
+//! is read as quickly as a lesson and only cells that are still open change.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
+use mimamori_actors::ports::{Store, StoreError};
+
+mod activity;
+mod counts;
+mod keys;
+
+pub use activity::Bucket;
+use counts::Counts;
+#[cfg(doc)]
+use keys::Level;
+
+/// Blocks of the tables that are kept in memory.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Changed cells that are kept in memory before they are sorted into a table.
+const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// The database's own log, before what it holds is moved into tables.
+const LOG_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why the series did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SeriesError {
+    /// The disk failed, or the database is stopping.
+    #[error("the series are unavailable: {0}")]
+    Unavailable(#[from] fjall::Error),
+    /// What stands there has no form that can be read.
+    #[error("a cell of the series has no valid form")]
+    Malformed,
+    /// It took longer than a reading call may take and was broken off.
+    #[error("the series took too long")]
+    TooSlow,
+    /// The task that worked on it is gone.
+    #[error("the series' task ended early: {0}")]
+    Aborted(#[from] tokio::task::JoinError),
+}
+
+impl From<SeriesError> for StoreError {
+    fn from(error: SeriesError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// The embedded store of the series. Clones share it.
+#[derive(Clone)]
+pub struct Series {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    /// Counts by [`keys::Cell`].
+    counts: Keyspace,
+    /// Positions by journal.
+    offsets: Keyspace,
+    /// Held while counts are read, added to and written: one batch at a time.
+    writing: Mutex<()>,
+}
+
+impl std::fmt::Debug for Series {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Series").finish_non_exhaustive()
+    }
+}
+
+impl Series {
+    /// Opens the database `series` in `dir`, or makes it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(dir: &Path) -> Result<Self, SeriesError> {
+        let database = Database::builder(dir.join("series"))
+            .worker_threads(1)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(LOG_BYTES)
+            .open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        // the names carry the format's version: another form goes to another keyspace
+        let counts = database.keyspace("counts-1", options)?;
+        let offsets = database.keyspace("offsets-1", options)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                database,
+                counts,
+                offsets,
+                writing: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// The highest position of any journal that was counted: a new journal goes on after it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn highest_position(&self) -> Result<Position, SeriesError> {
+        self.blocking(|inner| {
+            let mut highest = Position::ZERO;
+            for known in inner.offsets.iter() {
+                highest = highest.max(position(&known.value()?)?);
+            }
+            Ok(highest)
+        })
+        .await
+    }
+
+    /// How much happened from `from` (inclusive) to `to` (exclusive), by whole
+    /// minutes, in at most `most` buckets without gaps. Without an end: to
+    /// `now`, or to what a client's fast clock put behind it.
+    ///
+    /// # Errors
+    /// When the database does not answer in time.
+    pub async fn activity(
+        &self,
+        classroom: &ClassroomId,
+        from: Timestamp,
+        to: Option<Timestamp>,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Bucket>, SeriesError> {
+        let classroom = classroom.clone();
+        self.blocking(move |inner| {
+            activity::read(
+                &inner.counts,
+                &classroom,
+                from..to.unwrap_or(Timestamp::from_millis(i64::MAX)),
+                now,
+                most,
+            )
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, SeriesError> + Send + 'static,
+    ) -> Result<T, SeriesError> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || work(&inner)).await?
+    }
+}
+
+impl Inner {
+    fn offset(&self, journal: &JournalId) -> Result<Option<Position>, SeriesError> {
+        self.offsets
+            .get(journal.as_str())?
+            .map(|stored| position(&stored))
+            .transpose()
+    }
+
+    fn write(
+        &self,
+        journal: &JournalId,
+        entries: &[Arc<Entry>],
+        through: Position,
+    ) -> Result<(), SeriesError> {
+        // nothing is kept under this lock that a panic could leave half done
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.offset(journal)?.unwrap_or_default();
+        if through <= known {
+            return Ok(());
+        }
+        let mut batch = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        for (cell, added) in counts::of(entries, known) {
+            let key = cell.to_bytes();
+            let before = match self.counts.get(&key)? {
+                Some(stored) => Counts::from_bytes(&stored)?,
+                None => Counts::default(),
+            };
+            batch.insert(&self.counts, key, before.plus(added).to_bytes());
+        }
+        batch.insert(&self.offsets, journal.as_str(), through.0.to_be_bytes());
+        batch.commit()?;
+        Ok(())
+    }
+}
+
+fn position(stored: &[u8]) -> Result<Position, SeriesError> {
+    let bytes = stored.try_into().map_err(|_| SeriesError::Malformed)?;
+    Ok(Position(u64::from_be_bytes(bytes)))
+}
+
+#[async_trait]
+impl Store for Series {
+    async fn offset(&self, journal: &JournalId) -> Result<Option<Position>, StoreError> {
+        let journal = journal.clone();
+        Ok(self.blocking(move |inner| inner.offset(&journal)).await?)
+    }
+
+    async fn write(
+        &self,
+        journal: &JournalId,
+        entries: &[Arc<Entry>],
+        through: Position,
+    ) -> Result<(), StoreError> {
+        let journal = journal.clone();
+        let entries = entries.to_vec();
+        Ok(self
+            .blocking(move |inner| inner.write(&journal, &entries, through))
+            .await?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

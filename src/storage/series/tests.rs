@@ -1,0 +1,198 @@
+use std::sync::Arc;
+
+use mimamori_actors::domain::{Entry, FactKind, HelpId, Position};
+use mimamori_actors::ports::Store;
+use tempfile::TempDir;
+
+use super::{Bucket, Series};
+use crate::storage::samples::{
+    MORNING, at, event, executed, execution, fact, failed, journal, room, student,
+};
+
+fn series() -> (TempDir, Series) {
+    let dir = tempfile::tempdir().unwrap();
+    let series = Series::open(dir.path()).unwrap();
+    (dir, series)
+}
+
+async fn first_hour(series: &Series) -> Vec<Bucket> {
+    series
+        .activity(&room(), MORNING, Some(at(3600)), at(3600), 300)
+        .await
+        .unwrap()
+}
+
+fn opened(position: u64, of: u64) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::HelpOpened {
+            help: HelpId::new(format!("hlp_{position}")),
+            student: student(of),
+            since: at(position),
+            cell_id: None,
+        },
+    )
+}
+
+fn batch() -> Vec<Arc<Entry>> {
+    vec![
+        executed(1, 1),
+        failed(2, 1, "ZeroDivisionError: division by zero"),
+        executed(3, 2),
+        opened(4, 2),
+        executed(70, 1),
+    ]
+}
+
+#[tokio::test]
+async fn minutes_count_runs_errors_help_and_distinct_students() {
+    let (_dir, series) = series();
+
+    series
+        .write(&journal(), &batch(), Position(70))
+        .await
+        .unwrap();
+
+    let buckets = first_hour(&series).await;
+    let first = Bucket {
+        at: MORNING,
+        executions: 3,
+        errors: 1,
+        help: 1,
+        active: 2,
+    };
+    let second = Bucket {
+        at: at(60),
+        executions: 1,
+        errors: 0,
+        help: 0,
+        active: 1,
+    };
+    assert_eq!(buckets.len(), 60);
+    assert_eq!(buckets[..2], [first, second]);
+    assert!(buckets[2..].iter().all(|bucket| bucket.active == 0));
+}
+
+#[tokio::test]
+async fn the_same_batch_again_and_a_part_of_it_change_nothing() {
+    let (_dir, series) = series();
+    series
+        .write(&journal(), &batch(), Position(70))
+        .await
+        .unwrap();
+    let once = first_hour(&series).await;
+
+    series
+        .write(&journal(), &batch(), Position(70))
+        .await
+        .unwrap();
+    series
+        .write(&journal(), &batch()[..2], Position(2))
+        .await
+        .unwrap();
+    let mut overlapping = batch();
+    overlapping.push(executed(71, 3));
+    series
+        .write(&journal(), &overlapping, Position(71))
+        .await
+        .unwrap();
+
+    let then = first_hour(&series).await;
+    assert_eq!(then[0], once[0]);
+    assert_eq!(then[1].executions, 2);
+    assert_eq!(series.offset(&journal()).await.unwrap(), Some(Position(71)));
+}
+
+#[tokio::test]
+async fn counts_and_offset_outlive_the_process() {
+    let (dir, series) = series();
+    series
+        .write(&journal(), &batch(), Position(70))
+        .await
+        .unwrap();
+    let before = first_hour(&series).await;
+    drop(series);
+
+    let again = Series::open(dir.path()).unwrap();
+
+    assert_eq!(first_hour(&again).await, before);
+    assert_eq!(again.offset(&journal()).await.unwrap(), Some(Position(70)));
+    assert_eq!(again.highest_position().await.unwrap(), Position(70));
+}
+
+#[tokio::test]
+async fn a_journal_that_is_not_known_has_no_offset() {
+    let (_dir, series) = series();
+
+    assert_eq!(series.offset(&journal()).await.unwrap(), None);
+    assert_eq!(series.highest_position().await.unwrap(), Position::ZERO);
+}
+
+#[tokio::test]
+async fn a_long_range_counts_what_its_minutes_count() {
+    let (_dir, series) = series();
+    let mut entries = Vec::new();
+    for number in 1..=400 {
+        let mut late = execution(number, number % 5);
+        let received = at(number * 3_607);
+        late.time = received;
+        let accepted = event(number, number % 5, late);
+        let mut entry = Arc::unwrap_or_clone(accepted);
+        entry.received_at = received;
+        entries.push(Arc::new(entry));
+    }
+    series
+        .write(&journal(), &entries, Position(400))
+        .await
+        .unwrap();
+
+    let from = at(3_607 + 1);
+    let to = at(400 * 3_607);
+    let coarse = series
+        .activity(&room(), from, Some(to), to, 300)
+        .await
+        .unwrap();
+
+    // the first lies in the minute that the range begins in, the last in the one it ends before
+    let total: u64 = coarse.iter().map(|bucket| bucket.executions).sum();
+    assert!(coarse.len() <= 300);
+    assert_eq!(total, 400);
+    assert!(coarse.iter().all(|bucket| bucket.active <= 5));
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_a_key_stays_in_its_own_cell() {
+    let (_dir, series) = series();
+    let mut hostile = execution(1, 1);
+    hostile.team = Some("\u{1}m\u{0}\u{7}default, \n\"' = \\".to_owned());
+
+    series
+        .write(&journal(), &[event(1, 1, hostile)], Position(1))
+        .await
+        .unwrap();
+
+    let buckets = first_hour(&series).await;
+    assert_eq!(
+        buckets.iter().map(|bucket| bucket.executions).sum::<u64>(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn without_an_end_the_buckets_reach_to_now_and_to_what_lies_in_the_future() {
+    let (_dir, series) = series();
+    let mut fast = execution(1, 1);
+    fast.time = at(7_200);
+    series
+        .write(&journal(), &[event(1, 1, fast)], Position(1))
+        .await
+        .unwrap();
+
+    let buckets = series
+        .activity(&room(), MORNING, None, at(60), 300)
+        .await
+        .unwrap();
+
+    assert_eq!(buckets.last().unwrap().at, at(7_200));
+    assert_eq!(buckets.last().unwrap().executions, 1);
+}
