@@ -1,1 +1,219 @@
-//! `/api/v1/classrooms/…`: what was and what is, one file per subject.
+//! `/api/v1/classrooms/…`: what was and what is (contract, section 6).
+//!
+//! [`routes`] collects the request; [`address`] tells what was asked for; each
+//! subject is a plain async function of (classroom, parameters, stores); one
+//! place turns either side into an answer. What is now comes from the
+//! registry, what was from the records, how much from the series.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::ports::Clock;
+use mimamori_actors::registry::Registry;
+use serde::Serialize;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::{HeaderValue, header};
+
+use super::{Access, ApiError, Head, Response, Viewer, request};
+use crate::storage::records::{Records, RecordsError};
+use crate::storage::series::{Series, SeriesError};
+
+mod address;
+mod cursor;
+mod items;
+mod lists;
+mod overview;
+mod params;
+mod students;
+
+use address::Subject;
+use params::Params;
+
+/// How long a caller waits before asking stores again that did not answer.
+const STORES_COME_BACK: Duration = Duration::from_secs(2);
+
+/// A classroom of this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Classroom {
+    /// What the paths call it.
+    pub id: ClassroomId,
+    /// What people call it.
+    pub name: String,
+}
+
+/// Knows which classrooms there are.
+pub trait Classrooms: Send + Sync + 'static {
+    /// All of them, in the order of their ids; `default` is always among them.
+    fn list(&self) -> Vec<Classroom>;
+}
+
+/// Only the classroom that always exists.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnlyDefault;
+
+impl Classrooms for OnlyDefault {
+    fn list(&self) -> Vec<Classroom> {
+        vec![Classroom {
+            id: ClassroomId::new("default"),
+            name: "default".to_owned(),
+        }]
+    }
+}
+
+/// What the reading calls read from.
+#[derive(Clone)]
+pub struct Reading {
+    /// Decides who may read.
+    pub access: Arc<Access>,
+    /// What was.
+    pub records: Arc<Records>,
+    /// How much happened.
+    pub series: Arc<Series>,
+    /// The students as they are now.
+    pub registry: Arc<Registry>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// The classrooms there are.
+    pub classrooms: Arc<dyn Classrooms>,
+}
+
+/// Everything under `/api/v1/classrooms`.
+pub fn routes(reading: Reading) -> BoxedFilter<(Response,)> {
+    let access = Arc::clone(&reading.access);
+    guarded(reading, move |head| access.viewer(head))
+}
+
+/// As [`routes`], with the decision who may read handed in.
+fn guarded(
+    reading: Reading,
+    viewer: impl Fn(&Head) -> Result<Viewer, ApiError> + Clone + Send + Sync + 'static,
+) -> BoxedFilter<(Response,)> {
+    warp::path!("api" / "v1" / "classrooms" / ..)
+        .and(request::head())
+        .then(move |head: Head| {
+            let reading = reading.clone();
+            let viewer = viewer.clone();
+            async move {
+                let request_id = head.context.request_id.clone();
+                let answer = answer(&reading, &head, viewer).await;
+                answer.unwrap_or_else(|error| error.into_response(&request_id))
+            }
+        })
+        .boxed()
+}
+
+/// In the order of the contract: 404, 405, 401 or 403, then what the subject has to say.
+async fn answer(
+    reading: &Reading,
+    head: &Head,
+    viewer: impl Fn(&Head) -> Result<Viewer, ApiError>,
+) -> Result<Response, ApiError> {
+    let subject = address::subject_of(&head.path)
+        .ok_or_else(|| ApiError::not_found("nothing is at this path"))?;
+    let method = subject.check_method(&head.method)?;
+    match viewer(head)? {
+        // a person who is signed in reads every classroom of this server
+        Viewer::Admin | Viewer::Instructor => {}
+    }
+    if let Some(classroom) = subject.classroom() {
+        reading.check_classroom(classroom)?;
+    }
+    reading
+        .tell(subject, method, &Params::of(&head.query))
+        .await
+}
+
+impl Reading {
+    fn check_classroom(&self, id: &ClassroomId) -> Result<(), ApiError> {
+        if self.classrooms.list().iter().any(|known| known.id == *id) {
+            return Ok(());
+        }
+        Err(ApiError::not_found("there is no such classroom"))
+    }
+
+    async fn tell(
+        &self,
+        subject: Subject,
+        method: address::Method,
+        params: &Params,
+    ) -> Result<Response, ApiError> {
+        if method == address::Method::Post {
+            return Err(ApiError::not_yet("beginning and ending lessons"));
+        }
+        match subject {
+            Subject::Classrooms => json(&overview::classrooms(self, params).await?),
+            Subject::Overview(room) => json(&overview::overview(self, &room, params).await?),
+            Subject::Student(key) => json(&students::student(self, &key, params).await?),
+            Subject::StudentExecutions(key) => {
+                json(&lists::executions_of_student(self, &key, params).await?)
+            }
+            Subject::Executions(room) => json(&lists::executions(self, &room, params).await?),
+            Subject::Cells(_) => Err(ApiError::not_yet("the table of cells")),
+            Subject::Help(room) => json(&lists::help(self, &room, params).await?),
+            Subject::Events(room) => json(&lists::events(self, &room, params).await?),
+            Subject::Lessons(room) => json(&lists::lessons(self, &room, params).await?),
+            Subject::Rejected(room) => json(&lists::rejected(self, &room, params).await?),
+            Subject::DeadLetters(room) => json(&lists::dead_letters(self, &room, params).await?),
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+struct Page<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+fn json(body: &impl Serialize) -> Result<Response, ApiError> {
+    let body = serde_json::to_vec(body).map_err(|error| {
+        tracing::error!(%error, "an answer has no JSON form");
+        ApiError::internal()
+    })?;
+    let mut response = Response::new(body.into());
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    // persons' names and work: for nobody's shelf
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+impl From<RecordsError> for ApiError {
+    fn from(error: RecordsError) -> Self {
+        metrics::counter!("mimamori_reading_records_failures_total").increment(1);
+        match error {
+            RecordsError::Unavailable(_) | RecordsError::Refused(_) | RecordsError::TooSlow => {
+                tracing::warn!(store = "records", %error, "a reading call failed");
+                Self::unavailable(
+                    "records_unavailable",
+                    "the records do not answer, or not in time; a shorter range is quicker",
+                    STORES_COME_BACK,
+                )
+            }
+            RecordsError::Malformed(_) => {
+                tracing::error!(store = "records", %error, "a row cannot be read");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<SeriesError> for ApiError {
+    fn from(error: SeriesError) -> Self {
+        metrics::counter!("mimamori_reading_series_failures_total").increment(1);
+        tracing::warn!(store = "series", %error, "a reading call failed");
+        Self::unavailable(
+            "series_unavailable",
+            "the series do not answer, or not in time; a shorter range is quicker",
+            STORES_COME_BACK,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
