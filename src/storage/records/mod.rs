@@ -77,9 +77,9 @@ impl Records {
     ///
     /// # Errors
     /// When the database cannot be closed.
-    pub async fn close(self) -> Result<(), RecordsError> {
-        self.reading.close().await?;
-        self.writing.close().await?;
+    pub async fn close(&self) -> Result<(), RecordsError> {
+        self.reading.close_by_ref().await?;
+        self.writing.close_by_ref().await?;
         Ok(())
     }
 

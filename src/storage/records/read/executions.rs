@@ -74,8 +74,8 @@ impl Records {
              WHERE x.classroom = ",
         );
         sql.bind(classroom.as_str());
-        sql.push(" AND x.at_ms >= ").bind(range.from_ms());
-        sql.push(" AND x.at_ms < ").bind(range.to_ms());
+        sql.push(" AND x.at_ms >= ").bind(range.begin_ms());
+        sql.push(" AND x.at_ms < ").bind(range.end_ms());
         filter.narrow(&mut sql, classroom);
         if let Some(key) = after {
             sql.push(" AND (x.at_ms, x.position) < (").bind(key.at_ms);

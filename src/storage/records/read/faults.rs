@@ -95,8 +95,8 @@ impl Records {
 
 fn newest_first(sql: &mut Sql, classroom: &ClassroomId, range: TimeRange, after: Option<TimeKey>) {
     sql.bind(classroom.as_str());
-    sql.push(" AND received_at_ms >= ").bind(range.from_ms());
-    sql.push(" AND received_at_ms < ").bind(range.to_ms());
+    sql.push(" AND received_at_ms >= ").bind(range.begin_ms());
+    sql.push(" AND received_at_ms < ").bind(range.end_ms());
     if let Some(key) = after {
         sql.push(" AND (received_at_ms, position) < (")
             .bind(key.at_ms);

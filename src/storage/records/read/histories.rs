@@ -91,8 +91,8 @@ impl Records {
         );
         sql.bind(classroom.as_str());
         sql.push(") AS h WHERE ((since_ms >= ")
-            .bind(range.from_ms());
-        sql.push(" AND since_ms < ").bind(range.to_ms()).push(")");
+            .bind(range.begin_ms());
+        sql.push(" AND since_ms < ").bind(range.end_ms()).push(")");
         if and_all_open {
             sql.push(" OR is_open = 1");
         }
@@ -118,8 +118,8 @@ impl Records {
         let mut sql =
             Sql::new("SELECT id, begun_ms, ended_ms, ended_by FROM lessons WHERE classroom = ");
         sql.bind(classroom.as_str());
-        sql.push(" AND begun_ms >= ").bind(range.from_ms());
-        sql.push(" AND begun_ms < ").bind(range.to_ms());
+        sql.push(" AND begun_ms >= ").bind(range.begin_ms());
+        sql.push(" AND begun_ms < ").bind(range.end_ms());
         if let Some(key) = after {
             sql.push(" AND (begun_ms, id) < (").bind(key.begun_ms);
             sql.push(", ").bind(key.id).push(")");

@@ -36,11 +36,11 @@ pub(crate) struct TimeRange {
 }
 
 impl TimeRange {
-    fn from_ms(self) -> i64 {
+    fn begin_ms(self) -> i64 {
         self.from.as_millis()
     }
 
-    fn to_ms(self) -> i64 {
+    fn end_ms(self) -> i64 {
         self.to.map_or(i64::MAX, Timestamp::as_millis)
     }
 }

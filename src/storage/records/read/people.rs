@@ -104,9 +104,9 @@ impl Records {
         );
         sql.bind(key.classroom.as_str());
         sql.push(" AND student = ").bind(key.student.as_str());
-        sql.push(" AND begun_ms < ").bind(range.to_ms());
+        sql.push(" AND begun_ms < ").bind(range.end_ms());
         sql.push(" AND (ended_ms IS NULL OR ended_ms >= ")
-            .bind(range.from_ms());
+            .bind(range.begin_ms());
         sql.push(") ORDER BY begun_ms DESC, id DESC LIMIT ")
             .bind(MOST_OF_STUDENT);
         self.all(&mut sql).await
@@ -133,8 +133,8 @@ impl Records {
         );
         sql.bind(key.classroom.as_str());
         sql.push(" AND x.student = ").bind(key.student.as_str());
-        sql.push(" AND x.at_ms >= ").bind(range.from_ms());
-        sql.push(" AND x.at_ms < ").bind(range.to_ms());
+        sql.push(" AND x.at_ms >= ").bind(range.begin_ms());
+        sql.push(" AND x.at_ms < ").bind(range.end_ms());
         sql.push(") AS known WHERE newness = 1 ORDER BY at_ms DESC LIMIT ")
             .bind(MOST_OF_STUDENT);
         self.all(&mut sql).await
@@ -151,13 +151,13 @@ impl Records {
         sql.bind(room);
         // one look into the index a student, however long the range is
         sql.push(" AND EXISTS (SELECT 1 FROM events e WHERE e.classroom = s.classroom AND e.student = s.id AND e.at_ms >= ");
-        sql.bind(range.from_ms());
-        sql.push(" AND e.at_ms < ").bind(range.to_ms());
+        sql.bind(range.begin_ms());
+        sql.push(" AND e.at_ms < ").bind(range.end_ms());
         sql.push(")) AS active, x.executions, x.errors, (SELECT COUNT(*) FROM help h WHERE h.classroom = ");
         sql.bind(room);
-        sql.push(" AND h.since_ms < ").bind(range.to_ms());
+        sql.push(" AND h.since_ms < ").bind(range.end_ms());
         sql.push(" AND (h.until_ms IS NULL OR h.until_ms >= ")
-            .bind(range.from_ms());
+            .bind(range.begin_ms());
         sql.push(
             ")) AS help FROM (SELECT \
              COALESCE(SUM(CASE WHEN status IN ('ok', 'error', 'interrupted') THEN 1 ELSE 0 END), 0) AS executions, \
@@ -165,8 +165,10 @@ impl Records {
              FROM executions WHERE classroom = ",
         );
         sql.bind(room);
-        sql.push(" AND at_ms >= ").bind(range.from_ms());
-        sql.push(" AND at_ms < ").bind(range.to_ms()).push(") AS x");
+        sql.push(" AND at_ms >= ").bind(range.begin_ms());
+        sql.push(" AND at_ms < ")
+            .bind(range.end_ms())
+            .push(") AS x");
         let none = Totals {
             active: 0,
             executions: 0,
