@@ -81,51 +81,34 @@ pub struct Reading {
 
 /// Everything under `/api/v1/classrooms`.
 pub fn routes(reading: Reading) -> BoxedFilter<(Response,)> {
-    let access = Arc::clone(&reading.access);
-    guarded(reading, move |head| access.viewer(head))
-}
-
-/// As [`routes`], with the decision who may read handed in.
-fn guarded(
-    reading: Reading,
-    viewer: impl Fn(&Head) -> Result<Viewer, ApiError> + Clone + Send + Sync + 'static,
-) -> BoxedFilter<(Response,)> {
     warp::path!("api" / "v1" / "classrooms" / ..)
         .and(request::head())
         .then(move |head: Head| {
             let reading = reading.clone();
-            let viewer = viewer.clone();
             async move {
-                let request_id = head.context.request_id.clone();
-                let answer = answer(&reading, &head, viewer).await;
-                answer.unwrap_or_else(|error| error.into_response(&request_id))
+                let answer = reading.answer(&head).await;
+                answer.unwrap_or_else(|error| error.into_response(&head.context.request_id))
             }
         })
         .boxed()
 }
 
-/// In the order of the contract: 404, 405, 401 or 403, then what the subject has to say.
-async fn answer(
-    reading: &Reading,
-    head: &Head,
-    viewer: impl Fn(&Head) -> Result<Viewer, ApiError>,
-) -> Result<Response, ApiError> {
-    let subject = address::subject_of(&head.path)
-        .ok_or_else(|| ApiError::not_found("nothing is at this path"))?;
-    let method = subject.check_method(&head.method)?;
-    match viewer(head)? {
-        // a person who is signed in reads every classroom of this server
-        Viewer::Admin | Viewer::Instructor => {}
-    }
-    if let Some(classroom) = subject.classroom() {
-        reading.check_classroom(classroom)?;
-    }
-    reading
-        .tell(subject, method, &Params::of(&head.query))
-        .await
-}
-
 impl Reading {
+    /// In the order of the contract: 404, 405, 401 or 403, then what the subject has to say.
+    async fn answer(&self, head: &Head) -> Result<Response, ApiError> {
+        let subject = address::subject_of(&head.path)
+            .ok_or_else(|| ApiError::not_found("nothing is at this path"))?;
+        let method = subject.check_method(&head.method)?;
+        match self.access.viewer(head)? {
+            // a person who is signed in reads every classroom of this server
+            Viewer::Admin | Viewer::Instructor => {}
+        }
+        if let Some(classroom) = subject.classroom() {
+            self.check_classroom(classroom)?;
+        }
+        self.tell(subject, method, &Params::of(&head.query)).await
+    }
+
     fn check_classroom(&self, id: &ClassroomId) -> Result<(), ApiError> {
         if self.classrooms.list().iter().any(|known| known.id == *id) {
             return Ok(());

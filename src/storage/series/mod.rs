@@ -7,11 +7,14 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
 use mimamori_actors::ports::{Store, StoreError};
+
+use super::embedded::{OpenFailure, open_caught};
 
 mod activity;
 mod counts;
@@ -35,6 +38,9 @@ pub enum SeriesError {
     /// The disk failed, or the database is stopping.
     #[error("the series are unavailable: {0}")]
     Unavailable(#[from] fjall::Error),
+    /// It cannot be opened: in use, no rights, a full disk.
+    #[error("the series: {0}")]
+    Unopened(String),
     /// What stands there has no form that can be read.
     #[error("a cell of the series has no valid form")]
     Malformed,
@@ -77,26 +83,30 @@ impl std::fmt::Debug for Series {
 impl Series {
     /// Opens the database `series` in `dir`, or makes it. Blocks on the disk.
     ///
+    /// One that is damaged is set aside (`series.damaged`, in place of an
+    /// earlier one) and begun anew: it counts again from the oldest position of
+    /// the journal, and what was before is to be filled in from the records.
+    ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When another process has it open, or the disk does not let us.
     pub fn open(dir: &Path) -> Result<Self, SeriesError> {
-        let database = Database::builder(dir.join("series"))
-            .worker_threads(1)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(LOG_BYTES)
-            .open()?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        // the names carry the format's version: another form goes to another keyspace
-        let counts = database.keyspace("counts-1", options)?;
-        let offsets = database.keyspace("offsets-1", options)?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                database,
-                counts,
-                offsets,
-                writing: Mutex::new(()),
-            }),
-        })
+        let path = dir.join("series");
+        let failure = match open_caught(|| open_files(&path)) {
+            Ok(series) => return Ok(series),
+            Err(failure) => failure,
+        };
+        let OpenFailure::Damaged(reason) = failure else {
+            return Err(SeriesError::Unopened(failure.to_string()));
+        };
+        metrics::counter!("mimamori_series_set_aside_total").increment(1);
+        tracing::error!(
+            store = "series",
+            error = reason,
+            "the series are damaged: they are set aside and counted again from the journal"
+        );
+        set_aside(&path).map_err(|error| SeriesError::Unopened(error.to_string()))?;
+        open_caught(|| open_files(&path))
+            .map_err(|failure| SeriesError::Unopened(failure.to_string()))
     }
 
     /// The highest position of any journal that was counted: a new journal goes on after it.
@@ -148,6 +158,35 @@ impl Series {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || work(&inner)).await?
     }
+}
+
+fn open_files(path: &Path) -> Result<Series, OpenFailure> {
+    let database = Database::builder(path)
+        .worker_threads(1)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(LOG_BYTES)
+        .open()?;
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+    // the names carry the format's version: another form goes to another keyspace
+    let counts = database.keyspace("counts-1", options)?;
+    let offsets = database.keyspace("offsets-1", options)?;
+    Ok(Series {
+        inner: Arc::new(Inner {
+            database,
+            counts,
+            offsets,
+            writing: Mutex::new(()),
+        }),
+    })
+}
+
+fn set_aside(path: &Path) -> io::Result<()> {
+    let aside = path.with_extension("damaged");
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::rename(path, aside)
 }
 
 impl Inner {

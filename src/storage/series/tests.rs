@@ -196,3 +196,29 @@ async fn without_an_end_the_buckets_reach_to_now_and_to_what_lies_in_the_future(
     assert_eq!(buckets.last().unwrap().at, at(7_200));
     assert_eq!(buckets.last().unwrap().executions, 1);
 }
+
+#[tokio::test]
+async fn a_damaged_database_is_set_aside_and_begun_anew() {
+    let (dir, series) = series();
+    series
+        .write(&journal(), &batch(), Position(70))
+        .await
+        .unwrap();
+    drop(series);
+    let path = dir.path().join("series");
+    for file in std::fs::read_dir(&path).unwrap() {
+        let file = file.unwrap().path();
+        if file.is_file() {
+            std::fs::write(file, b"not a database").unwrap();
+        }
+    }
+
+    let anew = Series::open(dir.path()).unwrap();
+
+    assert_eq!(anew.offset(&journal()).await.unwrap(), None);
+    anew.write(&journal(), &batch(), Position(70))
+        .await
+        .unwrap();
+    assert_eq!(first_hour(&anew).await[0].executions, 3);
+    assert!(dir.path().join("series.damaged").exists());
+}
