@@ -57,7 +57,14 @@ pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
     let mut tree = plant(&config, &stores, &clock).await?;
     let stop = Stop::listen()?;
     let open = OpenSockets::default();
-    let server = Server { config, stores, clock, stop, open, metrics };
+    let server = Server {
+        config,
+        stores,
+        clock,
+        stop,
+        open,
+        metrics,
+    };
     let outcome = server.serve(&mut tree, announce).await;
     tree.fell(ACTORS_STOP_WITHIN).await;
     server.stores.close().await;
@@ -129,10 +136,18 @@ impl Server {
     }
 
     fn front(&self, tree: &Tree) -> anyhow::Result<Front> {
-        let Self { config, stores, clock, .. } = self;
+        let Self {
+            config,
+            stores,
+            clock,
+            ..
+        } = self;
         let access = self.access()?;
         let refusals = Arc::new(Refusals::default());
-        let gate = Arc::new(Door { journal: Arc::clone(&stores.journal), stop: self.stop.clone() });
+        let gate = Arc::new(Door {
+            journal: Arc::clone(&stores.journal),
+            stop: self.stop.clone(),
+        });
         let readiness = Arc::clone(&gate);
         let census = Arc::clone(tree.census());
         let registry = Arc::clone(tree.registry());
@@ -142,7 +157,11 @@ impl Server {
                 access: Arc::clone(&access),
                 refusals: Arc::clone(&refusals),
                 last_accepted: Arc::new(move || {
-                    registry.views(&ClassroomId::new("default")).iter().filter_map(|view| view.last_activity).max()
+                    registry
+                        .views(&ClassroomId::new("default"))
+                        .iter()
+                        .filter_map(|view| view.last_activity)
+                        .max()
                 }),
             },
             health: Health {
@@ -188,9 +207,17 @@ impl Server {
             .http
             .origins
             .iter()
-            .map(|origin| origin.parse().with_context(|| format!("http.origins: {origin} is no origin")))
+            .map(|origin| {
+                origin
+                    .parse()
+                    .with_context(|| format!("http.origins: {origin} is no origin"))
+            })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Arc::new(Access::new(Arc::clone(&self.stores.keys), origins, Arc::clone(&self.clock))))
+        Ok(Arc::new(Access::new(
+            Arc::clone(&self.stores.keys),
+            origins,
+            Arc::clone(&self.clock),
+        )))
     }
 }
 
@@ -207,11 +234,19 @@ impl Door {
         }
         match self.journal.room() {
             RoomState::Free => None,
-            RoomState::JournalFull { used_bytes, max_bytes } => Some((
+            RoomState::JournalFull {
+                used_bytes,
+                max_bytes,
+            } => Some((
                 "journal_full",
-                format!("the journal holds {used_bytes} of {max_bytes} bytes: a store is far behind"),
+                format!(
+                    "the journal holds {used_bytes} of {max_bytes} bytes: a store is far behind"
+                ),
             )),
-            RoomState::DiskFull { free_bytes, min_free_bytes } => Some((
+            RoomState::DiskFull {
+                free_bytes,
+                min_free_bytes,
+            } => Some((
                 "disk_full",
                 format!("{free_bytes} bytes are free on the disk, {min_free_bytes} are kept free"),
             )),
@@ -220,13 +255,18 @@ impl Door {
 
     fn readiness(&self, degraded: Vec<String>) -> Readiness {
         let reason = self.reason().map(|(_, reason)| reason);
-        Readiness { is_ready: reason.is_none(), reason, degraded }
+        Readiness {
+            is_ready: reason.is_none(),
+            reason,
+            degraded,
+        }
     }
 }
 
 impl Gate for Door {
     fn refuse(&self) -> Option<ApiError> {
-        self.reason().map(|(code, reason)| ApiError::unavailable(code, reason, COME_AGAIN))
+        self.reason()
+            .map(|(code, reason)| ApiError::unavailable(code, reason, COME_AGAIN))
     }
 }
 

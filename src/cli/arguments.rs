@@ -176,6 +176,7 @@ pub(super) enum JournalCommand {
 /// Tell what the journal holds, and whether every record of it can be read.
 ///
 /// Reads the segments, with a server running or without, and changes nothing.
+/// Exits with 1 if a record is damaged.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  mimamori journal inspect\n  mimamori journal inspect /var/lib/mimamori"

@@ -2,12 +2,21 @@
 
 use super::arguments::Migrate;
 use super::lock::ServerLock;
-use super::{Failure, load_config, storage_dir};
+use super::{Failure, answer, load_config, runtime, storage_dir};
+use crate::storage::records::Records;
 
 pub(super) fn run(arguments: &Migrate) -> Result<(), Failure> {
     let loaded = load_config(arguments.file.config.as_deref())?;
     storage_dir::prepare(&loaded)?;
     // held until the end: no server may start meanwhile
     let _lock = ServerLock::take(&loaded.config.storage.dir).map_err(anyhow::Error::new)?;
-    Err(anyhow::anyhow!("migrate is not in this version yet").into())
+    let dir = &loaded.config.storage.dir;
+    runtime()?
+        .block_on(async { Records::open(dir).await?.close().await })
+        .map_err(|error| anyhow::Error::new(error).context("records"))?;
+    answer(format_args!(
+        "the records in {} are up to date",
+        dir.display()
+    ));
+    Ok(())
 }

@@ -27,8 +27,16 @@ fn the_defaults_are_those_of_the_contract() {
 
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.http.public_url, None);
-    assert!(config.http.origins.is_empty() && config.http.trusted_proxies == crate::networks::Networks::default());
-    assert!(config.http.metrics_from.contains("127.0.0.1".parse().unwrap()));
+    assert!(
+        config.http.origins.is_empty()
+            && config.http.trusted_proxies == crate::networks::Networks::default()
+    );
+    assert!(
+        config
+            .http
+            .metrics_from
+            .contains("127.0.0.1".parse().unwrap())
+    );
     assert!(config.http.metrics_from.contains("::1".parse().unwrap()));
     assert_eq!(config.http.header_timeout, Duration::from_secs(10));
     assert_eq!(config.http.body_timeout, Duration::from_secs(20));
@@ -118,7 +126,12 @@ fn every_kind_of_value_can_be_given_by_the_environment() {
         config.http.origins,
         ["https://a.example", "http://b.example:8080"]
     );
-    assert!(config.http.trusted_proxies.contains("10.1.2.3".parse().unwrap()));
+    assert!(
+        config
+            .http
+            .trusted_proxies
+            .contains("10.1.2.3".parse().unwrap())
+    );
     assert!(config.http.metrics_from == crate::networks::Networks::default());
     assert_eq!(config.http.header_timeout, Duration::from_millis(500));
     assert_eq!(config.http.max_connections, 12);

@@ -10,10 +10,10 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, Method, StatusCode, header};
 
-use crate::networks::Networks;
 use super::request::head;
 use super::session::json_answer;
 use super::{Access, ApiError, Head, Response};
+use crate::networks::Networks;
 
 const MOST_SESSIONS: usize = 1_000;
 const DEFAULT_SESSIONS: usize = 100;

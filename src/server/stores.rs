@@ -26,10 +26,19 @@ pub(super) struct Stores {
 impl Stores {
     pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
         let dir = &config.storage.dir;
-        let keys = Keys::load_or_create(dir, config.auth.admin_token.clone(), config.auth.ingest_key.clone())?;
-        let records = Records::open(dir).await.context("the records (SQLite) can't be opened")?;
+        let keys = Keys::load_or_create(
+            dir,
+            config.auth.admin_token.clone(),
+            config.auth.ingest_key.clone(),
+        )?;
+        let records = Records::open(dir)
+            .await
+            .context("the records (SQLite) can't be opened")?;
         let series = Series::open(dir).context("the series can't be opened")?;
-        let known = records.highest_position().await?.max(series.highest_position().await?);
+        let known = records
+            .highest_position()
+            .await?
+            .max(series.highest_position().await?);
         let options = journal_options(config, clock, known);
         let (journal, snapshots) = tokio::task::spawn_blocking({
             let dir = dir.clone();
@@ -55,17 +64,30 @@ impl Stores {
     }
 }
 
-fn journal_options(config: &Config, clock: &Arc<dyn Clock>, begin_after: Position) -> JournalOptions {
+fn journal_options(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    begin_after: Position,
+) -> JournalOptions {
     JournalOptions {
         dir: config.storage.dir.clone(),
         max_bytes: config.journal.max_bytes,
         min_free_bytes: config.storage.min_free_bytes,
         dedup_days: config.ingest.dedup_days,
         consumers: vec![
-            Consumer { name: "sessions", holds_back: true },
-            Consumer { name: "records", holds_back: true },
+            Consumer {
+                name: "sessions",
+                holds_back: true,
+            },
+            Consumer {
+                name: "records",
+                holds_back: true,
+            },
             // half of the journal may wait for it: it is filled again from the records
-            Consumer { name: "series", holds_back: false },
+            Consumer {
+                name: "series",
+                holds_back: false,
+            },
         ],
         begin_after,
         clock: Arc::clone(clock),

@@ -19,7 +19,12 @@ impl Connection {
     pub async fn open(address: SocketAddr, key: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
-        Ok(Self { socket, address, key: key.to_owned(), buffer: Vec::with_capacity(4096) })
+        Ok(Self {
+            socket,
+            address,
+            key: key.to_owned(),
+            buffer: Vec::with_capacity(4096),
+        })
     }
 
     /// Posts a body of events and gives the status.
@@ -52,14 +57,19 @@ impl Connection {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }
-                return head.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into());
+                return head
+                    .get(9..12)
+                    .and_then(|status| status.parse().ok())
+                    .ok_or_else(|| io::ErrorKind::InvalidData.into());
             }
         }
     }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 /// An execution as cell-monitor sends it, about 500 bytes.

@@ -10,7 +10,11 @@ use crate::figures::Latencies;
 /// A bare loop of a 4 KiB append and an fdatasync, for `lasts`.
 pub fn fdatasync_loop(dir: &Path, lasts: Duration) -> std::io::Result<Latencies> {
     let path = dir.join("fdatasync-loop");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&path)?;
     file.set_len(64 << 20)?;
     let block = [b'x'; 4096];
     let mut latencies = Latencies::default();

@@ -43,11 +43,26 @@ pub async fn to_200_consoles() -> anyhow::Result<bool> {
     f.merge(fdatasync_loop(&server.dir, Duration::from_secs(3))?);
     let f = f.per_mille(990);
     let deliveries = all.count() as f64;
-    println!("  {}; {} merged away; f {f:.2} ms", all.summary(), omitted.load(Ordering::Relaxed));
+    println!(
+        "  {}; {} merged away; f {f:.2} ms",
+        all.summary(),
+        omitted.load(Ordering::Relaxed)
+    );
     let (p99, target) = (all.per_mille(990), 20.0 + 2.0 * f);
-    let is_fast = verdict("p99 in ms", p99, p99 < target, &format!("< 20 ms + 2f = {target:.2}"));
+    let is_fast = verdict(
+        "p99 in ms",
+        p99,
+        p99 < target,
+        &format!("< 20 ms + 2f = {target:.2}"),
+    );
     let per_million = cpu / deliveries * 1e6;
-    Ok(is_fast & verdict("CPU seconds a million deliveries, ingest and storing included", per_million, per_million <= 1.5, "≤ 1.5"))
+    Ok(is_fast
+        & verdict(
+            "CPU seconds a million deliveries, ingest and storing included",
+            per_million,
+            per_million <= 1.5,
+            "≤ 1.5",
+        ))
 }
 
 async fn watch(
@@ -56,15 +71,26 @@ async fn watch(
     omitted: Arc<AtomicU64>,
 ) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<Latencies>>> {
     let mut request = format!("ws://{}/api/v1/live", server.address).into_client_request()?;
-    request.headers_mut().insert("Sec-WebSocket-Protocol", "mimamori.v1".parse()?);
-    request.headers_mut().insert("Authorization", format!("Bearer {TOKEN}").parse()?);
+    request
+        .headers_mut()
+        .insert("Sec-WebSocket-Protocol", "mimamori.v1".parse()?);
+    request
+        .headers_mut()
+        .insert("Authorization", format!("Bearer {TOKEN}").parse()?);
     let socket = TcpStream::connect(server.address).await?;
     socket.set_nodelay(true)?;
     let (mut console, _) = tokio_tungstenite::client_async(request, socket).await?;
-    console.send(Message::text(r#"{"type":"subscribe","classroom":"default"}"#)).await?;
+    console
+        .send(Message::text(
+            r#"{"type":"subscribe","classroom":"default"}"#,
+        ))
+        .await?;
     // the hello and the snapshot, so that nothing is measured before all are there
     for _ in 0..2 {
-        console.next().await.ok_or_else(|| anyhow::anyhow!("the console was closed"))??;
+        console
+            .next()
+            .await
+            .ok_or_else(|| anyhow::anyhow!("the console was closed"))??;
     }
     Ok(tokio::spawn(async move {
         let mut latencies = Latencies::default();
@@ -75,14 +101,19 @@ async fn watch(
                 anyhow::bail!("a console got {} of {expected} events", latencies.count());
             };
             let now = u64::try_from(epoch.elapsed().as_micros())?;
-            let Message::Text(text) = frame? else { continue };
+            let Message::Text(text) = frame? else {
+                continue;
+            };
             for part in text.split(MARK).skip(1) {
                 let sent: String = part.chars().take_while(char::is_ascii_digit).collect();
                 latencies.add(Duration::from_micros(now.saturating_sub(sent.parse()?)));
             }
             if !text.contains("\"eventsOmitted\":0") {
                 let delta: serde_json::Value = serde_json::from_str(&text)?;
-                omitted.fetch_add(delta["eventsOmitted"].as_u64().unwrap_or(0), Ordering::Relaxed);
+                omitted.fetch_add(
+                    delta["eventsOmitted"].as_u64().unwrap_or(0),
+                    Ordering::Relaxed,
+                );
             }
         }
         Ok(latencies)
@@ -102,7 +133,9 @@ async fn send(server: &Server, epoch: Instant) -> anyhow::Result<()> {
                     ticks.tick().await;
                     let student = usize::try_from((number * SENDERS + sender) % 200)?;
                     let id = format!("{MARK}{}-{sender}-{number}", epoch.elapsed().as_micros());
-                    let status = connection.post_events(&format!("[{}]", execution(student, &id))).await?;
+                    let status = connection
+                        .post_events(&format!("[{}]", execution(student, &id)))
+                        .await?;
                     anyhow::ensure!(status == 202, "answered {status}");
                 }
                 Ok(())

@@ -18,7 +18,9 @@ const ROUNDS: usize = 3;
 
 /// 256 connections that post batches of 10 as fast as they are answered.
 pub async fn throughput() -> anyhow::Result<bool> {
-    println!("ingest, {CONNECTIONS} connections, batches of {BATCH}, {ROUNDS} alternating rounds of {ROUND:?}");
+    println!(
+        "ingest, {CONNECTIONS} connections, batches of {BATCH}, {ROUNDS} alternating rounds of {ROUND:?}"
+    );
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let bare = Server::without_journal()?;
@@ -35,7 +37,12 @@ pub async fn throughput() -> anyhow::Result<bool> {
         );
     }
     let ratio = median(&mut with) / median(&mut without);
-    Ok(verdict("ingest on disk, all consumers running, against the same route without journal", ratio, ratio >= 0.5, "≥ 0.5"))
+    Ok(verdict(
+        "ingest on disk, all consumers running, against the same route without journal",
+        ratio,
+        ratio >= 0.5,
+        "≥ 0.5",
+    ))
 }
 
 async fn events_per_second(server: &Server, round: &str) -> anyhow::Result<f64> {
@@ -43,7 +50,8 @@ async fn events_per_second(server: &Server, round: &str) -> anyhow::Result<f64> 
     let until = Instant::now() + ROUND;
     let senders: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
-            let (accepted, round, address) = (Arc::clone(&accepted), round.to_owned(), server.address);
+            let (accepted, round, address) =
+                (Arc::clone(&accepted), round.to_owned(), server.address);
             tokio::spawn(async move {
                 let mut connection = Connection::open(address, KEY).await?;
                 for request in 0u64.. {
@@ -53,7 +61,10 @@ async fn events_per_second(server: &Server, round: &str) -> anyhow::Result<f64> 
                     let events: Vec<_> = (0..BATCH)
                         .map(|nth| execution(number, &format!("{round}-{number}-{request}-{nth}")))
                         .collect();
-                    match connection.post_events(&format!("[{}]", events.join(","))).await? {
+                    match connection
+                        .post_events(&format!("[{}]", events.join(",")))
+                        .await?
+                    {
                         202 => accepted.fetch_add(BATCH as u64, Ordering::Relaxed),
                         503 => 0,
                         status => anyhow::bail!("answered {status}"),
@@ -88,9 +99,14 @@ pub async fn latency() -> anyhow::Result<bool> {
         tokio::spawn(async move {
             let mut connection = Connection::open(address, KEY).await?;
             for second in 0..LASTS.as_secs() {
-                let due = begun + Duration::from_secs(second) + Duration::from_micros(lane * 1_000_000 / RATE);
+                let due = begun
+                    + Duration::from_secs(second)
+                    + Duration::from_micros(lane * 1_000_000 / RATE);
                 sleep_until(due).await;
-                let body = format!("[{}]", execution(lane as usize, &format!("l-{lane}-{second}")));
+                let body = format!(
+                    "[{}]",
+                    execution(lane as usize, &format!("l-{lane}-{second}"))
+                );
                 let status = connection.post_events(&body).await?;
                 anyhow::ensure!(status == 202, "answered {status}");
                 latencies.send(due.elapsed()).await?;
@@ -107,9 +123,18 @@ pub async fn latency() -> anyhow::Result<bool> {
     let f = f.per_mille(990);
     println!("  {}; f {f:.2} ms", all.summary());
     let expected = usize::try_from(RATE * LASTS.as_secs())?;
-    anyhow::ensure!(all.count() == expected, "{} of {expected} requests were answered 202", all.count());
+    anyhow::ensure!(
+        all.count() == expected,
+        "{} of {expected} requests were answered 202",
+        all.count()
+    );
     let (p99, target) = (all.per_mille(990), 5.0 + 2.0 * f);
-    Ok(verdict("p99 in ms", p99, p99 < target, &format!("< 5 ms + 2f = {target:.2}")))
+    Ok(verdict(
+        "p99 in ms",
+        p99,
+        p99 < target,
+        &format!("< 5 ms + 2f = {target:.2}"),
+    ))
 }
 
 /// Ticks that are late are sent at once, not left out.

@@ -5,8 +5,8 @@
 
 mod client;
 mod disk;
-mod figures;
 mod fan_out;
+mod figures;
 mod ingest;
 mod server;
 
@@ -31,7 +31,10 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<bool> {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     let mut all_met = true;
     if is_wanted("throughput") {

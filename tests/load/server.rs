@@ -14,11 +14,11 @@ use mimamori::admit::StudentKey;
 use mimamori::clock::SystemClock;
 use mimamori::http::accept::{self, AcceptOptions};
 use mimamori::http::ingest::{self, Gate, Ingest};
-use mimamori::networks::Networks;
 use mimamori::http::refusals::Refusals;
 use mimamori::http::service::{Front, FrontOptions};
 use mimamori::http::{Access, ApiError};
 use mimamori::keys::{Keys, Secret};
+use mimamori::networks::Networks;
 use mimamori_actors::domain::{JournalId, Position};
 use mimamori_actors::ports::{AppendError, Batch, Journal, NewRecord, Origin, ReadError, Verdict};
 use tokio::sync::watch;
@@ -62,17 +62,31 @@ impl Server {
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()?;
-        let stdout = child.stdout.take().context("its standard output is piped")?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("its standard output is piped")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let said: serde_json::Value = serde_json::from_str(&line).context("the server did not start")?;
-        let address = said["listening"].as_str().unwrap_or_default().trim_start_matches("http://").parse()?;
-        Ok(Self { child, address, dir: storage.path().to_owned(), _storage: storage })
+        let said: serde_json::Value =
+            serde_json::from_str(&line).context("the server did not start")?;
+        let address = said["listening"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_start_matches("http://")
+            .parse()?;
+        Ok(Self {
+            child,
+            address,
+            dir: storage.path().to_owned(),
+            _storage: storage,
+        })
     }
 
     /// CPU seconds it has used so far.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let ticks: Vec<f64> = stat
             .rsplit(')')
             .next()
@@ -95,7 +109,10 @@ impl Drop for Server {
 }
 
 fn target_dir() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_mimamori")).parent().unwrap_or(Path::new(".")).to_owned()
+    Path::new(env!("CARGO_BIN_EXE_mimamori"))
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_owned()
 }
 
 /// Serves `POST /api/v1/events` without a journal until it is ended.
@@ -117,7 +134,11 @@ async fn serve_without_journal() -> anyhow::Result<()> {
     let dir = PathBuf::from(std::env::var_os("MIMAMORI_STORAGE__DIR").context("storage.dir")?);
     let secret = |text: &str| Some(Secret::new(text.to_owned()));
     let keys = Arc::new(Keys::load_or_create(&dir, secret(TOKEN), secret(KEY))?);
-    let access = Arc::new(Access::new(Arc::clone(&keys), Vec::new(), Arc::new(SystemClock)));
+    let access = Arc::new(Access::new(
+        Arc::clone(&keys),
+        Vec::new(),
+        Arc::new(SystemClock),
+    ));
     let routes = ingest::routes(Ingest {
         keys: access,
         journal: Arc::new(NoJournal::default()),
@@ -125,8 +146,16 @@ async fn serve_without_journal() -> anyhow::Result<()> {
         student_key: StudentKey::from_bytes(*keys.student_key()),
         body_timeout: Duration::from_secs(20),
     });
-    let options = FrontOptions { public_url: None, trusted_proxies: Networks::loopback() };
-    let front = Front::new(routes, options, Arc::new(Refusals::default()), Arc::new(SystemClock));
+    let options = FrontOptions {
+        public_url: None,
+        trusted_proxies: Networks::loopback(),
+    };
+    let front = Front::new(
+        routes,
+        options,
+        Arc::new(Refusals::default()),
+        Arc::new(SystemClock),
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{{\"listening\":\"http://{}\"}}", listener.local_addr()?);
     let options = AcceptOptions {
@@ -160,12 +189,19 @@ impl Journal for NoJournal {
     }
 
     async fn append(&self, batch: Vec<NewRecord>, _: Origin) -> Result<Vec<Verdict>, AppendError> {
-        let first = self.positions.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        Ok((1..=batch.len() as u64).map(|nth| Verdict::Accepted(Position(first + nth))).collect())
+        let first = self
+            .positions
+            .fetch_add(batch.len() as u64, Ordering::Relaxed);
+        Ok((1..=batch.len() as u64)
+            .map(|nth| Verdict::Accepted(Position(first + nth)))
+            .collect())
     }
 
     async fn read(&self, after: Position, _: usize) -> Result<Batch, ReadError> {
-        Ok(Batch { entries: Vec::new(), through: after })
+        Ok(Batch {
+            entries: Vec::new(),
+            through: after,
+        })
     }
 
     fn end(&self) -> watch::Receiver<Position> {

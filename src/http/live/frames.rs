@@ -11,7 +11,9 @@ use super::message::{Reference, Refusal};
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Frame<'a> {
     #[serde(rename_all = "camelCase")]
-    Hello { heartbeat_ms: u128 },
+    Hello {
+        heartbeat_ms: u128,
+    },
     Ack {
         r#ref: &'a Reference,
     },

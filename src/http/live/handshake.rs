@@ -41,10 +41,14 @@ pub(super) fn check(
         ));
     }
     let upgrade = upgrade
-        .filter(|_| names(&head.headers, "upgrade").any(|name| name.eq_ignore_ascii_case("websocket")))
+        .filter(|_| {
+            names(&head.headers, "upgrade").any(|name| name.eq_ignore_ascii_case("websocket"))
+        })
         .ok_or_else(|| upgrade_required("this address speaks WebSocket"))?;
     if head.header("sec-websocket-version") != Some("13") {
-        return Err(upgrade_required("this address speaks version 13 of WebSocket"));
+        return Err(upgrade_required(
+            "this address speaks version 13 of WebSocket",
+        ));
     }
     let key = head
         .header("sec-websocket-key")
@@ -97,8 +101,8 @@ fn credential(mut head: Head, origin: OriginCheck) -> Credential {
     if let Some(token) = bearer(&head) {
         return Credential::Token(token.to_owned());
     }
-    let in_protocol =
-        names(&head.headers, "sec-websocket-protocol").find_map(|name| name.strip_prefix(BEARER_PROTOCOL));
+    let in_protocol = names(&head.headers, "sec-websocket-protocol")
+        .find_map(|name| name.strip_prefix(BEARER_PROTOCOL));
     if let Some(token) = in_protocol {
         return Credential::Token(token.to_owned());
     }

@@ -49,7 +49,11 @@ impl Listener {
             .unwrap_or(Ended::Gone)
     }
 
-    async fn talk<R>(mut self, inbound: &mut Inbound<R>, credential: Credential) -> Result<(), Ended>
+    async fn talk<R>(
+        mut self,
+        inbound: &mut Inbound<R>,
+        credential: Credential,
+    ) -> Result<(), Ended>
     where
         R: AsyncRead + Unpin,
     {
@@ -60,7 +64,8 @@ impl Listener {
             .connect(Arc::clone(&self.outbox))
             .await
             .map_err(|_| Ended::Close(CloseCode::TooManyConsoles))?;
-        self.outbox.push(frames::hello(self.live.settings.heartbeat));
+        self.outbox
+            .push(frames::hello(self.live.settings.heartbeat));
         let watching = Watching {
             console,
             outbox: self.outbox,

@@ -9,10 +9,10 @@ use crate::clock::SystemClock;
 use crate::http::Context;
 use crate::http::accept::{AcceptOptions, serve};
 use crate::http::health::{Readiness, RestartError, TreeReport};
-use crate::networks::Networks;
 use crate::http::refusals::Refusals;
 use crate::http::service::{Front, FrontOptions};
 use crate::keys::Keys;
+use crate::networks::Networks;
 use crate::telemetry::metrics::detached;
 
 struct NoTree;

@@ -25,10 +25,10 @@ use warp::http::{HeaderValue, Method, Request, Response as HttpResponse, StatusC
 use super::accept::Answer;
 use super::auth::Origin;
 use super::body::Kept;
-use crate::networks::Networks;
 use super::problem::Refused;
 use super::refusals::Refusals;
 use super::{ApiError, Context, Response};
+use crate::networks::Networks;
 use address::{Address, Found};
 pub(super) use address::{cookie_path, is_https};
 use outcome::Route;
