@@ -14,7 +14,7 @@ pub enum Failure {
     #[error(transparent)]
     Configuration(#[from] Faults),
     /// Anything else.
-    #[error("{}", one_line(&format!("{_0:#}")))]
+    #[error("{}", one_line(&with_causes(_0)))]
     Failed(#[from] anyhow::Error),
 }
 
@@ -39,6 +39,19 @@ impl Failure {
             Self::Failed(_) => ExitCode::FAILURE,
         }
     }
+}
+
+/// The error and its causes; many an error's own text says its cause already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn one_line(text: &str) -> String {

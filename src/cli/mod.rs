@@ -20,6 +20,7 @@ mod tests;
 mod tools;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,7 +39,15 @@ pub fn main() -> ExitCode {
     // an error only says that there is one already
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Arguments::try_parse() {
-        Ok(arguments) => run(arguments.command),
+        // nothing is used after a panic but this one line
+        Ok(arguments) => {
+            catch_unwind(AssertUnwindSafe(|| run(arguments.command))).unwrap_or_else(|_| {
+                Err(
+                    anyhow::anyhow!("a fault of the program itself; its log names the place")
+                        .into(),
+                )
+            })
+        }
         Err(error) if !error.use_stderr() => {
             // --help and --version; a closed pipe is the reader's business
             let _ = error.print();

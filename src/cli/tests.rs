@@ -134,6 +134,19 @@ fn a_failure_is_one_line_with_its_causes() {
     assert_eq!(failure.to_string(), "./data/keys: the disk is gone");
 }
 
+#[test]
+fn a_cause_that_was_said_is_not_said_again() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("./data/journal: {0}")]
+    struct Twice(#[source] std::io::Error);
+
+    let failure = Failure::from(anyhow::Error::new(Twice(std::io::Error::other(
+        "it is gone",
+    ))));
+
+    assert_eq!(failure.to_string(), "./data/journal: it is gone");
+}
+
 mod addresses_for_people {
     use super::super::addresses::{bases, ingest, sign_in};
     use crate::keys::Secret;

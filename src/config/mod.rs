@@ -359,7 +359,7 @@ fn count(reader: &mut Reader, key: &'static str) -> usize {
 fn network_list(given: &source::Given) -> Result<Networks, String> {
     let networks = read::list(given, |text| {
         text.parse::<Networks>()
-            .map_err(|error: BadNetwork| error.to_string())
+            .map_err(|_: BadNetwork| "it is none of these".to_owned())
     })?;
     Ok(networks.into_iter().collect())
 }

@@ -162,12 +162,12 @@ const WRONG: [(&str, &str, &str); 27] = [
     (
         "MIMAMORI_HTTP__TRUSTED_PROXIES",
         "10.0.0.0/40",
-        "not a number from 0 to 32",
+        "\"10.0.0.0/40\": it is none of these",
     ),
     (
         "MIMAMORI_HTTP__METRICS_FROM",
         "everyone",
-        "\"everyone\": no IP address",
+        "\"everyone\": it is none of these",
     ),
     ("MIMAMORI_HTTP__HEADER_TIMEOUT", "10", "it has no unit"),
     ("MIMAMORI_HTTP__BODY_TIMEOUT", "1ms", "less than 10 ms"),

@@ -21,12 +21,15 @@ use crate::config::LogFormat;
 const LINES: u32 = 20;
 /// … that may be written in this time.
 const WINDOW: Duration = Duration::from_secs(10);
+/// What is written if nobody says otherwise: libraries only when something is wrong with them.
+const DIRECTIVES: &str =
+    "info,fjall=warn,lsm_tree=warn,sea_orm_migration=warn,sqlx=warn,hyper=warn";
 /// The target of the limiter's own lines, which it does not limit.
 const TARGET: &str = "mimamori::telemetry::limit";
 
 /// Sends every log line of this process to standard error, in this format.
 ///
-/// `RUST_LOG`, or else `MIMAMORI_LOG`, chooses how much; by default INFO.
+/// `RUST_LOG`, or else `MIMAMORI_LOG`, chooses how much; by default INFO of our own.
 /// Does nothing if it was done before.
 pub fn install(format: LogFormat) {
     let is_terminal = stderr().is_terminal();
@@ -55,7 +58,7 @@ fn filter() -> EnvFilter {
         .iter()
         .filter_map(|name| std::env::var(name).ok())
         .find_map(|directives| EnvFilter::try_new(directives).ok())
-        .unwrap_or_else(|| EnvFilter::new("info"))
+        .unwrap_or_else(|| EnvFilter::new(DIRECTIVES))
 }
 
 /// A panic is a line of the log like any other. What it quotes may be a
