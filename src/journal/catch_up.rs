@@ -152,7 +152,7 @@ impl CatchUp {
                 segment: segment.first,
                 offset,
                 bytes,
-                after: self.last,
+                after: self.last.max(Position(segment.first.0 - 1)),
                 before,
             };
             self.damage.note(spot, &segment.file);

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
@@ -132,9 +131,7 @@ impl Keeper {
         for indexed in &batch {
             self.shared.claims.release(&indexed.identity.key);
         }
-        self.shared
-            .indexed_through
-            .store(to.position.0, Ordering::Release);
+        self.shared.indexed_through.send_replace(to.position);
         self.has_unsynced = true;
         self.checkpoint = Some(to);
         Ok(())
@@ -189,7 +186,7 @@ impl Keeper {
             .collect();
         let offsets = json!({
             "end": *self.shared.end.borrow(),
-            "indexed": self.shared.indexed_through(),
+            "indexed": *self.shared.indexed_through.borrow(),
             "consumers": consumers,
         });
         if self.written_offsets.as_ref() == Some(&offsets) {

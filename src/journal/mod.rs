@@ -283,7 +283,7 @@ fn share(options: JournalOptions, recovered: Recovered) -> Arc<Shared> {
         tail: Tail::new(TAIL_BYTES, end),
         claims: Arc::default(),
         index: recovered.index,
-        indexed_through: AtomicU64::new(end.0),
+        indexed_through: watch::Sender::new(end),
         consumers: Consumers::new(&options.consumers),
         damage: recovered.damage,
         end: watch::Sender::new(end),

@@ -25,7 +25,8 @@ pub(super) struct Shared {
     pub(super) tail: Tail,
     pub(super) claims: Arc<Claims>,
     pub(super) index: Index,
-    pub(super) indexed_through: AtomicU64,
+    /// The last position whose identity is in the index.
+    pub(super) indexed_through: watch::Sender<Position>,
     pub(super) room: Room,
     pub(super) consumers: Consumers,
     pub(super) damage: Damage,
@@ -70,9 +71,5 @@ impl Shared {
         self.is_closing
             .load(Ordering::Acquire)
             .then_some(AppendError::Closed)
-    }
-
-    pub(super) fn indexed_through(&self) -> Position {
-        Position(self.indexed_through.load(Ordering::Acquire))
     }
 }

@@ -152,6 +152,13 @@ async fn append(journal: &FileJournal, names: &[&str]) -> Vec<Verdict> {
     journal.append(batch, Origin::Outside).await.unwrap()
 }
 
+/// Waits until every identity is in the index, which is behind the answers.
+async fn indexed(journal: &FileJournal) {
+    let end = *journal.end().borrow();
+    let mut through = journal.shared.indexed_through.subscribe();
+    through.wait_for(|through| *through >= end).await.unwrap();
+}
+
 /// Reads everything, in batches.
 async fn read_all(journal: &FileJournal) -> Vec<(u64, String)> {
     let mut found = Vec::new();

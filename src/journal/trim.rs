@@ -89,7 +89,7 @@ impl Shared {
             return;
         };
         // what the index does not know yet must stay for a start after a crash
-        let free_to = held.min(self.indexed_through());
+        let free_to = held.min(*self.indexed_through.borrow());
         let mut removed = 0;
         while let [_, second, ..] = self.segments.all().as_slice() {
             let last = Position(second.first.0 - 1);
