@@ -154,3 +154,6 @@ impl Drop for Claimed {
         self.flight.land(Err(AppendError::Closed));
     }
 }
+
+#[cfg(test)]
+mod tests;

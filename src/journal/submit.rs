@@ -146,6 +146,8 @@ impl Submitter {
                 ]
             }
         };
+        let waiting = MAX_WAITING_REQUESTS - self.requests.available_permits();
+        metrics::gauge!("mimamori_journal_waiting_requests").set(waiting as f64);
         Ok(place)
     }
 

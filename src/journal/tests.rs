@@ -29,7 +29,11 @@ impl Clock for HandClock {
 }
 
 const DAY_MS: i64 = 86_400_000;
-const CONSUMERS: [Consumer; 2] = [
+const CONSUMERS: [Consumer; 3] = [
+    Consumer {
+        name: "sessions",
+        holds_back: true,
+    },
     Consumer {
         name: "records",
         holds_back: true,

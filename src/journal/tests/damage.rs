@@ -79,6 +79,29 @@ async fn a_torn_tail_is_cut_and_positions_go_on_behind_the_last_whole_frame() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_torn_frame_is_left_behind_a_shorter_one_that_takes_its_place() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &[&"x".repeat(5000)]).await;
+    drop(journal);
+    bench.lose_index();
+    let path = bench.segment_files()[0].clone();
+    let last = *frames_of(&path).last().unwrap();
+    flip_bit(&path, last + 3000);
+
+    let (journal, torn) = bench.open();
+    append(&journal, &["b"]).await;
+    drop(journal);
+    bench.lose_index();
+    let (journal, clean) = bench.open();
+
+    assert!(torn.torn_bytes > 5000);
+    assert_eq!((clean.torn_bytes, clean.damaged), (0, vec![]));
+    assert_eq!(read_all(&journal).await, expected(&["a", "b"]));
+}
+
+#[tokio::test]
 async fn acknowledged_entries_lost_at_the_end_are_damage_and_their_positions_are_not_given_again() {
     let bench = Bench::new();
     let (journal, _) = bench.open();

@@ -60,6 +60,7 @@ async fn what_the_consumers_kept_is_trimmed_in_whole_segments_once_all_that_hold
     let files = bench.segment_files().len();
 
     journal.committed("series", Position(50));
+    journal.committed("sessions", Position(55));
     journal.shared.trim();
     assert_eq!(journal.oldest(), Position(1));
     journal.committed("records", Position(40));
@@ -85,10 +86,12 @@ async fn a_consumer_that_does_not_hold_back_is_cut_off_at_half_of_the_limit() {
     let (journal, _) = bench.open();
     fill(&journal, 0..50).await;
     journal.committed("records", Position(50));
+    journal.committed("sessions", Position(50));
     journal.shared.trim();
     assert_eq!(journal.oldest(), Position(1), "series may hold half");
 
     fill(&journal, 50..110).await;
+    journal.committed("sessions", Position(110));
     journal.committed("records", Position(110));
     let half = bench.max_bytes / 2;
     trimmed(&journal, |_| journal.used_bytes() <= half).await;
@@ -133,4 +136,42 @@ async fn segments_are_allocated_before_they_are_written() {
     let allocated = std::fs::metadata(&bench.segment_files()[0]).unwrap().len();
     assert_eq!(allocated, 64 << 10);
     assert!(journal.used_bytes() < 1024);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_there_if_the_process_ends_at_any_moment() {
+    // one segment: a copy of several would not be of one moment
+    let bench = Bench::with_segments(4 << 20);
+    let journal = Arc::new(bench.open().0);
+    let writing = Arc::clone(&journal);
+    let writer = tokio::spawn(async move {
+        for n in 0.. {
+            let batch = vec![named(&format!("{n}")), named(&format!("{n} too"))];
+            if writing.append(batch, Origin::Outside).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut end = journal.end();
+
+    for round in 1..=3 {
+        end.wait_for(|end| end.0 >= round * 200).await.unwrap();
+        let answered = *end.borrow();
+        // files as a crash would leave them: nothing was closed, the index is behind
+        let crashed = Bench::with_segments(4 << 20);
+        for part in ["index", "journal"] {
+            let to = crashed.dir.path().join(part);
+            append::copy_dir(&bench.dir.path().join(part), &to);
+        }
+        let (survivor, report) = crashed.open();
+
+        assert!(report.end >= answered);
+        assert_eq!(report.damaged, []);
+        let read = read_all(&survivor).await;
+        assert!(read.iter().map(|(n, _)| *n).eq(1..=report.end.0));
+        let repeated = append(&survivor, &["0", &read[read.len() - 1].1]).await;
+        assert_eq!(repeated, [Verdict::Duplicate; 2]);
+    }
+    journal.close().await;
+    writer.await.unwrap();
 }

@@ -23,6 +23,7 @@ async fn at_90_percent_the_outside_is_refused_and_the_inside_is_not_and_it_heals
     let room = journal.room();
     let mut oldest = journal.shared.oldest.subscribe();
     journal.committed("records", Position(last));
+    journal.committed("sessions", Position(last));
     journal.committed("series", Position(last));
     let trimmed = oldest.wait_for(|oldest| oldest.0 > last / 2);
     tokio::time::timeout(Duration::from_secs(10), trimmed)
@@ -47,6 +48,7 @@ async fn a_limit_that_one_segment_fills_heals_too() {
 
     let mut oldest = journal.shared.oldest.subscribe();
     journal.committed("records", Position(1));
+    journal.committed("sessions", Position(1));
     journal.committed("series", Position(1));
     let trimmed = oldest.wait_for(|oldest| oldest.0 > 1);
     tokio::time::timeout(Duration::from_secs(10), trimmed)
