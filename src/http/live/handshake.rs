@@ -115,7 +115,8 @@ fn credential(mut head: Head, origin: OriginCheck) -> Credential {
 }
 
 fn bearer(head: &Head) -> Option<&str> {
-    let (scheme, token) = head.header("authorization")?.split_once(' ')?;
+    let value = head.header("authorization")?;
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
