@@ -68,7 +68,7 @@ fn line(view: &StudentView) -> EventBrief {
     }
 }
 
-fn alert(id: &str, state: AlertState) -> Alert {
+pub(crate) fn alert(id: &str, state: AlertState) -> Alert {
     Alert {
         id: AlertId::new(id),
         kind: AlertKind::ErrorsInARow,

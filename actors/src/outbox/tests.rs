@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::domain::{StudentId, Timestamp};
-use crate::feed::tests::{at, classroom, feed, update};
+use crate::domain::{AlertState, StudentId, Timestamp};
+use crate::feed::tests::{alert, at, classroom, feed, update};
 use crate::feed::{Feed, reset_frame};
 
 fn outbox(max_bytes: usize) -> Outbox {
@@ -116,6 +116,27 @@ fn when_even_the_merged_outgrows_the_bound_the_console_begins_anew() {
         snapshot["seq"],
         "the chain goes on from the snapshot"
     );
+}
+
+#[test]
+fn of_an_alert_that_opened_and_closed_while_nobody_read_the_end_is_told() {
+    let mut feed = feed();
+    let outbox = outbox(2500);
+    subscribe(&outbox, &mut feed, false);
+    for (position, state) in [(1, AlertState::Open), (2, AlertState::Closed)] {
+        let mut update = update("student-0", position, position, 0);
+        update.alerts = vec![alert("x", state)];
+        feed.apply(update, at(0));
+        outbox.deliver(&feed.tick(at(0)).unwrap());
+    }
+    for delta in deltas(&mut feed, 20) {
+        outbox.deliver(&delta);
+    }
+
+    let merged = frame_of(outbox.try_next());
+
+    assert_eq!(merged["alerts"].as_array().unwrap().len(), 1);
+    assert_eq!(merged["alerts"][0]["state"], "closed");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
@@ -132,17 +133,21 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
 }
 
 fn ended_by(error: &Error) -> Ended {
-    match error {
-        Error::Capacity(_) => Ended::Close(CloseCode::TooBig),
-        // text that is no UTF-8, unmasked frames, reserved bits
-        Error::Utf8(_) | Error::AttackAttempt => Ended::Close(CloseCode::Policy),
-        Error::Protocol(error) => match error {
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake => {
-                Ended::Gone
-            }
-            _ => Ended::Close(CloseCode::Policy),
-        },
-        _ => Ended::Gone,
+    let is_reset = matches!(
+        error,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+    );
+    // text that is no UTF-8, unmasked frames, reserved bits
+    let is_broken = matches!(
+        error,
+        Error::Utf8(_) | Error::AttackAttempt | Error::Protocol(_)
+    );
+    if matches!(error, Error::Capacity(_)) {
+        Ended::Close(CloseCode::TooBig)
+    } else if is_broken && !is_reset {
+        Ended::Close(CloseCode::Policy)
+    } else {
+        Ended::Gone
     }
 }
 

@@ -99,11 +99,11 @@ pub(super) fn parse(text: &str) -> Result<Message, Refusal> {
 
 fn reference(message: &Map<String, Value>) -> Option<Reference> {
     match message.get("ref")? {
-        Value::String(text) if text.len() <= MAX_REFERENCE_BYTES => {
-            Some(Reference::Text(text.clone()))
+        Value::String(text) => {
+            (text.len() <= MAX_REFERENCE_BYTES).then(|| Reference::Text(text.clone()))
         }
         Value::Number(number) => Some(Reference::Number(number.clone())),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
