@@ -1,0 +1,22 @@
+//! The real program as a black box, held against the contract.
+//!
+//! Each test starts a server of its own on a free port and a temporary
+//! directory; when the test ends, so does the server. Nothing of the program's
+//! inside is used but the types of time: what is checked here, anyone can check
+//! from outside. The long forms of the drills (`make drill`) are the same tests
+//! with more rounds, set in the environment (see `harness::drill_rounds`).
+
+// a panic is how a test fails, and there is no one to read these docs by rustdoc
+#![allow(clippy::unwrap_used, unreachable_pub)]
+// what clients and servers say here is JSON of the wire; its enums are not ours
+#![allow(clippy::wildcard_enum_match_arm)]
+
+mod bad_input;
+mod crash;
+mod fsync_order;
+mod harness;
+mod interleaving;
+mod lifecycle;
+mod live;
+mod reading;
+mod recorded;

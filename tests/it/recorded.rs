@@ -1,0 +1,276 @@
+//! The 49 requests that a real extension sent, posted as they were: what a
+//! person reads in them is what the server says.
+//!
+//! Read by hand, in the order of the files: one preflight; 48 POSTs, each with
+//! one event, 12 of them repeats (33 to 36, 37 to 40, 42 to 46 and 47 to 49 are
+//! one event each). So 36 events of one student: 2 notebooks opened, 3 times
+//! help and one help_stop, 30 cells. Of these 22 ran: ok are 03, 04, 07, 08, 09,
+//! 11, 15, 16, 17, 18, 26 and the six of sub/nb3 (32, 33, 37, 41, 42, 47), errors
+//! are 06, 12, 13, 14, 21, all on cell-err. Run All (18 to 26) stopped at
+//! cell-err, so 20, 22, 23 and 25 are skipped although they say they had no
+//! error; 05, 10, 19, 24 are markdown or empty. There the student is stuck twice:
+//! from 13 to 15, and from 21 to 26.
+
+use std::path::PathBuf;
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::harness::{
+    Answer, Api, Console, INGEST_KEY, READABLE, ROOM, Server, ensure, eventually,
+};
+
+/// Wide enough for the recorded times and for today: the items' `at` is one or the other.
+const ALWAYS: &str = "from=2026-01-01T00:00:00Z&to=2200-01-01T00:00:00Z";
+
+#[derive(Deserialize)]
+struct Recorded {
+    method: String,
+    path: String,
+    headers: Map<String, Value>,
+    body: Option<Vec<Value>>,
+}
+
+impl Recorded {
+    fn event_id(&self) -> Option<&str> {
+        self.body.as_ref()?[0]["eventId"].as_str()
+    }
+
+    /// As the browser would send it to the ingest address that a person pasted.
+    async fn post(&self, server: &Server) -> Answer {
+        let method = Method::from_bytes(self.method.as_bytes()).unwrap();
+        let path = format!("/k/{INGEST_KEY}{}", self.path);
+        let mut request = server.stranger().request(method, &path);
+        for (name, value) in &self.headers {
+            if !["connection", "content-length"].contains(&name.as_str()) {
+                request = request.header(name, value.as_str().unwrap());
+            }
+        }
+        if let Some(body) = &self.body {
+            request = request.body(serde_json::to_string(body).unwrap());
+        }
+        Api::send(request).await.unwrap()
+    }
+}
+
+fn requests() -> Vec<Recorded> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cell-monitor");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
+        .collect()
+}
+
+/// A server that has got them all, one after the other.
+async fn taught() -> Server {
+    let server = Server::start().await;
+    let mut seen = std::collections::HashSet::new();
+    for recorded in requests() {
+        let answer = recorded.post(&server).await;
+        assert_eq!(answer.header("access-control-allow-credentials"), "");
+        let allowed = answer.header("access-control-allow-origin");
+        let origin = recorded.headers["origin"].as_str().unwrap();
+        assert!(allowed == "*" || allowed == origin, "{allowed:?}");
+        match recorded.event_id() {
+            None => assert_preflight(&answer),
+            Some(id) => {
+                let is_new = seen.insert(id.to_owned());
+                assert_eq!(answer.status, 202, "{}", answer.text);
+                assert_eq!(answer.json["accepted"], u64::from(is_new), "{id}");
+                assert_eq!(answer.json["duplicates"], u64::from(!is_new), "{id}");
+                assert_eq!(answer.json["rejected"], Value::Array(Vec::new()));
+            }
+        }
+    }
+    server
+}
+
+fn assert_preflight(answer: &Answer) {
+    assert_eq!(answer.status, 204, "{}", answer.text);
+    assert_eq!(answer.header("access-control-max-age"), "7200");
+    let lower = |name| answer.header(name).to_ascii_lowercase();
+    assert!(lower("access-control-allow-methods").contains("post"));
+    assert!(lower("access-control-allow-headers").contains("content-type"));
+}
+
+async fn executions(server: &Server, filter: &str) -> Vec<Value> {
+    let path = format!("/executions?{ALWAYS}{filter}");
+    server.api().all(&path, 1000).await
+}
+
+#[tokio::test]
+async fn the_recorded_requests_give_the_executions_that_a_person_reads_in_them() {
+    let server = taught().await;
+
+    eventually("all 30 cells", READABLE, async || {
+        let count = executions(&server, "").await.len();
+        ensure(count == 30, || format!("{count} cells"))
+    })
+    .await;
+
+    for (status, count) in [
+        ("ok", 17),
+        ("error", 5),
+        ("interrupted", 0),
+        ("skipped", 4),
+        ("not_run", 4),
+        ("unknown", 0),
+    ] {
+        let filter = format!("&status={status}");
+        assert_eq!(executions(&server, &filter).await.len(), count, "{status}");
+    }
+    for failed in executions(&server, "&status=error").await {
+        assert_eq!(failed["cellId"], "cell-err");
+        assert_eq!(failed["error"], "ZeroDivisionError: division by zero");
+    }
+    for skipped in executions(&server, "&status=skipped").await {
+        assert_eq!(skipped["executionCount"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn the_recorded_requests_give_the_student_that_a_person_reads_in_them() {
+    let server = taught().await;
+    let mut console = Console::watching(&server, ROOM).await;
+
+    console
+        .until(READABLE, "all runs", |console| {
+            console.rooms[ROOM].sum("executions") == 22
+        })
+        .await;
+
+    let room = &console.rooms[ROOM];
+    assert_eq!(room.students.len(), 1);
+    let student = room.named("山田花子").unwrap();
+    assert_eq!(student["team"], "チームB");
+    assert_eq!(student["status"], "active");
+    assert_eq!(student["notebook"], "sub/nb3.ipynb");
+    assert_eq!(student["cellId"], "n3c0");
+    assert_eq!(student["errors"], 5);
+    assert_eq!(student["consecutiveErrors"], 0);
+    assert_eq!(student["help"], Value::Null);
+    assert!(room.alerts.is_empty(), "both were over: {:?}", room.alerts);
+    assert!(
+        !student.to_string().contains("hanako"),
+        "the address is not shown"
+    );
+}
+
+#[tokio::test]
+async fn the_recorded_requests_give_one_session_and_one_call_for_help() {
+    let server = taught().await;
+    let api = server.api();
+
+    let help = eventually("the call for help has ended", READABLE, async || {
+        let help = api.room("/help").await.items();
+        ensure(help.len() == 1 && help[0]["until"].is_string(), || {
+            format!("{help:?}")
+        })?;
+        Ok::<_, String>(help)
+    })
+    .await;
+    let id = help[0]["student"].as_str().unwrap().to_owned();
+    assert_eq!(help[0]["endedBy"], "student");
+    assert_eq!(help[0]["claimedBy"], Value::Null);
+
+    let student = eventually("the student's history", READABLE, async || {
+        let student = api.room(&format!("/students/{id}")).await.good();
+        let sessions = student["sessions"].as_array().unwrap();
+        ensure(
+            sessions.len() == 1 && student["cells"].as_array().unwrap().len() == 10,
+            || student.to_string(),
+        )?;
+        Ok::<_, String>(student)
+    })
+    .await;
+    assert_eq!(student["sessions"][0]["ended"], Value::Null);
+    let tries = |cell: &str| {
+        let cells = student["cells"].as_array().unwrap();
+        let cell = cells.iter().find(|known| known["cellId"] == cell).unwrap();
+        (
+            cell["status"].as_str().unwrap().to_owned(),
+            cell["tries"].as_u64().unwrap(),
+        )
+    };
+    assert_eq!(tries("cell-err"), ("error".to_owned(), 5));
+    assert_eq!(tries("cell-expr"), ("ok".to_owned(), 5));
+    assert_eq!(tries("n3c0"), ("ok".to_owned(), 6));
+}
+
+#[tokio::test]
+async fn the_recorded_requests_are_in_the_list_of_events_once_each_in_their_order() {
+    let server = taught().await;
+    let mut expected = Vec::new();
+    for recorded in requests() {
+        if let Some(id) = recorded.event_id()
+            && !expected.contains(&id.to_owned())
+        {
+            expected.push(id.to_owned());
+        }
+    }
+
+    let events = eventually("all 36 events", READABLE, async || {
+        let events = server.api().all("/events?since=0", 7).await;
+        ensure(events.len() == 36, || format!("{} events", events.len()))?;
+        Ok::<_, String>(events)
+    })
+    .await;
+
+    let ids: Vec<_> = events
+        .iter()
+        .map(|event| event["eventId"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, expected);
+    let positions: Vec<_> = events
+        .iter()
+        .map(|event| event["position"].as_u64().unwrap())
+        .collect();
+    assert!(positions.is_sorted_by(|a, b| a < b), "{positions:?}");
+    assert!(positions[0] >= 1);
+    let requests = requests();
+    let sent = &requests[8].body.as_ref().unwrap()[0];
+    for (field, value) in sent.as_object().unwrap() {
+        if field != "emailAddress" && field != "eventTime" {
+            assert_eq!(
+                &events[7][field], value,
+                "{field} is given back as it was sent"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_overview_agrees_with_the_recorded_requests() {
+    let server = taught().await;
+
+    let overview = eventually("all runs", READABLE, async || {
+        let overview = server
+            .api()
+            .room(&format!("/overview?{ALWAYS}"))
+            .await
+            .good();
+        ensure(overview["totals"]["executions"] == 22, || {
+            overview["totals"].to_string()
+        })?;
+        Ok::<_, String>(overview)
+    })
+    .await;
+
+    assert_eq!(overview["totals"]["students"], 1);
+    assert_eq!(overview["totals"]["errors"], 5);
+    assert_eq!(overview["students"].as_array().unwrap().len(), 1);
+    assert_eq!(overview["students"][0]["executions"], 22);
+    let activity = overview["activity"].as_array().unwrap();
+    assert!(activity.len() <= 300, "{} buckets", activity.len());
+    let sum: u64 = activity
+        .iter()
+        .map(|bucket| bucket["executions"].as_u64().unwrap())
+        .sum();
+    assert_eq!(sum, 22);
+}
