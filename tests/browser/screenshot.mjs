@@ -6,6 +6,7 @@
  */
 
 import path from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { launch, Tab } from "./chromium.mjs";
@@ -42,20 +43,35 @@ function classOf(names) {
   );
 }
 
-/** Everybody works; some fail, some are stuck, two ask for help. */
+/** Between two steps of the class, so that the picture has ages in it. */
+const STEP_MS = 4_000;
+
+/** Everybody works at a pace of their own; some fail, some are stuck, two ask for help. */
 async function play(server, students) {
-  for (let round = 0; round < 6; round += 1) {
-    const working = students.filter((_, index) => (index * 7 + round * 3) % 5 !== 0);
-    await server.accept(working.map((student) => student.runs(round, CODE[round % CODE.length])));
+  const [first, second] = [students[13], students[20]];
+  for (let step = 0; step < 12; step += 1) {
+    const working = students.filter((_, index) => (index * 7 + step * 5) % 11 < 3);
+    const events = working.map((student) => student.runs(cellOf(student, students, step), CODE[step % CODE.length]));
+    if (step === 2) events.push(first.runs(6, CODE[0]));
+    if (step === 7) events.push(second.fails(4, ERRORS[0], CODE[0]));
+    // a notebook repeats its call for help
+    if (step >= 3 && step % 2 === 1) events.push(first.asksForHelp());
+    if (step >= 8 && step % 2 === 0) events.push(second.asksForHelp());
+    await server.accept(events);
+    await setTimeout(STEP_MS);
   }
   const failing = [3, 11, 17, 22].map((index) => students[index]);
-  await server.accept(failing.map((student, index) => student.fails(6, ERRORS[index % ERRORS.length], CODE[2])));
+  await server.accept(failing.map((student, index) => student.fails(7, ERRORS[index % ERRORS.length], CODE[2])));
   const stuck = [6, 18].map((index) => students[index]);
   for (let attempt = 0; attempt < 4; attempt += 1) {
     await server.accept(stuck.map((student) => student.fails(5, ERRORS[1], CODE[1])));
+    await setTimeout(STEP_MS / 4);
   }
-  await server.accept([students[13].runs(6, CODE[0]), students[13].asksForHelp()]);
-  await server.accept([students[20].fails(4, ERRORS[0], CODE[0]), students[20].asksForHelp()]);
+  await server.accept([1, 9, 25].map((index) => students[index].runs(8, CODE[3])));
+}
+
+function cellOf(student, students, step) {
+  return Math.min(9, (students.indexOf(student) % 4) + Math.floor(step / 2));
 }
 
 const scheme = process.argv[2] === "dark" ? "dark" : "light";
@@ -69,7 +85,9 @@ try {
   });
   await tab.page.goto(await server.signInLink());
   await tab.seesConnection("live");
-  await play(server, classOf(NAMES));
+  const students = classOf(NAMES);
+  await server.accept(students.map((student) => student.opens()));
+  await play(server, students);
   await tab.until(() => document.querySelectorAll("tbody tr").length === 30);
   await tab.until(() => document.querySelectorAll("tbody tr.help").length === 2);
   await tab.until(() => document.querySelectorAll("tbody tr.stuck").length === 2);

@@ -35,6 +35,8 @@ export function ClassPage(props: Props) {
   const isReady = createMemo(() => classroom.state().isReady);
   const isConnectShown = createMemo(() => isReady() && (isConnectAsked() || isEmpty()));
 
+  const isCut = () => ["reconnecting", "ended"].includes(classroom.connection().kind);
+
   createEffect(() => {
     document.title = words.title(counts().get("help") ?? 0);
   });
@@ -71,7 +73,7 @@ export function ClassPage(props: Props) {
         <Show
           when={isConnectShown()}
           fallback={
-            <div class="class">
+            <div class="class" classList={{ past: isCut() }}>
               <Roster
                 state={classroom.state}
                 filter={filter()}
