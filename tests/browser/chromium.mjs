@@ -20,6 +20,7 @@ export async function launch() {
 export class Tab {
   /** What the page wrote as an error, or threw. */
   faults = [];
+  #waiting = [];
 
   constructor(page) {
     this.page = page;
@@ -65,6 +66,30 @@ export class Tab {
   /** Waits until the function, run in the page, answers true. */
   async until(inPage, argument) {
     await this.page.waitForFunction(inPage, argument, { timeout: WITHIN_MS });
+  }
+
+  /** Every live socket of the page from now on, with the frames that went over it. */
+  recordSockets() {
+    const sockets = [];
+    this.page.on("websocket", (socket) => {
+      const record = { sent: [], received: [] };
+      sockets.push(record);
+      socket.on("framesent", ({ payload }) => record.sent.push(JSON.parse(payload)));
+      socket.on("framereceived", ({ payload }) => {
+        const frame = JSON.parse(payload);
+        record.received.push(frame);
+        this.#waiting.filter((wait) => wait.type === frame.type).forEach((wait) => wait.resolve(frame));
+      });
+    });
+    return sockets;
+  }
+
+  /** The next frame of this type; sockets must be recorded. */
+  receives(type) {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ type, resolve });
+      AbortSignal.timeout(WITHIN_MS).addEventListener("abort", () => reject(new Error(`no ${type} came`)));
+    });
   }
 
   names() {

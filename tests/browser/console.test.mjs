@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { launch, Tab } from "./chromium.mjs";
 import { freePort, Server } from "./server.mjs";
 import { StudentAtWork } from "./students.mjs";
+import { Wire } from "./wire.mjs";
 
 /** What a browser writes when a call is answered 401, which a page cannot keep it from. */
 const ANSWERED_401 = /status of 401/;
@@ -305,6 +306,47 @@ describe("a cut", () => {
     await assertShowsWhatTheServerKnows(tab, server);
     await tab.shot("healed");
     assert.deepEqual(tab.faultsBut(SERVER_AWAY), []);
+  });
+
+  it("of the wire alone is resumed where it was, and what was missed is made up for", async (t) => {
+    const server = await startServer(t);
+    const wire = await Wire.to(server, t);
+    const tab = await openTab(t);
+    const sockets = tab.recordSockets();
+    const link = new URL(await server.signInLink());
+    await tab.page.goto(`${wire.origin}/${link.hash}`);
+    await tab.seesConnection("live");
+    const hanako = new StudentAtWork("山田花子");
+    await server.accept([hanako.runs(0)]);
+    await tab.seesStatus("山田花子", "Active");
+
+    wire.cut();
+    await tab.seesConnection("reconnecting");
+    await server.accept([hanako.fails(1), hanako.fails(1)]);
+    wire.mend();
+
+    await tab.seesStatus("山田花子", "Error");
+    const last = sockets.at(-1);
+    assert.notEqual(last, sockets[0]);
+    assert.equal(typeof last.sent.find((frame) => frame.type === "subscribe").since.seq, "number");
+    assert.deepEqual(new Set(last.received.map((frame) => frame.type)), new Set(["hello", "delta"]));
+    assert.deepEqual(tab.faultsBut(SERVER_AWAY), []);
+  });
+
+  it("that nobody told of is looked for when the computer wakes", async (t) => {
+    const server = await startServer(t);
+    const tab = await openTab(t);
+    const sockets = tab.recordSockets();
+    await tab.page.goto(await server.signInLink());
+    await tab.seesConnection("live");
+
+    const answered = tab.receives("error");
+    await tab.page.evaluate(() => window.dispatchEvent(new Event("online")));
+
+    assert.equal((await answered).code, "unknown_type");
+    assert.equal(sockets.length, 1);
+    await tab.seesConnection("live");
+    assert.deepEqual(tab.faults, []);
   });
 
   it("of the sign-in leads back to the sign-in page", async (t) => {
