@@ -32,7 +32,7 @@ mod sign_in;
 mod tests;
 
 pub use open::OpenSockets;
-pub use sign_in::{OriginCheck, SignIn};
+pub use sign_in::SignIn;
 
 /// The subprotocol that a console must offer.
 pub const SUBPROTOCOL: &str = "mimamori.v1";

@@ -5,11 +5,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::SUBPROTOCOL;
-use super::sign_in::{Credential, OriginCheck, SignIn};
+use super::sign_in::{Credential, SignIn};
+use crate::http::auth::{COOKIE, OriginCheck};
 use crate::http::{ApiError, Head, Response};
 
-/// The name of the console's cookie.
-const COOKIE: &str = "mimamori_session";
 /// How the second subprotocol begins that carries a token.
 const BEARER_PROTOCOL: &str = "bearer.";
 

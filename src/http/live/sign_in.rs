@@ -1,17 +1,7 @@
 //! Who may open a console, and with what.
 
-use crate::http::{Head, Viewer};
-
-/// Whether a request comes from one of our pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OriginCheck {
-    /// Not from a page: a program.
-    Absent,
-    /// From the address under which we were reached, or one in `http.origins`.
-    Ours,
-    /// From elsewhere, or it hides where.
-    Foreign,
-}
+use crate::http::auth::OriginCheck;
+use crate::http::{Access, Head, Viewer};
 
 /// What a live socket must know of rights.
 pub trait SignIn: Send + Sync + 'static {
@@ -23,6 +13,20 @@ pub trait SignIn: Send + Sync + 'static {
 
     /// The viewer of the console's cookie, as it is now: nothing once it signed out.
     fn viewer_of_cookie(&self, head: &Head) -> Option<Viewer>;
+}
+
+impl SignIn for Access {
+    fn origin(&self, head: &Head) -> OriginCheck {
+        self.origin_is_ours(head)
+    }
+
+    fn viewer_of_token(&self, token: &str) -> Option<Viewer> {
+        Access::viewer_of_token(self, token).ok()
+    }
+
+    fn viewer_of_cookie(&self, head: &Head) -> Option<Viewer> {
+        Access::viewer_of_cookie(self, head)
+    }
 }
 
 /// What a console shows to sign in.

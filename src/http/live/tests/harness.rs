@@ -25,7 +25,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tower_service::Service;
 
-use super::super::{Live, LiveSettings, OpenSockets, OriginCheck, SignIn, routes};
+use super::super::{Live, LiveSettings, OpenSockets, SignIn, routes};
+use crate::http::auth::OriginCheck;
 use crate::http::{Context, Head, Viewer};
 
 /// Nothing on the loopback takes so long.
