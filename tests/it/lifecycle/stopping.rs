@@ -1,0 +1,215 @@
+//! Stopping, and starting again on the same directory.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::{command, complained, said};
+use crate::harness::{
+    Console, Ended, INGEST_KEY, PATIENCE, READABLE, ROOM, Run, Server, ensure, eventually, run,
+};
+
+/// From SIGTERM to the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn sigterm_lets_go_of_consoles_and_exits_with_0_within_5_seconds() {
+    let mut server = Server::start().await;
+    server.api().accepted(&[run("e1", "a", "c", Run::Ok)]).await;
+    let mut console = Console::watching(&server, ROOM).await;
+    let began = Instant::now();
+
+    server.sigterm();
+    let end = console.ended(DRAIN).await;
+    let status = server.ended(DRAIN).await;
+
+    assert_eq!(end, Ended::Closed(1001));
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    assert!(began.elapsed() <= DRAIN, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_in_hand_is_finished_while_draining_and_readiness_says_so() {
+    let mut server = Server::start().await;
+    let body = json!([run("in-hand", "a", "c", Run::Ok)]).to_string();
+    let head = format!(
+        "POST /k/{INGEST_KEY}/api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut in_hand = TcpStream::connect(server.address).await.unwrap();
+    in_hand.write_all(head.as_bytes()).await.unwrap();
+    in_hand.write_all(&body.as_bytes()[..20]).await.unwrap();
+    // kept open from before, as a load balancer's probe may be
+    let mut probe = TcpStream::connect(server.address).await.unwrap();
+    ask_readiness(&mut probe).await.expect("ready before");
+    settled(&server).await;
+
+    server.sigterm();
+    let drained = drained(&server, &mut probe).await;
+    in_hand.write_all(&body.as_bytes()[20..]).await.unwrap();
+    let mut answer = String::new();
+    let _ = timeout(DRAIN, in_hand.read_to_string(&mut answer)).await;
+    let status = server.ended(DRAIN).await;
+
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    assert!(drained, "readiness never said so");
+    let server = server.start_again().await;
+    let events = server.api().all("/events?since=0", 10).await;
+    assert_eq!(
+        events.len(),
+        1,
+        "what was answered 202 on the way down is there"
+    );
+}
+
+/// A request that follows another on the loopback is answered after that one was accepted.
+async fn settled(server: &Server) {
+    for _ in 0..3 {
+        server.stranger().get("/livez").await;
+    }
+}
+
+async fn ask_readiness(socket: &mut TcpStream) -> Option<String> {
+    socket
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .ok()?;
+    let mut bytes = [0; 4096];
+    match timeout(PATIENCE, socket.read(&mut bytes)).await {
+        Ok(Ok(count)) if count > 0 => Some(String::from_utf8_lossy(&bytes[..count]).into_owned()),
+        _ => None,
+    }
+}
+
+/// Readiness says 503 while draining: on the connection that was open, or on a new one.
+async fn drained(server: &Server, probe: &mut TcpStream) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline {
+        let answer = match ask_readiness(probe).await {
+            Some(answer) => Some(answer),
+            None => match TcpStream::connect(server.address).await {
+                Ok(mut fresh) => ask_readiness(&mut fresh).await,
+                // it takes nobody in any more: a prober sees that too
+                Err(_) => return true,
+            },
+        };
+        if answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 503")) {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_at_once() {
+    let mut server = Server::start().await;
+    // something that a patient drain would wait for
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "POST /k/{INGEST_KEY}/api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n["
+    );
+    half.write_all(head.as_bytes()).await.unwrap();
+    let mut console = Console::watching(&server, ROOM).await;
+    let began = Instant::now();
+
+    server.sigterm();
+    // the first signal has been taken when consoles are told
+    console.ended(DRAIN).await;
+    server.sigterm();
+    server.ended(Duration::from_secs(2)).await;
+
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn after_a_stop_everything_is_as_it_was_and_known_events_are_duplicates() {
+    let mut server = Server::start().await;
+    let events: Vec<_> = (0..30)
+        .map(|nth| run(&format!("e{nth}"), &format!("s{}", nth % 5), "c", Run::Ok))
+        .collect();
+    server.api().accepted(&events).await;
+    let mut console = Console::watching(&server, ROOM).await;
+    console
+        .until(READABLE, "all runs", |console| {
+            console.rooms[ROOM].sum("executions") == 30
+        })
+        .await;
+    let last = server
+        .api()
+        .all("/events?since=0", 100)
+        .await
+        .pop()
+        .unwrap();
+    server.sigterm();
+    assert!(server.ended(PATIENCE).await.success());
+
+    let server = server.start_again().await;
+    let again = server.api().ingest(&events).await.good();
+    let mut changed = events[0].clone();
+    changed["code"] = json!("something else");
+    let conflict = server.api().ingest(&[changed]).await;
+    server
+        .api()
+        .accepted(&[run("new", "s0", "c", Run::Ok)])
+        .await;
+    let mut after = Console::watching(&server, ROOM).await;
+    after
+        .until(READABLE, "all runs", |console| {
+            console.rooms[ROOM].sum("executions") == 31
+        })
+        .await;
+
+    assert_eq!(
+        (&again["accepted"], &again["duplicates"]),
+        (&json!(0), &json!(30))
+    );
+    assert_eq!(
+        conflict.json["rejected"][0]["code"], "conflict",
+        "{}",
+        conflict.text
+    );
+    for (id, student) in &console.rooms[ROOM].students {
+        if !student["name"].as_str().unwrap().ends_with("s0") {
+            assert_eq!(&after.rooms[ROOM].students[id], student);
+        }
+    }
+    let newest = eventually("the new event", READABLE, async || {
+        let newest = server
+            .api()
+            .all("/events?since=0", 100)
+            .await
+            .pop()
+            .unwrap();
+        ensure(newest["eventId"] == "new", || newest.to_string())?;
+        Ok::<_, String>(newest)
+    })
+    .await;
+    assert!(
+        newest["position"].as_u64() > last["position"].as_u64(),
+        "positions never go back"
+    );
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_directory_does_not_start() {
+    let server = Server::start().await;
+
+    let second = command(server.dir(), &["serve"], &[]).await;
+
+    assert_eq!(second.status.code(), Some(1), "{}", complained(&second));
+    assert_eq!(said(&second), "");
+    assert!(
+        complained(&second).contains(&*server.dir().to_string_lossy()),
+        "{}",
+        complained(&second)
+    );
+    assert_eq!(server.api().get("/readyz").await.status, 200);
+}

@@ -1,0 +1,98 @@
+//! The reading calls (contract, section 6) and health (section 7): shape, paging, limits, rights.
+
+mod health;
+mod lists;
+mod rights;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Api, READABLE, Run, Server, ensure, eventually, help, markdown, run, skipped,
+};
+
+/// Every list of a classroom.
+const LISTS: [&str; 6] = [
+    "/executions",
+    "/help",
+    "/events?since=0",
+    "/lessons",
+    "/rejected",
+    "/dead-letters",
+];
+
+/// A small class: two students, ten cells, a call for help, two refused events.
+async fn small_class() -> Server {
+    let server = Server::start().await;
+    let api = server.api();
+    let mut events: Vec<_> = (0..6)
+        .map(|nth| {
+            run(
+                &format!("a{nth}"),
+                "hanako",
+                &format!("c{}", nth % 2),
+                if nth % 3 == 2 { Run::Error } else { Run::Ok },
+            )
+        })
+        .collect();
+    events.push(skipped("a6", "hanako", "c9"));
+    events.push(markdown("a7", "hanako", "text"));
+    events.push(run("b1", "taro", "c0", Run::Interrupted));
+    events.push(run("b2", "taro", "c0", Run::Ok));
+    events.push(help("b3", "taro", true));
+    api.accepted(&events).await;
+    let refused = api
+        .ingest(&[
+            json!({"eventType": "no_such_type", "eventId": "bad-1"}),
+            json!(7),
+        ])
+        .await;
+    refused.assert_problem(422);
+    eventually("everything can be read", READABLE, async || {
+        let (cells, rejected, open) = (
+            api.room("/executions").await.items().len(),
+            api.room("/rejected").await.items().len(),
+            api.room("/help").await.items().len(),
+        );
+        let students = api.room("/overview").await.good()["students"]
+            .as_array()
+            .unwrap()
+            .len();
+        ensure((cells, rejected, open, students) == (10, 2, 1, 2), || {
+            format!(
+                "{cells} cells, {rejected} rejected, {open} calls for help, {students} students"
+            )
+        })
+    })
+    .await;
+    server
+}
+
+fn members(value: &Value) -> BTreeSet<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[track_caller]
+fn assert_has(value: &Value, expected: &[&str]) {
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|name| !members(value).contains(**name))
+        .collect();
+    assert!(missing.is_empty(), "no {missing:?} in {value}");
+}
+
+async fn id_of(api: &Api, name: &str) -> String {
+    let overview = api.room("/overview").await.good();
+    let students = overview["students"].as_array().unwrap();
+    let is_wanted = |student: &&Value| student["name"].as_str().unwrap().ends_with(name);
+    students.iter().find(is_wanted).unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
