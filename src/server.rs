@@ -148,29 +148,9 @@ impl Server {
             journal: Arc::clone(&stores.journal),
             stop: self.stop.clone(),
         });
-        let readiness = Arc::clone(&gate);
-        let census = Arc::clone(tree.census());
-        let registry = Arc::clone(tree.registry());
         let routes = routes::routes(RouteParts {
-            access: Arc::clone(&access),
-            connect: Connect {
-                access: Arc::clone(&access),
-                refusals: Arc::clone(&refusals),
-                last_accepted: Arc::new(move || {
-                    registry
-                        .views(&ClassroomId::new("default"))
-                        .iter()
-                        .filter_map(|view| view.last_activity)
-                        .max()
-                }),
-            },
-            health: Health {
-                access: Arc::clone(&access),
-                readiness: Arc::new(move || readiness.readiness(census.degraded())),
-                metrics: self.metrics.clone(),
-                metrics_from: config.http.metrics_from.clone(),
-                tree: Arc::new(Actors(Arc::clone(tree.census()))),
-            },
+            connect: connect(&access, &refusals, tree),
+            health: self.health(&access, &gate, tree),
             ingest: ingest::routes(Ingest {
                 keys: access.clone(),
                 journal: stores.journal.clone(),
@@ -186,19 +166,31 @@ impl Server {
                 settings: LiveSettings::default(),
             }),
             reading: reading::routes(Reading {
-                access,
+                access: Arc::clone(&access),
                 records: Arc::clone(&stores.records),
                 series: Arc::clone(&stores.series),
                 registry: Arc::clone(tree.registry()),
                 clock: Arc::clone(clock),
                 classrooms: Arc::new(OnlyDefault),
             }),
+            access,
         });
         let options = FrontOptions {
             public_url: config.http.public_url.as_ref().map(ToString::to_string),
             trusted_proxies: config.http.trusted_proxies.clone(),
         };
         Ok(Front::new(routes, options, refusals, Arc::clone(clock)))
+    }
+
+    fn health(&self, access: &Arc<Access>, door: &Arc<Door>, tree: &Tree) -> Health {
+        let (door, census) = (Arc::clone(door), Arc::clone(tree.census()));
+        Health {
+            access: Arc::clone(access),
+            readiness: Arc::new(move || door.readiness(census.degraded())),
+            metrics: self.metrics.clone(),
+            metrics_from: self.config.http.metrics_from.clone(),
+            tree: Arc::new(Actors(Arc::clone(tree.census()))),
+        }
     }
 
     fn access(&self) -> anyhow::Result<Arc<Access>> {
@@ -218,6 +210,18 @@ impl Server {
             origins,
             Arc::clone(&self.clock),
         )))
+    }
+}
+
+fn connect(access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Connect {
+    let registry = Arc::clone(tree.registry());
+    Connect {
+        access: Arc::clone(access),
+        refusals: Arc::clone(refusals),
+        last_accepted: Arc::new(move || {
+            let views = registry.views(&ClassroomId::new("default"));
+            views.iter().filter_map(|view| view.last_activity).max()
+        }),
     }
 }
 

@@ -3,6 +3,9 @@
 //! `cargo bench --bench spine` (or `make bench`). Numbers from `docs/benchmarks.md`
 //! are asked for again here; a target that is missed makes the program end with 1.
 
+#![allow(clippy::print_stdout, reason = "a report is what this program is for")]
+#![allow(unreachable_pub, reason = "the modules of one program")]
+
 mod client;
 mod disk;
 mod fan_out;

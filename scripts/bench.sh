@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The benchmarks: each prints what it compares with, and the ratio. One name runs one: throughput, latency, fan-out.
+. "$(dirname "$0")/lib.sh"
+
+need_rust
+say "building the benchmarks"
+cargo bench --locked --bench spine --no-run
+cargo bench --locked --bench spine -- "$@"
