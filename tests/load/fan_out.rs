@@ -111,10 +111,7 @@ async fn watch(
             }
             if !text.contains("\"eventsOmitted\":0") {
                 let delta: serde_json::Value = serde_json::from_str(&text)?;
-                omitted.fetch_add(
-                    delta["eventsOmitted"].as_u64().unwrap_or(0),
-                    Ordering::Relaxed,
-                );
+                merged_away += usize::try_from(delta["eventsOmitted"].as_u64().unwrap_or(0))?;
             }
         }
         omitted.fetch_add(merged_away as u64, Ordering::Relaxed);
