@@ -1,0 +1,184 @@
+//! The records on a real file.
+
+use std::sync::Arc;
+
+use mimamori_actors::domain::{
+    Alert, AlertId, AlertKind, AlertState, EndedBy, Entry, FactKind, HelpId, LessonId, SessionId,
+};
+use mimamori_actors::ports::Store;
+use sea_orm::ConnectionTrait;
+use tempfile::TempDir;
+
+use super::read::TimeRange;
+use super::{Records, Sql};
+use crate::storage::samples::{
+    MORNING, at, dead_letter, event, executed, fact, failed, help_beat, journal, rejection, room,
+    student,
+};
+
+mod reading;
+mod writing;
+
+const ALL_DAY: TimeRange = TimeRange {
+    from: MORNING,
+    to: None,
+};
+
+async fn records() -> (TempDir, Records) {
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::open(dir.path()).await.unwrap();
+    (dir, records)
+}
+
+async fn write(records: &Records, entries: &[Arc<Entry>]) {
+    let through = entries.last().unwrap().position;
+    records.write(&journal(), entries, through).await.unwrap();
+}
+
+/// Every row of every table, as text.
+async fn everything(records: &Records) -> Vec<String> {
+    let mut all = Vec::new();
+    for table in [
+        "classrooms",
+        "students",
+        "teams",
+        "notebooks",
+        "events",
+        "executions",
+        "lessons",
+        "sessions",
+        "help",
+        "alerts",
+        "rejected",
+        "dead_letters",
+        "offsets",
+    ] {
+        let columns = format!("SELECT name FROM pragma_table_info('{table}')");
+        let mut sql = Sql::new(&columns);
+        let columns: Vec<String> = records
+            .reading
+            .query_all_raw(sql.statement())
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.try_get::<String>("", "name").unwrap())
+            .map(|name| format!("COALESCE(quote({name}), '')"))
+            .collect();
+        let mut sql = Sql::new(&format!(
+            "SELECT {} AS line FROM {table} ORDER BY 1",
+            columns.join("||' '||")
+        ));
+        for row in records
+            .reading
+            .query_all_raw(sql.statement())
+            .await
+            .unwrap()
+        {
+            let line: String = row.try_get("", "line").unwrap();
+            all.push(format!("{table}: {line}"));
+        }
+    }
+    all
+}
+
+fn session_begun(position: u64) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::SessionBegun {
+            session: SessionId::new("ses_1"),
+            student: student(1),
+            begun: at(position - 1),
+        },
+    )
+}
+
+fn session_ended(position: u64) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::SessionEnded {
+            session: SessionId::new("ses_1"),
+            student: student(1),
+            begun: at(1),
+            ended: at(7),
+            events: 3,
+        },
+    )
+}
+
+fn help_opened(position: u64, help: &str) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::HelpOpened {
+            help: HelpId::new(help),
+            student: student(1),
+            since: at(position),
+            cell_id: Some("cell-1".to_owned()),
+        },
+    )
+}
+
+fn help_ended(position: u64, help: &str, since: u64) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::HelpEnded {
+            help: HelpId::new(help),
+            student: student(1),
+            since: at(since),
+            until: at(position),
+            ended_by: EndedBy::Silence,
+            cell_id: Some("cell-1".to_owned()),
+        },
+    )
+}
+
+fn alert(position: u64, state: AlertState) -> Arc<Entry> {
+    fact(
+        position,
+        FactKind::AlertChanged {
+            alert: Alert {
+                id: AlertId::new("alr_1"),
+                kind: AlertKind::ErrorsInARow,
+                student: student(1),
+                cell_id: None,
+                since: at(3),
+                reason: "three errors in a row".to_owned(),
+                state,
+            },
+            at: at(position),
+        },
+    )
+}
+
+fn lesson(position: u64, ended: Option<u64>) -> Arc<Entry> {
+    let lesson = LessonId::new("les_1");
+    let begun = at(1);
+    let kind = match ended {
+        None => FactKind::LessonBegun { lesson, begun },
+        Some(ended) => FactKind::LessonEnded {
+            lesson,
+            begun,
+            ended: at(ended),
+            ended_by: EndedBy::Silence,
+        },
+    };
+    fact(position, kind)
+}
+
+/// Something of everything that a journal may hold.
+fn mixed() -> Vec<Arc<Entry>> {
+    vec![
+        executed(1, 1),
+        session_begun(2),
+        lesson(3, None),
+        failed(4, 1, "NameError: name 'x' is not defined"),
+        event(5, 2, help_beat(5, 2)),
+        help_opened(6, "hlp_1"),
+        alert(7, AlertState::Open),
+        rejection(8, "{\"eventType\": 7}"),
+        dead_letter(9, 4),
+        help_ended(10, "hlp_1", 6),
+        alert(11, AlertState::Closed),
+        session_ended(12),
+        lesson(13, Some(7)),
+    ]
+}

@@ -1,0 +1,216 @@
+use std::sync::Arc;
+
+use mimamori_actors::domain::{Entry, EventId, JournalId, Position, Record};
+use mimamori_actors::ports::{Store, StoreError};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+
+use super::*;
+use crate::storage::records::{ExecutionFilter, connect, write_batch};
+use crate::storage::samples::execution;
+
+#[tokio::test]
+async fn the_same_batch_twice_leaves_what_once_leaves() {
+    let (_dir, records) = records().await;
+    write(&records, &mixed()).await;
+    let once = everything(&records).await;
+
+    write(&records, &mixed()).await;
+
+    assert!(once.len() > 13, "{once:#?}");
+    assert_eq!(everything(&records).await, once);
+}
+
+#[tokio::test]
+async fn a_replay_from_the_start_into_a_store_that_lost_its_offset_changes_nothing() {
+    let (_dir, records) = records().await;
+    write(&records, &mixed()).await;
+    let once = everything(&records).await;
+    records
+        .writing
+        .execute_unprepared("DELETE FROM offsets")
+        .await
+        .unwrap();
+
+    for entry in mixed() {
+        write(&records, &[entry]).await;
+    }
+
+    assert_eq!(everything(&records).await, once);
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let (dir, records) = records().await;
+    write(&records, &mixed()).await;
+    let before = everything(&records).await;
+    records.close().await.unwrap();
+
+    let again = Records::open(dir.path()).await.unwrap();
+
+    assert_eq!(everything(&again).await, before);
+    assert_eq!(again.offset(&journal()).await.unwrap(), Some(Position(13)));
+    assert_eq!(again.highest_position().await.unwrap(), Position(13));
+}
+
+#[tokio::test]
+async fn an_offset_moves_without_entries_and_never_goes_back() {
+    let (_dir, records) = records().await;
+
+    records.write(&journal(), &[], Position(9)).await.unwrap();
+    records.write(&journal(), &[], Position(4)).await.unwrap();
+
+    let other = JournalId::new("journal-2");
+    assert_eq!(records.offset(&journal()).await.unwrap(), Some(Position(9)));
+    assert_eq!(records.offset(&other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_batch_that_ends_before_its_commit_leaves_nothing() {
+    let (_dir, records) = records().await;
+    let entries = mixed();
+    let transaction = records.writing.begin().await.unwrap();
+    write_batch(&transaction, &journal(), &entries, Position(13))
+        .await
+        .unwrap();
+
+    drop(transaction);
+
+    assert_eq!(everything(&records).await, Vec::<String>::new());
+    assert_eq!(records.offset(&journal()).await.unwrap(), None);
+    write(&records, &entries).await;
+    assert_eq!(
+        records.offset(&journal()).await.unwrap(),
+        Some(Position(13))
+    );
+}
+
+#[tokio::test]
+async fn two_events_at_one_position_are_refused_and_nothing_of_the_batch_is_kept() {
+    let (_dir, records) = records().await;
+    write(&records, &[executed(1, 1)]).await;
+    let before = everything(&records).await;
+    let other_journal = JournalId::new("journal-2");
+    let mut clash = execution(1, 2);
+    clash.id = EventId::new("another");
+
+    let refused = records
+        .write(
+            &other_journal,
+            &[executed(2, 1), event(1, 2, clash)],
+            Position(2),
+        )
+        .await;
+
+    assert!(
+        matches!(refused, Err(StoreError::Refused(_))),
+        "{refused:?}"
+    );
+    assert_eq!(everything(&records).await, before);
+}
+
+#[tokio::test]
+async fn a_position_beyond_what_a_column_holds_is_refused() {
+    let (_dir, records) = records().await;
+
+    let refused = records.write(&journal(), &[], Position(u64::MAX)).await;
+
+    assert!(
+        matches!(refused, Err(StoreError::Refused(_))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_is_held_by_another_is_unavailable_for_now() {
+    let (dir, records) = records().await;
+    let file = dir.path().join("records.sqlite");
+    let other = connect::writing(&file).await.unwrap();
+    other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+    records
+        .writing
+        .execute_unprepared("PRAGMA busy_timeout = 10")
+        .await
+        .unwrap();
+
+    let busy = records
+        .write(&journal(), &[executed(1, 1)], Position(1))
+        .await;
+
+    assert!(matches!(busy, Err(StoreError::Unavailable(_))), "{busy:?}");
+    other.execute_unprepared("ROLLBACK").await.unwrap();
+    write(&records, &[executed(1, 1)]).await;
+}
+
+#[tokio::test]
+async fn an_event_that_comes_again_after_its_journal_forgot_it_is_kept_once() {
+    let (_dir, records) = records().await;
+    write(&records, &[executed(1, 1), executed(2, 1)]).await;
+
+    let again = event(3, 1, execution(1, 1));
+    write(&records, &[again, executed(4, 1)]).await;
+
+    let events = records.events(&room(), Position::ZERO, 10).await.unwrap();
+    let positions: Vec<u64> = events.rows.iter().map(|it| it.position.0).collect();
+    assert_eq!(positions, [1, 2, 4]);
+    let executions = records
+        .executions(&room(), ALL_DAY, &ExecutionFilter::default(), None, 10)
+        .await
+        .unwrap();
+    assert_eq!(executions.rows.len(), 3);
+    let totals = records.totals(&room(), ALL_DAY).await.unwrap();
+    assert_eq!(totals.executions, 3);
+}
+
+#[tokio::test]
+async fn a_student_keeps_the_last_name_that_was_sent() {
+    let (_dir, records) = records().await;
+    let mut renamed = execution(2, 1);
+    renamed.name = Some("新しい名前".to_owned());
+    let mut nameless = execution(3, 1);
+    nameless.name = None;
+    write(&records, &[executed(1, 1), event(2, 1, renamed)]).await;
+    write(&records, &[event(3, 1, nameless)]).await;
+
+    let known = records.students(&room()).await.unwrap();
+
+    assert_eq!(known[0].name.as_deref(), Some("新しい名前"));
+    assert_eq!(known[0].last_seen_ms, at(3).as_millis());
+}
+
+/// A figure, not a check: `cargo test --release -p mimamori --lib records::tests::speed -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "prints how fast the writer is on this machine"]
+async fn speed_of_the_writer_in_batches_of_500() {
+    let (_dir, records) = records().await;
+    let batches: Vec<Vec<Arc<Entry>>> = (0..100)
+        .map(|batch| {
+            (1..=500)
+                .map(|n| executed(batch * 500 + n, n % 200))
+                .collect()
+        })
+        .collect();
+    let begun = tokio::time::Instant::now();
+
+    for batch in &batches {
+        write(&records, batch).await;
+    }
+
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{:.0} events/s, two rows each", 50_000.0 / seconds);
+}
+
+#[test]
+fn the_sample_has_every_kind_of_record_but_timers() {
+    let kinds = mixed()
+        .iter()
+        .map(|entry| match entry.record {
+            Record::Event(_) => 0,
+            Record::Rejection(_) => 1,
+            Record::Timer(_) => 2,
+            Record::Fact(_) => 3,
+            Record::DeadLetter(_) => 4,
+        })
+        .collect::<std::collections::BTreeSet<_>>();
+
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [0, 1, 3, 4]);
+}
