@@ -12,7 +12,7 @@ use mimamori_actors::domain::ClassroomId;
 use mimamori_actors::hub::Hub;
 use mimamori_actors::ports::Clock;
 use mimamori_actors::root::{Parts as TreeParts, Tree};
-use mimamori_actors::tree::Census;
+use mimamori_actors::tree::{Census, RestartError};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -23,7 +23,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::accept::{self, AcceptOptions};
 use crate::http::connect::Connect;
-use crate::http::health::{Health, Readiness, RestartError, TreeReport};
+use crate::http::health::{Health, Readiness, TreeReport};
 use crate::http::ingest::{self, Gate, Ingest};
 use crate::http::live::{self, Live, LiveSettings, OpenSockets};
 use crate::http::reading::{self, OnlyDefault, Reading};
@@ -294,6 +294,6 @@ impl TreeReport for Actors {
     }
 
     fn restart(&self, name: &str) -> Result<(), RestartError> {
-        self.0.restart(name).map_err(|_| RestartError::Unknown)
+        self.0.restart(name)
     }
 }

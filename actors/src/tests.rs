@@ -15,6 +15,7 @@ use crate::outbox::{Item, Outbox, OutboxLimits};
 use crate::ports::{Bus, Clock, Journal, NewRecord, Origin};
 use crate::root::{Parts, Tree};
 use crate::testing::{MemoryJournal, MemorySnapshots, MemoryStore, TestClock, event};
+use crate::tree::RestartError;
 
 struct InProcess(Arc<Hub>);
 
@@ -357,7 +358,12 @@ async fn every_actor_can_be_restarted_and_stands_in_the_tree() {
             .iter()
             .any(|child| child["name"] == "sessions")
     );
-    assert!(tree.census().restart("nobody").is_err());
+    assert_eq!(tree.census().restart("nobody"), Err(RestartError::Unknown));
+    assert_eq!(tree.census().restart("root"), Err(RestartError::NotAlone));
+    assert_eq!(
+        tree.census().restart("journal"),
+        Err(RestartError::NotAlone)
+    );
 }
 
 #[tokio::test(start_paused = true)]

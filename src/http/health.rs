@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use mimamori_actors::tree::RestartError;
 use serde_json::{Value, json};
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -45,14 +46,6 @@ pub trait TreeReport: Send + Sync + 'static {
     /// # Errors
     /// When no actor has this name.
     fn restart(&self, name: &str) -> Result<(), RestartError>;
-}
-
-/// Why nothing is restarted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RestartError {
-    /// No actor has this name.
-    #[error("no such actor")]
-    Unknown,
 }
 
 /// What health is made of.
@@ -178,6 +171,11 @@ fn restart_actor(head: &Head, health: &Health) -> Result<Response, ApiError> {
     let name = percent_encoding::percent_decode_str(sent).decode_utf8_lossy();
     health.tree.restart(&name).map_err(|error| match error {
         RestartError::Unknown => ApiError::not_found("no actor has this name"),
+        RestartError::NotAlone => ApiError::new(
+            StatusCode::CONFLICT,
+            "not_alone",
+            "this one can only be restarted with the program",
+        ),
     })?;
     tracing::info!(actor.name = %name, "an administrator asked for a restart");
     let mut response = json_answer(&json!({ "status": "restarting" }));

@@ -197,7 +197,12 @@ impl Census {
     /// Ends the actor's incarnation; its supervisor starts the next, with all that is below it.
     pub fn restart(&self, name: &str) -> Result<(), RestartError> {
         let member = self.actors.get(name).ok_or(RestartError::Unknown)?;
-        let cell = member.cell.clone().ok_or(RestartError::NotAlone)?;
+        // nobody stands above the root to start it again, and the journal and the bus are no actors
+        let cell = member
+            .vitals
+            .parent()
+            .and(member.cell.clone())
+            .ok_or(RestartError::NotAlone)?;
         drop(member);
         tracing::info!(actor.name = name, "restarting an actor on request");
         cell.kill();

@@ -1,3 +1,4 @@
+use mimamori_actors::tree::RestartError;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -8,7 +9,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::http::Context;
 use crate::http::accept::{AcceptOptions, serve};
-use crate::http::health::{Readiness, RestartError, TreeReport};
+use crate::http::health::{Readiness, TreeReport};
 use crate::http::refusals::Refusals;
 use crate::http::service::{Front, FrontOptions};
 use crate::keys::Keys;
