@@ -66,7 +66,7 @@ impl Listener {
             .map_err(|_| Ended::Close(CloseCode::TooManyConsoles))?;
         self.outbox
             .push(frames::hello(self.live.settings.heartbeat));
-        let watching = Watching {
+        let mut watching = Watching {
             console,
             outbox: self.outbox,
             settings: self.live.settings,
@@ -76,9 +76,14 @@ impl Listener {
             unopened: BTreeSet::new(),
             _connected: Connected::new(),
         };
-        watching
+        let ended = watching
             .run(inbound, &mut self.live.draining.clone(), &mut self.lost)
-            .await
+            .await;
+        if let Err(Ended::Close(code)) = ended {
+            // before the console is let go: that closes the outbox too, and the first code counts
+            watching.outbox.close(code);
+        }
+        ended
     }
 
     /// Returns the cookie, if it was one, so that it can be looked at again.
@@ -136,7 +141,7 @@ struct Watching<'a> {
 
 impl Watching<'_> {
     async fn run<R>(
-        mut self,
+        &mut self,
         inbound: &mut Inbound<R>,
         draining: &mut watch::Receiver<bool>,
         lost: &mut mpsc::Receiver<ClassroomId>,
