@@ -6,7 +6,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{command, complained, said};
-use crate::harness::{ADMIN, Api, Console, INGEST_KEY, PATIENCE, ROOM, Run, Server, run};
+use crate::harness::{
+    ADMIN, Api, Console, INGEST_KEY, PATIENCE, READABLE, ROOM, Run, Server, ensure, eventually, run,
+};
 
 #[tokio::test]
 async fn link_prints_the_ingest_address_and_a_link_that_signs_in() {
@@ -94,8 +96,11 @@ async fn the_recorded_requests_are_replayed_by_the_tool_too() {
         said(&output),
         complained(&output)
     );
-    let events = server.api().all("/events?since=0", 100).await;
-    assert_eq!(events.len(), 36);
+    eventually("all of them can be read", READABLE, async || {
+        let events = server.api().all("/events?since=0", 100).await;
+        ensure(events.len() == 36, || format!("{} events", events.len()))
+    })
+    .await;
 }
 
 #[tokio::test]

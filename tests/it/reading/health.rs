@@ -161,7 +161,7 @@ async fn every_answer_names_its_request() {
             .to_owned()
     };
 
-    assert_eq!(with_id("req-42.a:b_c").await, "req-42.a:b_c");
+    assert_eq!(with_id("req-42.a_b").await, "req-42.a_b");
     let replaced = with_id("<script>alert(1)</script>").await;
     assert!(
         !replaced.is_empty() && !replaced.contains('<'),
@@ -170,5 +170,4 @@ async fn every_answer_names_its_request() {
     let own = stranger.get("/no/such/path").await;
     own.assert_problem(404);
     assert_ne!(own.header("x-request-id"), with_id("").await);
-    assert!(now() > String::new());
 }

@@ -2,12 +2,10 @@
 
 mod events;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::request::{
-    GZIP, JSON, chunked, gzip, keyed, post, post_bytes, post_with, request, with_head,
-};
-use crate::harness::{ADMIN, Run, event, run};
+use super::request::{GZIP, JSON, chunked, gzip, keyed, post, post_with, request, with_head};
+use crate::harness::{ADMIN, Run, run};
 
 /// Stands in what is sent, and in no answer and no log.
 pub const CANARY: &str = "c4n4ry-of-the-tests";
