@@ -17,8 +17,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::env::var_os(server::ROLE).is_some() {
-        return server::without_journal();
+        return server::ingest_alone();
     }
+    // the client that asks for lags is built with TLS, which wants a provider
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -42,6 +44,9 @@ async fn run() -> anyhow::Result<bool> {
     let mut all_met = true;
     if is_wanted("throughput") {
         all_met &= ingest::throughput().await?;
+    }
+    if is_wanted("lag") {
+        all_met &= ingest::lag().await?;
     }
     if is_wanted("latency") {
         all_met &= ingest::latency().await?;

@@ -17,14 +17,19 @@ use mimamori::http::ingest::{self, Gate, Ingest};
 use mimamori::http::refusals::Refusals;
 use mimamori::http::service::{Front, FrontOptions};
 use mimamori::http::{Access, ApiError};
+use mimamori::journal::{FileJournal, JournalOptions, SEGMENT_BYTES};
 use mimamori::keys::{Keys, Secret};
 use mimamori::networks::Networks;
 use mimamori_actors::domain::{JournalId, Position};
 use mimamori_actors::ports::{AppendError, Batch, Journal, NewRecord, Origin, ReadError, Verdict};
 use tokio::sync::watch;
 
-/// Set in the environment of the process that serves without a journal.
-pub const ROLE: &str = "MIMAMORI_BENCH_WITHOUT_JOURNAL";
+/// Set in the environment of a process that serves the ingest route alone.
+pub const ROLE: &str = "MIMAMORI_BENCH_ROLE";
+/// The ingest route with the journal, and no consumer behind it.
+const WITH_JOURNAL: &str = "journal";
+/// The ingest route with decode and admit, and nothing behind it.
+const WITHOUT_JOURNAL: &str = "nothing";
 /// The ingest key of every server here.
 pub const KEY: &str = "ing_benchmark-benchmark-benchmark";
 /// The admin token of every server here.
@@ -46,9 +51,14 @@ impl Server {
         Self::start(Command::new(env!("CARGO_BIN_EXE_mimamori")).arg("serve"))
     }
 
-    /// The same routes with decode and admit, but no journal and nothing behind it.
+    /// The ingest route with the journal on disk, but no consumer behind it.
+    pub fn with_journal_alone() -> anyhow::Result<Self> {
+        Self::start(Command::new(std::env::current_exe()?).env(ROLE, WITH_JOURNAL))
+    }
+
+    /// The same route with decode and admit, but no journal.
     pub fn without_journal() -> anyhow::Result<Self> {
-        Self::start(Command::new(std::env::current_exe()?).env(ROLE, "1"))
+        Self::start(Command::new(std::env::current_exe()?).env(ROLE, WITHOUT_JOURNAL))
     }
 
     fn start(command: &mut Command) -> anyhow::Result<Self> {
@@ -83,6 +93,26 @@ impl Server {
         })
     }
 
+    /// How many events each consumer of the journal is behind.
+    pub async fn lags(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        let tree = reqwest::Client::new()
+            .get(format!("http://{}/api/v1/health/actors", self.address))
+            .bearer_auth(TOKEN)
+            .send()
+            .await?
+            .json::<serde_json::Value>()
+            .await?;
+        let mut lags = Vec::new();
+        let mut open = vec![&tree];
+        while let Some(actor) = open.pop() {
+            if let (Some(name), Some(lag)) = (actor["name"].as_str(), actor["lagEvents"].as_u64()) {
+                lags.push((name.to_owned(), lag));
+            }
+            open.extend(actor["children"].as_array().into_iter().flatten());
+        }
+        Ok(lags)
+    }
+
     /// CPU seconds it has used so far.
     pub fn cpu_seconds(&self) -> f64 {
         let stat =
@@ -115,13 +145,13 @@ fn target_dir() -> PathBuf {
         .to_owned()
 }
 
-/// Serves `POST /api/v1/events` without a journal until it is ended.
-pub fn without_journal() -> ExitCode {
+/// Serves `POST /api/v1/events` alone, as the environment says, until it is ended.
+pub fn ingest_alone() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("a runtime can be built on a machine that runs benchmarks");
-    match runtime.block_on(serve_without_journal()) {
+    match runtime.block_on(serve_ingest_alone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("{error:#}");
@@ -130,7 +160,7 @@ pub fn without_journal() -> ExitCode {
     }
 }
 
-async fn serve_without_journal() -> anyhow::Result<()> {
+async fn serve_ingest_alone() -> anyhow::Result<()> {
     let dir = PathBuf::from(std::env::var_os("MIMAMORI_STORAGE__DIR").context("storage.dir")?);
     let secret = |text: &str| Some(Secret::new(text.to_owned()));
     let keys = Arc::new(Keys::load_or_create(&dir, secret(TOKEN), secret(KEY))?);
@@ -141,7 +171,7 @@ async fn serve_without_journal() -> anyhow::Result<()> {
     ));
     let routes = ingest::routes(Ingest {
         keys: access,
-        journal: Arc::new(NoJournal::default()),
+        journal: journal(&dir)?,
         gate: Arc::new(Open),
         student_key: StudentKey::from_bytes(*keys.student_key()),
         body_timeout: Duration::from_secs(20),
@@ -166,6 +196,24 @@ async fn serve_without_journal() -> anyhow::Result<()> {
     };
     accept::serve(listener, front, options, std::future::pending()).await;
     Ok(())
+}
+
+fn journal(dir: &Path) -> anyhow::Result<Arc<dyn Journal>> {
+    if std::env::var(ROLE).is_ok_and(|role| role == WITHOUT_JOURNAL) {
+        return Ok(Arc::new(NoJournal::default()));
+    }
+    let options = JournalOptions {
+        dir: dir.to_owned(),
+        max_bytes: 64 << 30,
+        min_free_bytes: 0,
+        dedup_days: 7,
+        consumers: Vec::new(),
+        begin_after: Position::ZERO,
+        clock: Arc::new(SystemClock),
+        segment_bytes: SEGMENT_BYTES,
+    };
+    let (journal, _report) = FileJournal::open(options, &mut |_, _| {})?;
+    Ok(Arc::new(journal))
 }
 
 struct Open;
