@@ -485,3 +485,25 @@ async fn the_snapshot_holds_at_most_the_last_fifty_events() {
                 .unwrap()
     );
 }
+
+#[tokio::test]
+async fn who_signs_out_while_watching_is_closed_with_4403_at_the_next_heartbeat() {
+    let server = Server::start().await;
+    let cookie = cookie(&server).await;
+    let sign_in = SignIn {
+        cookie: Some(cookie.clone()),
+        origin: Some(server.base()),
+        ..SignIn::default()
+    };
+    let mut console = Console::connect(&server, &sign_in).await.unwrap();
+    console.hello().await;
+
+    let request = server.stranger().request(Method::DELETE, "/api/v1/session");
+    let sign_out = request
+        .header("Cookie", cookie)
+        .header("Origin", server.base());
+    Api::send(sign_out).await.unwrap().good();
+
+    // a heartbeat is 15 s
+    assert_eq!(console.ended(PATIENCE * 2).await, Ended::Closed(4403));
+}

@@ -10,13 +10,17 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 // what clients and servers say here is JSON of the wire; its enums are not ours
 #![allow(clippy::wildcard_enum_match_arm)]
+// seeds and figures of drills are printed; cargo shows them when a test fails or is asked to
+#![allow(clippy::print_stdout)]
 
 mod bad_input;
 mod crash;
 mod fsync_order;
 mod harness;
+mod ingest;
 mod interleaving;
 mod lifecycle;
 mod live;
 mod reading;
 mod recorded;
+mod silence;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -129,25 +129,19 @@ async fn a_second_signal_stops_at_once() {
     );
 }
 
-#[tokio::test]
-async fn after_a_stop_everything_is_as_it_was_and_known_events_are_duplicates() {
-    let mut server = Server::start().await;
-    let events: Vec<_> = (0..30)
+/// 30 runs of 5 students.
+fn thirty() -> Vec<Value> {
+    (0..30)
         .map(|nth| run(&format!("e{nth}"), &format!("s{}", nth % 5), "c", Run::Ok))
-        .collect();
+        .collect()
+}
+
+#[tokio::test]
+async fn after_a_stop_known_events_are_duplicates_and_positions_go_on() {
+    let mut server = Server::start().await;
+    let events = thirty();
     server.api().accepted(&events).await;
-    let mut console = Console::watching(&server, ROOM).await;
-    console
-        .until(READABLE, "all runs", |console| {
-            console.rooms[ROOM].sum("executions") == 30
-        })
-        .await;
-    let last = server
-        .api()
-        .all("/events?since=0", 100)
-        .await
-        .pop()
-        .unwrap();
+    let last = newest(&server, "e29").await;
     server.sigterm();
     assert!(server.ended(PATIENCE).await.success());
 
@@ -160,42 +154,51 @@ async fn after_a_stop_everything_is_as_it_was_and_known_events_are_duplicates() 
         .api()
         .accepted(&[run("new", "s0", "c", Run::Ok)])
         .await;
-    let mut after = Console::watching(&server, ROOM).await;
-    after
-        .until(READABLE, "all runs", |console| {
-            console.rooms[ROOM].sum("executions") == 31
-        })
-        .await;
 
-    assert_eq!(
-        (&again["accepted"], &again["duplicates"]),
-        (&json!(0), &json!(30))
-    );
+    let counts = (&again["accepted"], &again["duplicates"]);
+    assert_eq!(counts, (&json!(0), &json!(30)), "{again}");
     assert_eq!(
         conflict.json["rejected"][0]["code"], "conflict",
         "{}",
         conflict.text
     );
-    for (id, student) in &console.rooms[ROOM].students {
-        if !student["name"].as_str().unwrap().ends_with("s0") {
-            assert_eq!(&after.rooms[ROOM].students[id], student);
-        }
-    }
-    let newest = eventually("the new event", READABLE, async || {
-        let newest = server
-            .api()
-            .all("/events?since=0", 100)
-            .await
-            .pop()
-            .unwrap();
-        ensure(newest["eventId"] == "new", || newest.to_string())?;
+    let newest = newest(&server, "new").await;
+    assert!(newest["position"].as_u64() > last["position"].as_u64());
+}
+
+/// The last event that can be read, once it is this one.
+async fn newest(server: &Server, id: &str) -> Value {
+    eventually("the newest event", READABLE, async || {
+        let newest = server.api().all("/events?since=0", 100).await.pop();
+        let newest = newest.unwrap_or_default();
+        ensure(newest["eventId"] == id, || newest.to_string())?;
         Ok::<_, String>(newest)
     })
-    .await;
-    assert!(
-        newest["position"].as_u64() > last["position"].as_u64(),
-        "positions never go back"
-    );
+    .await
+}
+
+#[tokio::test]
+async fn after_a_stop_every_student_is_as_before() {
+    let mut server = Server::start().await;
+    server.api().accepted(&thirty()).await;
+    let mut before = Console::watching(&server, ROOM).await;
+    before
+        .until(READABLE, "all runs", |console| {
+            console.rooms[ROOM].sum("executions") == 30
+        })
+        .await;
+    server.sigterm();
+    assert!(server.ended(PATIENCE).await.success());
+
+    let server = server.start_again().await;
+    let mut after = Console::watching(&server, ROOM).await;
+    after
+        .until(READABLE, "all runs", |console| {
+            console.rooms[ROOM].sum("executions") == 30
+        })
+        .await;
+
+    assert_eq!(after.rooms[ROOM].students, before.rooms[ROOM].students);
 }
 
 #[tokio::test]

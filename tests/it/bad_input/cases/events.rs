@@ -76,110 +76,91 @@ fn without(field: &str) -> Value {
     event
 }
 
+fn refused(name: &str, event: &Value, code: &'static str, pointer: &'static str) -> Case {
+    let body = json!([event]).to_string();
+    let name = format!("refused: {name}");
+    case(name, post(&body), Expect::Refused(code, pointer))
+}
+
 pub fn events_refused() -> Vec<Case> {
-    let refused = |name: &str, event: Value, code, pointer| {
-        case(
-            format!("refused: {name}"),
-            post(&json!([event]).to_string()),
-            Expect::Refused(code, pointer),
-        )
-    };
+    let mut cases = no_objects();
+    cases.extend(wrong_needed_fields());
     let deep = (0..40).fold(json!(CANARY), |inner, _| json!([inner]));
-    let kind = "/0/eventType";
-    let student = "/0/emailAddress";
-    let time = "/0/eventTime";
-    vec![
-        refused("a number", json!(1), "not_an_object", "/0"),
-        refused("null", Value::Null, "not_an_object", "/0"),
-        refused("a text", json!(CANARY), "not_an_object", "/0"),
-        refused("a list", json!([CANARY]), "not_an_object", "/0"),
-        refused(
-            "unknown type",
-            with("eventType", json!(CANARY)),
-            "unknown_type",
-            kind,
-        ),
-        refused(
-            "type in capitals",
-            with("eventType", json!("CELL_EXECUTED")),
-            "unknown_type",
-            kind,
-        ),
-        refused(
-            "empty type",
-            with("eventType", json!("")),
-            "unknown_type",
-            kind,
-        ),
-        refused(
-            "a number as type",
-            with("eventType", json!(7)),
-            "unknown_type",
-            kind,
-        ),
-        refused("no type", without("eventType"), "unknown_type", kind),
-        refused(
-            "no student",
-            without("emailAddress"),
-            "missing_student",
-            student,
-        ),
-        refused(
-            "null as student",
-            with("emailAddress", Value::Null),
-            "missing_student",
-            student,
-        ),
-        refused(
-            "empty student",
-            with("emailAddress", json!("")),
-            "missing_student",
-            student,
-        ),
-        refused(
-            "blank student",
-            with("emailAddress", json!(" \t ")),
-            "missing_student",
-            student,
-        ),
-        refused("no time", without("eventTime"), "missing_time", time),
-        refused(
-            "null as time",
-            with("eventTime", Value::Null),
-            "missing_time",
-            time,
-        ),
-        refused(
-            "a word as time",
-            with("eventTime", json!(CANARY)),
-            "bad_time",
-            time,
-        ),
-        refused(
-            "the 13th month",
-            with("eventTime", json!("2026-13-01T00:00:00Z")),
-            "bad_time",
-            time,
-        ),
-        refused(
-            "the 25th hour",
-            with("eventTime", json!("2026-11-21T25:00:00Z")),
-            "bad_time",
-            time,
-        ),
-        refused(
-            "a date alone",
-            with("eventTime", json!("2026-11")),
-            "bad_time",
-            time,
-        ),
-        refused(
-            "40 levels of metadata",
-            with("metadata", json!({ "deep": deep })),
-            "too_deep",
-            "",
-        ),
+    let event = with("metadata", json!({ "deep": deep }));
+    cases.push(refused("40 levels of metadata", &event, "too_deep", ""));
+    cases
+}
+
+fn no_objects() -> Vec<Case> {
+    [
+        ("a number", json!(1)),
+        ("null", Value::Null),
+        ("a text", json!(CANARY)),
+        ("a list", json!([CANARY])),
     ]
+    .iter()
+    .map(|(name, event)| refused(name, event, "not_an_object", "/0"))
+    .collect()
+}
+
+/// Of the three fields that every event needs.
+fn wrong_needed_fields() -> Vec<Case> {
+    let (unknown, student, none, bad) = (
+        "unknown_type",
+        "missing_student",
+        "missing_time",
+        "bad_time",
+    );
+    let wrong = [
+        ("unknown type", "eventType", json!(CANARY), unknown),
+        (
+            "type in capitals",
+            "eventType",
+            json!("CELL_EXECUTED"),
+            unknown,
+        ),
+        ("empty type", "eventType", json!(""), unknown),
+        ("a number as type", "eventType", json!(7), unknown),
+        ("null as type", "eventType", Value::Null, unknown),
+        ("null as student", "emailAddress", Value::Null, student),
+        ("empty student", "emailAddress", json!(""), student),
+        ("blank student", "emailAddress", json!(" \t "), student),
+        ("null as time", "eventTime", Value::Null, none),
+        ("a word as time", "eventTime", json!(CANARY), bad),
+        (
+            "the 13th month",
+            "eventTime",
+            json!("2026-13-01T00:00:00Z"),
+            bad,
+        ),
+        (
+            "the 25th hour",
+            "eventTime",
+            json!("2026-11-21T25:00:00Z"),
+            bad,
+        ),
+        ("half a date", "eventTime", json!("2026-11"), bad),
+    ];
+    let missing = [
+        ("no type", "eventType", unknown),
+        ("no student", "emailAddress", student),
+        ("no time", "eventTime", none),
+    ];
+    let wrong = wrong.into_iter().map(|(name, field, value, code)| {
+        refused(name, &with(field, value), code, place_of(field))
+    });
+    let missing = missing
+        .into_iter()
+        .map(|(name, field, code)| refused(name, &without(field), code, place_of(field)));
+    wrong.chain(missing).collect()
+}
+
+fn place_of(field: &str) -> &'static str {
+    match field {
+        "eventType" => "/0/eventType",
+        "emailAddress" => "/0/emailAddress",
+        _ => "/0/eventTime",
+    }
 }
 
 pub fn too_long() -> Vec<Case> {
@@ -205,15 +186,16 @@ pub fn too_long() -> Vec<Case> {
     .collect()
 }
 
+fn taken(name: &str, body: &Value, accepted: usize, rejected: usize) -> Case {
+    let expect = Expect::Taken { accepted, rejected };
+    case(format!("taken: {name}"), post(&body.to_string()), expect)
+}
+
+fn good(id: &str) -> Value {
+    run(id, "strange", "cell", Run::Ok)
+}
+
 pub fn strange_but_taken() -> Vec<Case> {
-    let taken = |name: &str, body: String, accepted, rejected| {
-        case(
-            format!("taken: {name}"),
-            post(&body),
-            Expect::Taken { accepted, rejected },
-        )
-    };
-    let good = |id: &str| run(id, "strange", "cell", Run::Ok);
     let mut odd_types = good("odd-types");
     odd_types["cellIndex"] = json!("three");
     odd_types["hasError"] = json!({ "no": "bool" });
@@ -221,63 +203,60 @@ pub fn strange_but_taken() -> Vec<Case> {
     odd_types["somethingNew"] = json!({ "deep": [1, 2, { "er": null }] });
     let mut large = good("large");
     large["code"] = json!("x".repeat(300 * 1024));
-    let hostile = {
-        let mut event = with("eventType", json!("no_such_type"));
-        event["eventId"] = json!(format!("<script>{CANARY}</script>"));
-        event
-    };
     let surrogate = good("surrogate")
         .to_string()
         .replace("f('cell')", "\\ud800 \\u0000");
-    let conflict = {
-        let mut event = good("good-1");
-        event["emailAddress"] = json!("good@example.ac.jp");
-        event["code"] = json!(CANARY);
-        event
+    let one = Expect::Taken {
+        accepted: 1,
+        rejected: 0,
     };
+    let mut cases = vec![
+        taken("an empty list", &json!([]), 0, 0),
+        taken("an empty list in an object", &json!({"events": []}), 0, 0),
+        taken("optional fields of odd types", &json!([odd_types]), 1, 0),
+        taken("300 KiB of code", &json!([large]), 1, 0),
+        case(
+            "taken: a lone surrogate and U+0000",
+            post(&format!("[{surrogate}]")),
+            one,
+        ),
+    ];
+    cases.extend(good_beside_bad());
+    cases
+}
+
+/// One bad event never costs the good ones their place.
+fn good_beside_bad() -> Vec<Case> {
+    let mut hostile = with("eventType", json!("no_such_type"));
+    hostile["eventId"] = json!(format!("<script>{CANARY}</script>"));
+    // the good request after the second case had this identity
+    let mut conflict = good("good-1");
+    conflict["emailAddress"] = json!("good@example.ac.jp");
+    conflict["code"] = json!(CANARY);
     vec![
-        taken("an empty list", "[]".to_owned(), 0, 0),
         taken(
-            "an empty list in an object",
-            "{\"events\":[]}".to_owned(),
-            0,
-            0,
-        ),
-        taken(
-            "optional fields of odd types",
-            json!([odd_types]).to_string(),
-            1,
-            0,
-        ),
-        taken("300 KiB of code", json!([large]).to_string(), 1, 0),
-        taken(
-            "a lone surrogate and U+0000",
-            format!("[{surrogate}]"),
-            1,
-            0,
-        ),
-        taken(
-            "a good one beside a bad one",
-            json!([good("beside"), 7]).to_string(),
+            "a good one beside a number",
+            &json!([good("beside"), 7]),
             1,
             1,
         ),
         taken(
             "a good one beside a hostile id",
-            json!([hostile, good("beside-2")]).to_string(),
+            &json!([hostile, good("beside-2")]),
             1,
             1,
         ),
         taken(
             "a good one beside a conflict",
-            json!([conflict, good("beside-3")]).to_string(),
+            &json!([conflict, good("beside-3")]),
             1,
             1,
         ),
-        case(
-            "refused: the same identity with other content",
-            post(&json!([conflict]).to_string()),
-            Expect::Refused("conflict", ""),
+        refused(
+            "the same identity with other content",
+            &conflict,
+            "conflict",
+            "",
         ),
     ]
 }
