@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::harness::{
-    Api, Console, PATIENCE, ROOM, Random, Run, Server, drill_rounds, ensure, eventually, recount,
-    run,
+    Api, Console, PATIENCE, READABLE, ROOM, Random, Run, Server, drill_rounds, ensure, eventually,
+    recount, run,
 };
 
 const CONNECTIONS: usize = 8;
@@ -88,27 +88,30 @@ fn one(name: &str, nth: usize, index: usize) -> Value {
     )
 }
 
-/// Everything in `/events`, once each; gives them in their order.
+/// Everything in `/events`, once each and with every acknowledged event; gives them in their order.
 async fn check_events(api: &Api, ledger: &Ledger) -> Vec<Value> {
-    let events = api.all("/events?since=0", 1000).await;
-    let mut seen = HashSet::new();
-    let mut last = 0;
-    for event in &events {
-        let position = event["position"].as_u64().unwrap();
-        assert!(position > last, "{position} after {last}");
-        last = position;
-        assert!(
-            seen.insert(event["eventId"].as_str().unwrap().to_owned()),
-            "twice: {event}"
-        );
-    }
-    let lost: Vec<_> = ledger.acknowledged.difference(&seen).collect();
-    assert!(
-        lost.is_empty(),
-        "{} acknowledged events are lost: {lost:?}",
-        lost.len()
-    );
-    events
+    eventually(
+        "every acknowledged event can be read",
+        READABLE,
+        async || {
+            let events = api.all("/events?since=0", 1000).await;
+            let mut seen = HashSet::new();
+            let mut last = 0;
+            for event in &events {
+                let position = event["position"].as_u64().unwrap();
+                assert!(position > last, "{position} after {last}");
+                last = position;
+                let id = event["eventId"].as_str().unwrap();
+                assert!(seen.insert(id.to_owned()), "twice: {event}");
+            }
+            let lost: Vec<_> = ledger.acknowledged.difference(&seen).collect();
+            ensure(lost.is_empty(), || {
+                format!("{} are not there: {lost:?}", lost.len())
+            })?;
+            Ok::<_, String>(events)
+        },
+    )
+    .await
 }
 
 /// Every acknowledged execution is in the records, once.
@@ -224,14 +227,8 @@ async fn what_was_answered_202_survives_kill_9_exactly_once() {
         let before = check_events(&api, &ledger).await.len();
         let unanswered = ledger.unanswered.len();
         send_again(&api, &mut ledger).await;
-        let events = eventually("every event can be read", PATIENCE, async || {
-            let events = check_events(&api, &ledger).await;
-            ensure(events.len() == ledger.acknowledged.len(), || {
-                format!("{} of {}", events.len(), ledger.acknowledged.len())
-            })?;
-            Ok::<_, String>(events)
-        })
-        .await;
+        let events = check_events(&api, &ledger).await;
+        assert_eq!(events.len(), ledger.acknowledged.len());
         check_executions(&api, &ledger).await;
         console = check_consoles(&server, console, &events).await;
         println!(
