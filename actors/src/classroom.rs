@@ -19,7 +19,7 @@ use crate::live::Cursor;
 use crate::outbox::Outbox;
 use crate::ports::{Bus, Clock, Journal};
 use crate::registry::Registry;
-use crate::tree::{ActorState, Address, Envelope, Vitals};
+use crate::tree::{ActorState, Address, Envelope, Later, Vitals};
 
 /// How many messages may wait for a classroom.
 pub(crate) const MAILBOX: usize = 8_192;
@@ -94,7 +94,7 @@ pub(crate) struct ClassroomState {
     /// When the tick that is under way comes.
     next_tick: Option<Instant>,
     /// What waits to send it.
-    timer: Option<tokio::task::AbortHandle>,
+    timer: Option<Later>,
 }
 
 impl Actor for ClassroomActor {
@@ -169,9 +169,12 @@ impl Actor for ClassroomActor {
                 since,
                 watching,
             } => {
-                state.watch(console, outbox, since.as_ref());
-                // it fails only if the console left meanwhile
-                let _ = watching.send(());
+                state.watch(console, Arc::clone(&outbox), since.as_ref());
+                // the console left meanwhile, or no longer waits: nobody else would take it out
+                if outbox.closed().is_some() || watching.send(()).is_err() {
+                    state.context.hub.unwatch(&state.classroom, console);
+                    outbox.stop_classroom(&state.classroom);
+                }
             }
             ClassroomMessage::Tick => state.tick_if_due(),
         }
@@ -215,22 +218,15 @@ impl ClassroomState {
             return;
         }
         self.next_tick = Some(due);
-        if let Some(later) = self.timer.take() {
-            later.abort();
-        }
+        self.timer = None;
         if due <= now {
             // behind what waits in the mailbox already, so that it is told together
             if self.address.try_send(ClassroomMessage::Tick).is_ok() {
                 return;
             }
         }
-        let address = self.address.clone();
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep_until(due).await;
-            // comes back only if the classroom is gone
-            let _ = address.send(ClassroomMessage::Tick).await;
-        });
-        self.timer = Some(timer.abort_handle());
+        let wait = due.duration_since(now);
+        self.timer = Some(Later::send(&self.address, ClassroomMessage::Tick, wait));
     }
 
     /// A few milliseconds for a class, up to half a second for thousands of consoles.
@@ -240,11 +236,9 @@ impl ClassroomState {
         pause.clamp(Duration::from_millis(2), LONGEST_TICK)
     }
 
+    /// What is pending comes with the next delta: a snapshot is the state at its `seq`.
     fn watch(&mut self, console: ConsoleId, outbox: Arc<Outbox>, since: Option<&Cursor>) {
-        // what is pending belongs to the others' delta, and to this one's snapshot
-        self.tick();
-        let missed = since.map(|since| self.feed.resume(since));
-        let frames = match missed {
+        let frames = match since.map(|since| self.feed.resume(since)) {
             Some(Resume::Deltas(deltas)) => {
                 deltas.iter().map(|delta| delta.frame.clone()).collect()
             }

@@ -87,6 +87,18 @@ impl Actor for ConsolesSupervisor {
             .supervisor
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(myself.get_cell());
+        // the subscribers of an earlier incarnation ended with it: their consoles come back by themselves
+        let office = &arguments.office;
+        let orphans: Vec<ActorId> = office
+            .subscribers
+            .iter()
+            .map(|entry| *entry.key())
+            .collect();
+        for orphan in orphans {
+            if let Some((_, outbox)) = office.subscribers.remove(&orphan) {
+                outbox.close(CloseCode::Draining);
+            }
+        }
         arguments.vitals.started();
         Ok(arguments)
     }
@@ -243,6 +255,7 @@ struct Line {
     cell: ActorCell,
     office: Arc<FrontOffice>,
     outbox: Arc<Outbox>,
+    _seat: Seat,
 }
 
 /// The consoles of one tree.
@@ -252,26 +265,13 @@ pub(crate) struct ConsolesHandle(pub(crate) Arc<FrontOffice>);
 #[async_trait]
 impl Consoles for ConsolesHandle {
     async fn connect(&self, outbox: Arc<Outbox>) -> Result<Box<dyn Console>, TooManyConsoles> {
-        let office = &self.0;
-        let max = office.max_consoles;
-        let is_in = office
-            .connected
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-                (count < max).then_some(count + 1)
-            });
-        if is_in.is_err() {
-            return Err(TooManyConsoles);
-        }
-        let line = self.open(outbox).await;
-        if line.is_err() {
-            office.connected.fetch_sub(1, Ordering::AcqRel);
-        }
-        line.map(|line| Box::new(line) as Box<dyn Console>)
+        let seat = Seat::take(&self.0).ok_or(TooManyConsoles)?;
+        Ok(Box::new(self.open(outbox, seat).await?))
     }
 }
 
 impl ConsolesHandle {
-    async fn open(&self, outbox: Arc<Outbox>) -> Result<Line, TooManyConsoles> {
+    async fn open(&self, outbox: Arc<Outbox>, seat: Seat) -> Result<Line, TooManyConsoles> {
         let office = Arc::clone(&self.0);
         // while the supervisor starts anew no console can be taken in
         let supervisor = office.supervisor().ok_or(TooManyConsoles)?;
@@ -297,6 +297,7 @@ impl ConsolesHandle {
                     cell: actor.get_cell(),
                     office,
                     outbox,
+                    _seat: seat,
                 })
             }
             Err(error) => {
@@ -340,12 +341,34 @@ impl Console for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let office = &self.office;
+        // first closed, so that a classroom that has yet to take it in sees that it left
+        self.outbox.close(CloseCode::Draining);
         // every classroom: the actor that knew which ones may have failed
         office.hub.forget(self.id);
         office.subscribers.remove(&self.cell.get_id());
         self.cell.stop(None);
         office.census.leave(&self.name);
-        office.connected.fetch_sub(1, Ordering::AcqRel);
-        self.outbox.close(CloseCode::Draining);
+    }
+}
+
+/// A console's place among those that may be connected; free again when it is dropped.
+struct Seat(Arc<FrontOffice>);
+
+impl Seat {
+    fn take(office: &Arc<FrontOffice>) -> Option<Self> {
+        let max = office.max_consoles;
+        office
+            .connected
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+                (count < max).then_some(count + 1)
+            })
+            .ok()
+            .map(|_| Self(Arc::clone(office)))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.connected.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -29,8 +29,25 @@ pub(crate) struct Deadlines {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// The time in which the server was away was no silence.
+    earliest_end_of_help: Timestamp,
     by_owner: HashMap<Owner, Vec<(Timestamp, TimerCause)>>,
     by_time: BTreeMap<(Timestamp, Owner, TimerCause), ()>,
+}
+
+impl Inner {
+    fn put(&mut self, owner: &Owner, mut deadlines: Vec<(Timestamp, TimerCause)>) {
+        for (due, cause) in &mut deadlines {
+            if matches!(cause, TimerCause::HelpSilent { .. }) {
+                *due = (*due).max(self.earliest_end_of_help);
+            }
+            self.by_time
+                .insert((*due, owner.clone(), cause.clone()), ());
+        }
+        if !deadlines.is_empty() {
+            self.by_owner.insert(owner.clone(), deadlines);
+        }
+    }
 }
 
 impl Deadlines {
@@ -40,35 +57,17 @@ impl Deadlines {
         for (due, cause) in inner.by_owner.remove(owner).unwrap_or_default() {
             inner.by_time.remove(&(due, owner.clone(), cause));
         }
-        for (due, cause) in &deadlines {
-            inner
-                .by_time
-                .insert((*due, owner.clone(), cause.clone()), ());
-        }
-        if !deadlines.is_empty() {
-            inner.by_owner.insert(owner.clone(), deadlines);
-        }
+        inner.put(owner, deadlines);
     }
 
-    /// At the start: no request for help ends before it could have beaten again.
-    pub(crate) fn postpone_help(&self, earliest: Timestamp) {
+    /// From the start on: no request for help ends before it could have beaten again.
+    pub(crate) fn hear_from(&self, earliest_end_of_help: Timestamp) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let moved: Vec<_> = inner
-            .by_time
-            .keys()
-            .filter(|(due, _, cause)| {
-                matches!(cause, TimerCause::HelpSilent { .. }) && *due < earliest
-            })
-            .cloned()
-            .collect();
-        for (due, owner, cause) in moved {
-            inner.by_time.remove(&(due, owner.clone(), cause.clone()));
-            if let Some(deadlines) = inner.by_owner.get_mut(&owner) {
-                for deadline in deadlines.iter_mut().filter(|(_, known)| *known == cause) {
-                    deadline.0 = earliest;
-                }
-            }
-            inner.by_time.insert((earliest, owner, cause), ());
+        inner.earliest_end_of_help = earliest_end_of_help;
+        let known = std::mem::take(&mut inner.by_owner);
+        inner.by_time.clear();
+        for (owner, deadlines) in known {
+            inner.put(&owner, deadlines);
         }
     }
 
@@ -187,7 +186,7 @@ mod tests {
             vec![(Timestamp::from_millis(5), cause)],
         );
 
-        deadlines.postpone_help(Timestamp::from_millis(30));
+        deadlines.hear_from(Timestamp::from_millis(30));
 
         assert!(
             deadlines

@@ -9,7 +9,7 @@ use crate::deadlines::Deadlines;
 use crate::domain::Record;
 use crate::ports::{AppendError, Clock, Journal, NewRecord, Origin};
 use crate::router::RouterMessage;
-use crate::tree::{ActorState, Address, Census, Envelope, Vitals};
+use crate::tree::{ActorState, Address, Census, Envelope, Later, Vitals};
 
 /// How many messages may wait for housekeeping: it sends them to itself.
 pub(crate) const MAILBOX: usize = 4;
@@ -42,6 +42,7 @@ pub(crate) struct HousekeepingState {
     arguments: HousekeepingArguments,
     vitals: Arc<Vitals>,
     rounds: u64,
+    next_round: Option<Later>,
 }
 
 impl Actor for Housekeeping {
@@ -61,6 +62,7 @@ impl Actor for Housekeeping {
             arguments,
             vitals,
             rounds: 0,
+            next_round: None,
         })
     }
 
@@ -148,12 +150,8 @@ impl HousekeepingState {
         }
     }
 
-    fn again_later(&self) {
-        let address = self.arguments.address.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(EVERY).await;
-            // comes back only if housekeeping is gone
-            let _ = address.send(HousekeepingMessage::Round).await;
-        });
+    fn again_later(&mut self) {
+        let later = Later::send(&self.arguments.address, HousekeepingMessage::Round, EVERY);
+        self.next_round = Some(later);
     }
 }

@@ -119,20 +119,22 @@ impl Lessons {
 
     /// When which lesson's silence will be over, if nothing comes: which timer to write then.
     pub fn deadlines(&self) -> Vec<(Timestamp, Timer)> {
-        self.classrooms
-            .iter()
-            .filter_map(|(classroom, timetable)| {
-                let running = timetable.running.as_ref()?;
-                let timer = Timer {
-                    classroom: classroom.clone(),
-                    cause: TimerCause::LessonSilent {
-                        lesson: running.id.clone(),
-                        last_event: running.last_event,
-                    },
-                };
-                Some((running.last_event.plus(LESSON_SILENCE), timer))
-            })
-            .collect()
+        let timer = |classroom: &ClassroomId| {
+            let (due, cause) = self.deadline_of(classroom)?;
+            let classroom = classroom.clone();
+            Some((due, Timer { classroom, cause }))
+        };
+        self.classrooms.keys().filter_map(timer).collect()
+    }
+
+    /// When the silence of this classroom's lesson will be over.
+    pub fn deadline_of(&self, classroom: &ClassroomId) -> Option<(Timestamp, TimerCause)> {
+        let running = self.classrooms.get(classroom)?.running.as_ref()?;
+        let cause = TimerCause::LessonSilent {
+            lesson: running.id.clone(),
+            last_event: running.last_event,
+        };
+        Some((running.last_event.plus(LESSON_SILENCE), cause))
     }
 
     /// The lesson that goes on in a classroom.

@@ -12,6 +12,7 @@ pub mod domain;
 pub mod feed;
 mod housekeeping;
 pub mod hub;
+mod inside;
 pub mod lesson;
 pub mod live;
 pub mod outbox;

@@ -64,7 +64,8 @@ pub enum PlantError {
 /// The tree of actors.
 pub struct Tree {
     root: ActorRef<SupervisorMessage>,
-    ended: JoinHandle<()>,
+    /// Nothing once its end was seen.
+    ended: Option<JoinHandle<()>>,
     census: Arc<Census>,
     registry: Arc<Registry>,
     consoles: ConsolesHandle,
@@ -92,7 +93,7 @@ impl Tree {
             .map_err(Box::new)?;
         Ok(Self {
             root,
-            ended,
+            ended: Some(ended),
             census,
             registry,
             consoles,
@@ -114,16 +115,19 @@ impl Tree {
         Arc::new(self.consoles.clone())
     }
 
-    /// Returns when the tree has ended: by [`Tree::fell`], or because too much failed.
+    /// Returns when the tree has ended: because too much failed.
     pub async fn ended(&mut self) {
-        // a root that panicked has ended too
-        let _ = (&mut self.ended).await;
+        if let Some(ended) = &mut self.ended {
+            // a root that panicked has ended too
+            let _ = ended.await;
+            self.ended = None;
+        }
     }
 
     /// Stops every actor, upstream first.
     pub async fn fell(mut self, within: Duration) {
         self.root.stop(None);
-        if tokio::time::timeout(within, &mut self.ended).await.is_err() {
+        if tokio::time::timeout(within, self.ended()).await.is_err() {
             tracing::warn!(
                 "the actors did not stop in time, what they had in hand is read again at the next start"
             );
@@ -156,7 +160,7 @@ impl Ground {
             }
         })?;
         // the time in which we were away was no silence
-        deadlines.postpone_help(parts.clock.now().plus(HELP_SILENCE));
+        deadlines.hear_from(parts.clock.now().plus(HELP_SILENCE));
         let classrooms: Vec<_> = parts
             .classrooms
             .iter()

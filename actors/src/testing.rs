@@ -41,6 +41,8 @@ pub(crate) struct MemoryJournal {
     identities: Mutex<HashSet<[u8; 16]>>,
     end: watch::Sender<Position>,
     clock: Arc<TestClock>,
+    /// The disk is full: nothing is appended from inside.
+    pub(crate) is_full: AtomicBool,
     /// Facts about this student make the appending actor panic.
     pub(crate) poisoned: Mutex<Option<StudentId>>,
 }
@@ -52,6 +54,7 @@ impl MemoryJournal {
             identities: Mutex::default(),
             end: watch::Sender::new(Position::ZERO),
             clock,
+            is_full: AtomicBool::new(false),
             poisoned: Mutex::default(),
         })
     }
@@ -87,9 +90,12 @@ impl Journal for MemoryJournal {
     async fn append(
         &self,
         batch: Vec<NewRecord>,
-        _origin: Origin,
+        origin: Origin,
     ) -> Result<Vec<Verdict>, AppendError> {
         self.panic_if_poisoned(&batch);
+        if origin == Origin::Inside && self.is_full.load(Ordering::Relaxed) {
+            return Err(AppendError::NoRoom("full".to_owned()));
+        }
         let mut entries = self.entries.lock().unwrap();
         let mut identities = self.identities.lock().unwrap();
         let verdicts = batch

@@ -1,5 +1,7 @@
 //! The whole tree on paused time, with fakes at the ports.
 
+mod faults;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,12 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::domain::{
-    ClassroomId, EventKind, Position, Record, SessionKey, StudentId, StudentStatus,
+    ClassroomId, EventKind, FactKind, Position, Record, SessionKey, StudentId, StudentStatus,
 };
 use crate::feed::Delta;
 use crate::hub::Hub;
 use crate::outbox::{Item, Outbox, OutboxLimits};
-use crate::ports::{Bus, Clock, Journal, NewRecord, Origin};
+use crate::ports::{Bus, Clock, Journal, NewRecord, Origin, Snapshots};
 use crate::root::{Parts, Tree};
 use crate::testing::{MemoryJournal, MemorySnapshots, MemoryStore, TestClock, event};
 use crate::tree::RestartError;

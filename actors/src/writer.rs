@@ -10,8 +10,9 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::domain::{DeadLetter, Entry, FactId, Position, Record};
-use crate::ports::{Journal, NewRecord, Origin, ReadError, Store, StoreError};
-use crate::tree::{ActorState, Address, Envelope, Vitals};
+use crate::inside::append_dead_letter;
+use crate::ports::{Journal, ReadError, Store, StoreError};
+use crate::tree::{ActorState, Address, Envelope, Later, Vitals};
 
 /// How many messages may wait for a writer: it sends them to itself.
 pub(crate) const MAILBOX: usize = 8;
@@ -19,8 +20,8 @@ pub(crate) const MAILBOX: usize = 8;
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
 /// Waiting for a store within its time-out is progress.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// So many entries are written at a time when the writer is behind.
-const BATCH: usize = 1_000;
+/// So many entries are written at a time when the writer is behind: one fsync for all of them.
+const BATCH: usize = 4_000;
 /// Between two tries of a store that is not there: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ pub(crate) struct WriterState {
     /// Nothing while the store has not yet said how far it is.
     offset: Option<Position>,
     wait: Duration,
+    later: Option<Later>,
 }
 
 /// What comes after a turn.
@@ -77,6 +79,7 @@ impl Actor for Writer {
             vitals,
             offset: None,
             wait: FIRST_WAIT,
+            later: None,
         })
     }
 
@@ -209,6 +212,9 @@ impl WriterState {
                 }
                 continue;
             }
+            if part.is_empty() {
+                return Ok(self.store_is_away(&reason)); // it refused an offset alone
+            }
             let (first, second) = part.split_at(part.len() / 2);
             for (half, half_through) in [(second, through), (first, last_position(first))] {
                 open.push((half, half_through, String::new()));
@@ -251,11 +257,7 @@ impl WriterState {
         if matches!(entry.record, Record::DeadLetter(_)) {
             return Ok(());
         }
-        let record = NewRecord::computed(Record::DeadLetter(letter));
-        self.arguments
-            .journal
-            .append(vec![record], Origin::Inside)
-            .await?;
+        append_dead_letter(&*self.arguments.journal, &self.vitals, letter).await?;
         Ok(())
     }
 
@@ -283,23 +285,18 @@ impl WriterState {
         Next::After(wait)
     }
 
-    fn come_back(&self, next: Next) {
-        let address = self.arguments.address.clone();
-        let mut end = self.arguments.journal.end();
-        let offset = self.offset.unwrap_or(Position::ZERO);
-        match next {
-            // its own mailbox has room: there is never more than one of these
-            Next::Again => drop(address.try_send(WriterMessage::Pump)),
-            Next::After(wait) => drop(tokio::spawn(async move {
-                tokio::time::sleep(wait).await;
-                let _ = address.send(WriterMessage::Pump).await;
-            })),
-            Next::WhenItGrows => drop(tokio::spawn(async move {
-                if end.wait_for(|end| *end > offset).await.is_ok() {
-                    let _ = address.send(WriterMessage::Pump).await;
-                }
-            })),
-        }
+    fn come_back(&mut self, next: Next) {
+        let address = &self.arguments.address;
+        self.later = match next {
+            Next::Again => Some(Later::send(address, WriterMessage::Pump, Duration::ZERO)),
+            Next::After(wait) => Some(Later::send(address, WriterMessage::Pump, wait)),
+            Next::WhenItGrows => {
+                let mut end = self.arguments.journal.end();
+                let offset = self.offset.unwrap_or(Position::ZERO);
+                let has_grown = async move { end.wait_for(|end| *end > offset).await.is_ok() };
+                Some(Later::send_when(address, WriterMessage::Pump, has_grown))
+            }
+        };
     }
 }
 

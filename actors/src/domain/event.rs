@@ -239,6 +239,39 @@ impl Event {
     fn is_interrupt(&self) -> bool {
         self.error_message
             .as_deref()
-            .is_some_and(|message| message.trim_start().starts_with("KeyboardInterrupt"))
+            .is_some_and(|message| without_colours(message).starts_with("KeyboardInterrupt"))
+    }
+}
+
+/// What follows blanks and the escape sequences with which kernels colour errors (ECMA-48, SGR).
+fn without_colours(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    while let Some((sequence, after)) = rest
+        .strip_prefix("\u{1b}[")
+        .and_then(|rest| rest.split_once('m'))
+    {
+        if !sequence
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b';')
+        {
+            break;
+        }
+        rest = after.trim_start();
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_recognised_behind_the_colours_of_a_kernel() {
+        assert_eq!(
+            without_colours("\u{1b}[0;31mKeyboardInterrupt\u{1b}[0m"),
+            "KeyboardInterrupt\u{1b}[0m"
+        );
+        assert_eq!(without_colours("  ValueError: m"), "ValueError: m");
+        assert_eq!(without_colours("\u{1b}[x"), "\u{1b}[x");
     }
 }

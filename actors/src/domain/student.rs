@@ -142,6 +142,15 @@ impl StudentView {
         }
     }
 
+    /// Whether the end of a lesson would change it.
+    pub fn has_anything_of_a_lesson(&self) -> bool {
+        self.executions > 0
+            || self.errors > 0
+            || self.consecutive_errors > 0
+            || self.is_last_run_failed
+            || !self.alerts.is_empty()
+    }
+
     /// When the status will next change by silence alone; nothing if it will not.
     pub fn next_status_change(&self, now: Timestamp) -> Option<Timestamp> {
         let last = self.last_activity?;

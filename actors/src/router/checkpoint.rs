@@ -60,6 +60,7 @@ impl RouterState {
             None => {
                 self.committed = self.committed.max(offset);
                 self.poison.retain(|(_, position)| *position > offset);
+                self.attempts.retain(|(_, position), _| *position > offset);
                 self.context.session.journal.committed("sessions", offset);
             }
             Some(error) => {

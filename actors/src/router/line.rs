@@ -12,7 +12,7 @@ use crate::ports::ReadError;
 use crate::session::actor::{
     MAILBOX, PATIENCE, Progress, SessionActor, SessionArguments, SessionMessage,
 };
-use crate::tree::{Address, SendError};
+use crate::tree::{Address, Later, SendError};
 
 /// Between two tries of a session that failed.
 const RESTART_WAIT: Duration = Duration::from_millis(100);
@@ -97,6 +97,8 @@ impl RouterState {
             line.first_unsaved = Some(position);
             self.behind.insert(key.clone());
             self.session_did_not_start(key, &line, &error.to_string());
+        } else if line.mode != Mode::Live {
+            self.behind.insert(key.clone());
         }
         line
     }
@@ -122,6 +124,15 @@ impl RouterState {
         line.cell = Some(cell);
         // what an earlier incarnation was given beyond its snapshot is handed out again
         line.last_dispatched = line.progress.saved();
+        let from = if line.progress.take_is_anew() {
+            self.context.session.journal.oldest()
+        } else if line.mode == Mode::Live {
+            return Ok(());
+        } else {
+            line.progress.saved().max(self.committed).next()
+        };
+        line.mode = Mode::Behind { from };
+        line.first_unsaved = Some(line.first_unsaved.map_or(from, |first| first.min(from)));
         Ok(())
     }
 
@@ -188,13 +199,8 @@ impl RouterState {
             return;
         };
         if line.cell.is_none() {
-            match self.start_session(key, &mut line).await {
-                Ok(()) => {
-                    line.mode = Mode::Behind {
-                        from: line.progress.saved().next().max(self.committed.next()),
-                    }
-                }
-                Err(error) => self.session_did_not_start(key, &line, &error.to_string()),
+            if let Err(error) = self.start_session(key, &mut line).await {
+                self.session_did_not_start(key, &line, &error.to_string());
             }
             self.behind.insert(key.clone());
         }
@@ -203,7 +209,7 @@ impl RouterState {
 
     /// Reads the journal again for the students that are behind.
     pub(super) async fn catch_up(&mut self) -> Result<(), ActorProcessingErr> {
-        self.is_catching_up = false;
+        self.catch_up = None;
         for key in std::mem::take(&mut self.behind) {
             let Some(mut line) = self.lines.remove(&key) else {
                 continue;
@@ -238,6 +244,12 @@ impl RouterState {
             let batch = match self.context.session.journal.read(after, BATCH).await {
                 Ok(batch) => batch,
                 Err(ReadError::Trimmed { oldest }) => {
+                    tracing::error!(
+                        student.id = key.student.as_str(),
+                        oldest = oldest.0,
+                        "entries that a session had not read are gone"
+                    );
+                    metrics::counter!("mimamori_router_gaps_total").increment(1);
                     line.mode = Mode::Behind { from: oldest };
                     continue;
                 }
@@ -283,16 +295,11 @@ impl RouterState {
     }
 
     pub(super) fn look_after_those_behind(&mut self) {
-        if self.behind.is_empty() || self.is_catching_up {
+        if self.behind.is_empty() || self.catch_up.is_some() {
             return;
         }
-        self.is_catching_up = true;
-        let address = self.address.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(CATCH_UP_EVERY).await;
-            // comes back only if the router is gone: its next incarnation begins anew
-            let _ = address.send(RouterMessage::CatchUp).await;
-        });
+        let later = Later::send(&self.address, RouterMessage::CatchUp, CATCH_UP_EVERY);
+        self.catch_up = Some(later);
     }
 }
 

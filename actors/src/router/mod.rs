@@ -20,11 +20,12 @@ use crate::domain::{
     ClassroomId, DeadLetter, Entry, FactId, FactKind, LessonId, Position, Record, SessionKey,
     StudentId,
 };
+use crate::inside::{append_dead_letter, append_facts};
 use crate::lesson::Lessons;
-use crate::ports::{NewRecord, Origin, ReadError};
-use crate::session::actor::{SessionContext, append_facts};
+use crate::ports::ReadError;
+use crate::session::actor::SessionContext;
 use crate::session::supervisor::Roster;
-use crate::tree::{ActorState, Address, Census, Envelope, Vitals};
+use crate::tree::{ActorState, Address, Census, Envelope, Later, Vitals};
 use line::Line;
 
 /// How many messages may wait for the router.
@@ -92,7 +93,8 @@ pub(crate) struct RouterState {
     /// Entries that became dead letters and are passed over, per student.
     poison: BTreeSet<(SessionKey, Position)>,
     is_checkpointing: bool,
-    is_catching_up: bool,
+    /// The next look after the students that are behind.
+    catch_up: Option<Later>,
     pump: PumpFlag,
 }
 
@@ -169,6 +171,7 @@ impl Actor for Router {
             RouterMessage::RestartSession { key } => state.restart_session(&key).await,
         }
         state.look_after_those_behind();
+        state.pump_on();
         Ok(())
     }
 }
@@ -188,7 +191,6 @@ impl RouterState {
                 );
                 metrics::counter!("mimamori_router_gaps_total").increment(1);
                 self.read_through = Position(oldest.0.saturating_sub(1));
-                self.pump_again();
                 return Ok(());
             }
             Err(error @ ReadError::Failed(_)) => return Err(error.into()),
@@ -197,15 +199,18 @@ impl RouterState {
             self.route(entry).await?;
             self.vitals.progressed();
         }
-        let has_more = batch.through > self.read_through;
         self.read_through = batch.through;
         let end = *journal.end().borrow();
         self.vitals
             .set_lag(end.0.saturating_sub(self.read_through.0));
-        if has_more && self.read_through < end {
+        Ok(())
+    }
+
+    /// While there is more to read another message waits, so that others get their turn.
+    fn pump_on(&self) {
+        if self.read_through < *self.context.session.journal.end().borrow() {
             self.pump_again();
         }
-        Ok(())
     }
 
     fn pump_again(&self) {
@@ -236,20 +241,30 @@ impl RouterState {
                     self.dispatch(&key, entry, None).await;
                 }
             }
-            Record::Fact(fact) => {
-                if matches!(fact.kind, FactKind::LessonEnded { .. }) {
-                    for view in self.context.session.registry.views(&fact.classroom) {
-                        let key = SessionKey {
-                            classroom: fact.classroom.clone(),
-                            student: view.id.clone(),
-                        };
-                        self.dispatch(&key, entry, None).await;
-                    }
+            Record::Fact(fact) if matches!(fact.kind, FactKind::LessonEnded { .. }) => {
+                for key in self.in_lesson(&fact.classroom) {
+                    self.dispatch(&key, entry, None).await;
                 }
             }
+            Record::Fact(_) => {}
             Record::Rejection(_) | Record::DeadLetter(_) => {}
         }
         Ok(())
+    }
+
+    /// The students to whom the end of a lesson may mean something: those awake,
+    /// and those asleep with something of a lesson left.
+    fn in_lesson(&self, classroom: &ClassroomId) -> BTreeSet<SessionKey> {
+        let awake = self.lines.keys().filter(|key| key.classroom == *classroom);
+        let views = self.context.session.registry.views(classroom);
+        let asleep = views
+            .iter()
+            .filter(|view| view.has_anything_of_a_lesson())
+            .map(|view| SessionKey {
+                classroom: classroom.clone(),
+                student: view.id.clone(),
+            });
+        awake.cloned().chain(asleep).collect()
     }
 
     /// Moves the classroom's lessons on, and tells the one that a client's event belongs to.
@@ -267,13 +282,9 @@ impl RouterState {
             ),
             Record::Fact(_) | Record::Rejection(_) | Record::DeadLetter(_) => return Ok(None),
         };
-        append_facts(&*self.context.session.journal, facts).await?;
+        append_facts(&*self.context.session.journal, &self.vitals, facts).await?;
         if let Some(classroom) = entry.record.classroom() {
-            let lessons = self.lessons.deadlines().into_iter();
-            let due = lessons
-                .filter(|(_, timer)| timer.classroom == *classroom)
-                .map(|(due, timer)| (due, timer.cause))
-                .collect();
+            let due = self.lessons.deadline_of(classroom).into_iter().collect();
             self.context
                 .session
                 .deadlines
@@ -301,12 +312,7 @@ impl RouterState {
             position,
             reason: reason.to_owned(),
         };
-        let record = NewRecord::computed(Record::DeadLetter(letter));
-        self.context
-            .session
-            .journal
-            .append(vec![record], Origin::Inside)
-            .await?;
+        append_dead_letter(&*self.context.session.journal, &self.vitals, letter).await?;
         metrics::counter!("mimamori_dead_letters_total", "consumer" => "sessions").increment(1);
         self.poison.insert((key.clone(), position));
         Ok(())
@@ -386,7 +392,7 @@ impl RouterState {
             attempts: HashMap::new(),
             poison: BTreeSet::new(),
             is_checkpointing: false,
-            is_catching_up: false,
+            catch_up: None,
             pump: Arc::new(AtomicBool::new(false)),
         })
     }

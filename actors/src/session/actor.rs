@@ -4,7 +4,7 @@
 //! only what was applied. So a state never rests on a fact that could be lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -12,8 +12,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use super::fold::{Outcome, SessionState};
 use crate::classroom::{ClassroomMessage, Directory};
 use crate::deadlines::{Deadlines, Owner};
-use crate::domain::{Entry, Fact, LessonId, Position, Record, SessionKey, SessionUpdate};
-use crate::ports::{AppendError, Journal, NewRecord, Origin, Snapshots};
+use crate::domain::{Entry, LessonId, Position, SessionKey, SessionUpdate};
+use crate::inside::append_facts;
+use crate::ports::{Journal, Snapshots};
 use crate::registry::Registry;
 use crate::tree::{ActorState, Address, Envelope, Vitals};
 
@@ -39,6 +40,8 @@ pub(crate) struct Progress {
     saved: AtomicU64,
     /// The entry being applied, 0 if none: after a failure this one is to blame.
     in_hand: AtomicU64,
+    /// Its snapshot could not be read: it needs everything that the journal still has.
+    is_anew: AtomicBool,
 }
 
 impl Progress {
@@ -46,11 +49,17 @@ impl Progress {
         Arc::new(Self {
             saved: AtomicU64::new(position.0),
             in_hand: AtomicU64::new(0),
+            is_anew: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn saved(&self) -> Position {
         Position(self.saved.load(Ordering::Acquire))
+    }
+
+    /// Whether the incarnation that was just started has lost its snapshot.
+    pub(crate) fn take_is_anew(&self) -> bool {
+        self.is_anew.swap(false, Ordering::AcqRel)
     }
 
     /// The entry that was in hand when the session failed.
@@ -133,11 +142,27 @@ impl Actor for SessionActor {
     }
 }
 
+/// The state as saved; one that can't be read is folded again from what the journal still has.
 fn load(arguments: &SessionArguments) -> Result<SessionState, ActorProcessingErr> {
-    match arguments.context.snapshots.session(&arguments.key)? {
-        Some(bytes) => Ok(SessionState::decode(&bytes)?),
-        None => Ok(SessionState::new(arguments.key.clone())),
-    }
+    let SessionArguments {
+        key,
+        context,
+        progress,
+        ..
+    } = arguments;
+    let Some(bytes) = context.snapshots.session(key)? else {
+        return Ok(SessionState::new(key.clone()));
+    };
+    Ok(SessionState::decode(&bytes).unwrap_or_else(|error| {
+        metrics::counter!("mimamori_sessions_unreadable_snapshots_total").increment(1);
+        tracing::error!(
+            student.id = key.student.as_str(),
+            error = %error,
+            "a session's snapshot can't be read, it is folded again from the journal"
+        );
+        progress.is_anew.store(true, Ordering::Release);
+        SessionState::new(key.clone())
+    }))
 }
 
 impl Running {
@@ -155,10 +180,12 @@ impl Running {
         let facts = outcome.facts.clone();
         // consoles need not wait for the facts: what they rest on is on disk
         self.tell(entry.position, outcome).await;
-        append_facts(&*self.arguments.context.journal, facts).await?;
+        let journal = &*self.arguments.context.journal;
+        let appended = append_facts(journal, &self.vitals, facts).await;
+        // a journal that fails is not the entry's fault
         let progress = &self.arguments.progress;
         progress.in_hand.store(0, Ordering::Release);
-        Ok(())
+        Ok(appended?)
     }
 
     async fn tell(&self, position: Position, outcome: Outcome) {
@@ -199,22 +226,4 @@ impl Running {
         }
         Ok(())
     }
-}
-
-/// Appends facts; one that is there already is as good as appended.
-pub(crate) async fn append_facts(
-    journal: &dyn Journal,
-    facts: Vec<Fact>,
-) -> Result<(), AppendError> {
-    if facts.is_empty() {
-        return Ok(());
-    }
-    let records = facts
-        .into_iter()
-        .map(|fact| NewRecord::computed(Record::Fact(Box::new(fact))))
-        .collect();
-    journal
-        .append(records, Origin::Inside)
-        .await
-        .map(|_verdicts| ())
 }

@@ -159,7 +159,8 @@ impl SessionsState {
         self.router = None;
         self.arguments.router.vitals().failed(reason);
         metrics::counter!("mimamori_actors_restarts_total", "kind" => "router").increment(1);
-        match self.budget.failed() {
+        let is_asked_for = self.arguments.router.vitals().take_restart_asked_for();
+        match self.budget.spend(is_asked_for) {
             Decision::RestartAfter(wait) => {
                 tracing::warn!(
                     actor.name = "router",

@@ -52,6 +52,14 @@ impl Budget {
         }
     }
 
+    /// A child ended; that a person asked for it costs nothing.
+    pub(crate) fn spend(&mut self, is_asked_for: bool) -> Decision {
+        if is_asked_for {
+            return Decision::RestartAfter(self.policy.first_wait);
+        }
+        self.failed()
+    }
+
     /// A child failed now.
     pub(crate) fn failed(&mut self) -> Decision {
         let now = Instant::now();

@@ -194,6 +194,17 @@ impl Census {
         (found.iter().map(|vitals| vitals.report()).collect(), next)
     }
 
+    #[cfg(test)]
+    pub(crate) fn kill_root(&self) {
+        if let Some(cell) = self
+            .actors
+            .get("root")
+            .and_then(|member| member.cell.clone())
+        {
+            cell.kill();
+        }
+    }
+
     /// Ends the actor's incarnation; its supervisor starts the next, with all that is below it.
     pub fn restart(&self, name: &str) -> Result<(), RestartError> {
         let member = self.actors.get(name).ok_or(RestartError::Unknown)?;
@@ -203,6 +214,7 @@ impl Census {
             .parent()
             .and(member.cell.clone())
             .ok_or(RestartError::NotAlone)?;
+        member.vitals.ask_for_restart();
         drop(member);
         tracing::info!(actor.name = name, "restarting an actor on request");
         cell.kill();

@@ -173,7 +173,8 @@ impl SupervisorState {
         let vitals = Arc::clone(&child.spec.vitals);
         vitals.failed(reason);
         metrics::counter!("mimamori_actors_restarts_total", "kind" => vitals.kind()).increment(1);
-        match self.budget.failed() {
+        let is_asked_for = vitals.take_restart_asked_for();
+        match self.budget.spend(is_asked_for) {
             Decision::RestartAfter(wait) => {
                 tracing::warn!(
                     actor.name = vitals.name(),

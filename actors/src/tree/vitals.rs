@@ -1,6 +1,6 @@
 //! An actor's vital signs: plain atomics, read by the health endpoint while the actor is blocked.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub(crate) struct Vitals {
     processed: AtomicU64,
     incarnation: AtomicU64,
     lag_events: AtomicU64,
+    is_restart_asked_for: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
 
@@ -54,6 +55,7 @@ impl Vitals {
             processed: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             lag_events: AtomicU64::new(NONE),
+            is_restart_asked_for: AtomicBool::new(false),
             last_error: Mutex::new(None),
         })
     }
@@ -133,6 +135,15 @@ impl Vitals {
         if self.in_hand_since_ms.load(Ordering::Relaxed) != NONE {
             self.in_hand_since_ms.store(now, Ordering::Relaxed);
         }
+    }
+
+    /// A person wants it started anew: that is no failure.
+    pub(crate) fn ask_for_restart(&self) {
+        self.is_restart_asked_for.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_restart_asked_for(&self) -> bool {
+        self.is_restart_asked_for.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn set_lag(&self, events: u64) {

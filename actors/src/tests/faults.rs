@@ -1,0 +1,138 @@
+//! What breaks, and what comes of it.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_nobodys_fault_and_facts_wait_for_room() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    grove.journal.is_full.store(true, Ordering::Relaxed);
+    grove
+        .append(vec![
+            event("taro", EventKind::Help, 1),
+            event("taro", EventKind::CellExecuted, 2),
+        ])
+        .await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+
+    grove.journal.is_full.store(false, Ordering::Relaxed);
+
+    until("the session goes on", || runs(&tree, "taro") == 1).await;
+    let records = grove.journal.records();
+    let is_letter = |record: &&Record| matches!(record, Record::DeadLetter(_));
+    assert_eq!(records.iter().filter(is_letter).count(), 0);
+    let is_help = |record: &Record| matches!(record, Record::Fact(fact) if matches!(fact.kind, FactKind::HelpOpened { .. }));
+    assert!(grove.journal.records().iter().any(is_help));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_snapshot_cannot_be_read_is_folded_again_from_the_journal() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    grove
+        .append(
+            (0..5)
+                .map(|number| event("taro", EventKind::CellExecuted, number))
+                .collect(),
+        )
+        .await;
+    let offset = || {
+        grove
+            .snapshots
+            .router
+            .lock()
+            .unwrap()
+            .as_ref()
+            .map_or(0, |(_, offset)| offset.0)
+    };
+    until("committed", || offset() >= 5).await;
+    tree.fell(Duration::from_secs(5)).await;
+    grove
+        .snapshots
+        .put_session(&key("taro"), b"from another world")
+        .unwrap();
+
+    let tree = grove.plant().await;
+    grove
+        .append(vec![event("taro", EventKind::CellExecuted, 5)])
+        .await;
+
+    until("folded from the beginning", || runs(&tree, "taro") == 6).await;
+    let end = grove.journal.end().borrow().0;
+    until("committed on", || offset() >= end).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn consoles_of_a_supervisor_that_ended_are_told_to_come_back() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+    let _console = tree.consoles().connect(Arc::clone(&outbox)).await.unwrap();
+
+    tree.census().restart("consoles").unwrap();
+
+    until("closed", || outbox.closed().is_some()).await;
+    let again = Arc::new(Outbox::new(OutboxLimits::default()));
+    let console = tree.consoles().connect(Arc::clone(&again)).await.unwrap();
+    console
+        .subscribe(&ClassroomId::new("default"), None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_that_a_person_asks_for_cost_nothing() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+
+    for _ in 0..20 {
+        for name in ["records", "router", "classrooms", "sessions"] {
+            tree.census().restart(name).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    grove
+        .append(vec![event("taro", EventKind::CellExecuted, 1)])
+        .await;
+    until("still there", || runs(&tree, "taro") == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rounds_of_housekeeping_do_not_breed_with_restarts() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    for _ in 0..10 {
+        tree.census().restart("housekeeping").unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let rounds = || {
+        let report = serde_json::to_value(tree.census().tree().unwrap()).unwrap();
+        let children = report["children"].as_array().unwrap().clone();
+        let own = children
+            .iter()
+            .find(|child| child["name"] == "housekeeping")
+            .unwrap();
+        own["processed"].as_u64().unwrap()
+    };
+    let before = rounds();
+
+    tokio::time::sleep(Duration::from_secs(10)).await;
+
+    assert!(
+        (9..=11).contains(&(rounds() - before)),
+        "{} rounds in 10 s",
+        rounds() - before
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_that_fails_too_often_ends_and_can_still_be_felled() {
+    let grove = Grove::new();
+    let mut tree = grove.plant().await;
+
+    tree.census().kill_root();
+
+    tree.ended().await;
+    tree.fell(Duration::from_secs(1)).await;
+}
