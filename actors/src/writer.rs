@@ -22,6 +22,9 @@ const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// So many entries are written at a time when the writer is behind: one fsync for all of them.
 const BATCH: usize = 4_000;
+/// What comes within this time after a quiet moment is written together: 500 events a second
+/// would else be 500 fsyncs, which the journal's own would have to wait behind.
+const GATHER: Duration = Duration::from_millis(100);
 /// Between two tries of a store that is not there: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -293,7 +296,11 @@ impl WriterState {
             Next::WhenItGrows => {
                 let mut end = self.arguments.journal.end();
                 let offset = self.offset.unwrap_or(Position::ZERO);
-                let has_grown = async move { end.wait_for(|end| *end > offset).await.is_ok() };
+                let has_grown = async move {
+                    let has_grown = end.wait_for(|end| *end > offset).await.is_ok();
+                    tokio::time::sleep(GATHER).await;
+                    has_grown
+                };
                 Some(Later::send_when(address, WriterMessage::Pump, has_grown))
             }
         };

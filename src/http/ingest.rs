@@ -123,7 +123,13 @@ impl Desk {
         let body = std::pin::pin!(body);
         let mut incoming = Incoming::new(body, self.parts.body_timeout);
         let mut response = match self.answer(&head, &mut incoming).await {
-            Ok(response) => response,
+            Ok(response) => {
+                if head.method == Method::OPTIONS {
+                    // a preflight has no body, but only its end tells: the connection is kept for the request
+                    incoming.throw_away().await;
+                }
+                response
+            }
             Err(error) => {
                 if head.header("expect").is_none() {
                     incoming.throw_away().await;

@@ -20,7 +20,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const CHECKPOINT: &[u8] = b"checkpoint";
 const CHECKPOINT_BYTES: usize = 32;
 const CACHE_BYTES: u64 = 32 << 20;
-const MEMTABLE_BYTES: u64 = 16 << 20;
+const MEMTABLE_BYTES: u64 = 4 << 20;
 const LOG_BYTES: u64 = 64 << 20;
 
 /// The index contradicts itself or cannot be written: it must be made anew.

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::client::{Connection, execution};
 use crate::disk::fdatasync_loop;
 use crate::figures::{Latencies, verdict};
-use crate::ingest::steady;
+use crate::ingest::{settle, steady};
 use crate::server::{KEY, Server, TOKEN};
 
 const CONSOLES: usize = 200;
@@ -25,6 +25,7 @@ const MARK: &str = "sent-";
 /// Every event of a class of 200 to every console, and what it costs.
 pub async fn to_200_consoles() -> anyhow::Result<bool> {
     println!("event to console, {RATE} events/s, {CONSOLES} consoles, for {LASTS:?}");
+    settle().await;
     let server = Server::real()?;
     let mut f = fdatasync_loop(&server.dir, Duration::from_secs(3))?;
     let epoch = Instant::now();

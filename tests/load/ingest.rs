@@ -54,6 +54,7 @@ pub async fn lag() -> anyhow::Result<bool> {
     const RATE: u64 = 20_000;
     const LASTS: Duration = Duration::from_secs(60);
     println!("every consumer running, {RATE} events/s for {LASTS:?}");
+    settle().await;
     let server = Server::real()?;
     let senders = send_steadily(&server, RATE, LASTS);
     let mut worst = 0;
@@ -139,6 +140,12 @@ fn batch(student: usize, id: &str) -> String {
     format!("[{}]", events.join(","))
 }
 
+/// Gigabytes that an earlier measurement wrote and deleted must not be in the way of the next.
+pub async fn settle() {
+    rustix::fs::sync();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
 fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
@@ -149,6 +156,7 @@ pub async fn latency() -> anyhow::Result<bool> {
     const RATE: u64 = 300;
     const LASTS: Duration = Duration::from_secs(20);
     println!("ingest, open loop, {RATE} requests/s of one event for {LASTS:?}");
+    settle().await;
     let server = Server::real()?;
     let mut f = fdatasync_loop(&server.dir, Duration::from_secs(3))?;
     let (latencies, mut measured) = tokio::sync::mpsc::channel(1024);
