@@ -80,14 +80,12 @@ impl FoundIndex {
             let missing = first.is_some().then(|| "it was missing".to_owned());
             return Ok((self.index, whole, self.rebuilt.or(missing)));
         };
-        let fits = segments.iter().any(|segment| {
-            segment.first == checkpoint.segment
-                && (SEGMENT_HEADER_BYTES..=segment.durable()).contains(&checkpoint.offset)
-        });
-        if checkpoint.journal == *journal && fits {
+        if checkpoint.journal == *journal
+            && let Some((segment, offset)) = read_on_from(&checkpoint, segments)
+        {
             let start = Start {
-                segment: checkpoint.segment,
-                offset: checkpoint.offset,
+                segment,
+                offset,
                 last: checkpoint.position,
                 last_received: checkpoint.received_at,
             };
@@ -98,6 +96,21 @@ impl FoundIndex {
         let (index, _) = begin_anew(&self.root)?;
         Ok((index, whole, Some("it belonged to other files".to_owned())))
     }
+}
+
+/// Where the first frame stands that may not be in the index: segment and
+/// offset; nothing if the checkpoint does not fit the segments.
+fn read_on_from(checkpoint: &Checkpoint, segments: &[Arc<Segment>]) -> Option<(Position, u64)> {
+    let oldest = segments.first()?;
+    // its segment was trimmed since: good as long as nothing is missing behind the checkpoint
+    if checkpoint.segment < oldest.first && oldest.first <= checkpoint.position.next() {
+        return Some((oldest.first, SEGMENT_HEADER_BYTES));
+    }
+    let fits = segments.iter().any(|segment| {
+        segment.first == checkpoint.segment
+            && (SEGMENT_HEADER_BYTES..=segment.durable()).contains(&checkpoint.offset)
+    });
+    fits.then_some((checkpoint.segment, checkpoint.offset))
 }
 
 fn begin_anew(root: &Path) -> Result<(Index, Option<Checkpoint>), JournalError> {

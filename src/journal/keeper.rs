@@ -141,15 +141,15 @@ impl Keeper {
         let now = Instant::now();
         self.next_tick = now + TICK;
         self.shared.room.measure();
-        self.shared.trim();
-        if self.shared.is_stuck_in_one_segment() {
-            // if the queue is full the writer has enough to write, and the next tick asks again
-            let _ = self.writer.try_send(Work::BeginSegment);
-        }
         if now >= self.next_persist {
             self.next_persist = now + PERSIST_EVERY;
             self.persist()?;
             self.write_offsets();
+        }
+        self.shared.trim();
+        if self.shared.is_stuck_in_one_segment() {
+            // if the queue is full the writer has enough to write, and the next tick asks again
+            let _ = self.writer.try_send(Work::BeginSegment);
         }
         Ok(())
     }
@@ -158,6 +158,9 @@ impl Keeper {
         if self.has_unsynced {
             self.shared.index.persist()?;
             self.has_unsynced = false;
+            self.shared
+                .persisted_through
+                .send_replace(*self.shared.indexed_through.borrow());
         }
         if let Some(checkpoint) = &self.checkpoint {
             let dedup_days = self.shared.dedup_days;

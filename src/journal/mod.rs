@@ -284,6 +284,7 @@ fn share(options: JournalOptions, recovered: Recovered) -> Arc<Shared> {
         claims: Arc::default(),
         index: recovered.index,
         indexed_through: watch::Sender::new(end),
+        persisted_through: watch::Sender::new(end),
         consumers: Consumers::new(&options.consumers),
         damage: recovered.damage,
         end: watch::Sender::new(end),

@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) index: Index,
     /// The last position whose identity is in the index.
     pub(super) indexed_through: watch::Sender<Position>,
+    /// The last position whose identity is in the index to stay, whatever happens to the power.
+    pub(super) persisted_through: watch::Sender<Position>,
     pub(super) room: Room,
     pub(super) consumers: Consumers,
     pub(super) damage: Damage,

@@ -88,8 +88,8 @@ impl Shared {
         let Some(held) = self.consumers.held() else {
             return;
         };
-        // what the index does not know yet must stay for a start after a crash
-        let free_to = held.min(*self.indexed_through.borrow());
+        // what a power loss may take from the index must stay, to be added again at the start
+        let free_to = held.min(*self.persisted_through.borrow());
         let mut removed = 0;
         while let [_, second, ..] = self.segments.all().as_slice() {
             let last = Position(second.first.0 - 1);

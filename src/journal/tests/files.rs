@@ -80,6 +80,81 @@ async fn what_the_consumers_kept_is_trimmed_in_whole_segments_once_all_that_hold
 }
 
 #[tokio::test]
+async fn identities_survive_a_restart_after_the_segment_they_stand_in_was_trimmed() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a", "b"]).await;
+    indexed(&journal).await;
+    for consumer in ["sessions", "records", "series"] {
+        journal.committed(consumer, Position(2));
+    }
+    journal.work.send(Work::BeginSegment).unwrap();
+    trimmed(&journal, |oldest| oldest == Position(3)).await;
+    drop(journal);
+
+    let (journal, report) = bench.open();
+    let verdicts = append(&journal, &["a", "b", "c"]).await;
+
+    assert_eq!((report.index_rebuilt, report.segments), (None, 1));
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::Duplicate,
+            Verdict::Duplicate,
+            Verdict::Accepted(Position(3))
+        ]
+    );
+    drop(journal);
+    assert_eq!(bench.open().1.index_rebuilt, None);
+}
+
+#[tokio::test]
+async fn an_index_that_lacks_entries_which_were_trimmed_is_made_anew() {
+    let bench = Bench::with_segments(4096);
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    drop(journal);
+    let old = tempfile::tempdir().unwrap();
+    append::copy_dir(&bench.index_dir(), old.path());
+    let (journal, _) = bench.open();
+    fill(&journal, 0..60).await;
+    drop(journal);
+    let first = bench.segment_files().remove(0);
+    std::fs::remove_file(first).unwrap();
+    bench.lose_index();
+    append::copy_dir(old.path(), &bench.index_dir());
+
+    let (journal, report) = bench.open();
+
+    assert!(report.index_rebuilt.is_some());
+    let twin = append(&journal, &[&format!("{:0200}", 59)]).await;
+    assert_eq!(twin, [Verdict::Duplicate]);
+}
+
+#[tokio::test]
+async fn what_a_power_loss_may_take_from_the_index_is_not_trimmed() {
+    let bench = Bench::with_segments(4096);
+    let (journal, _) = bench.open();
+    fill(&journal, 0..60).await;
+    let mut persisted = journal.shared.persisted_through.subscribe();
+    persisted
+        .wait_for(|through| *through == Position(60))
+        .await
+        .unwrap();
+    // as if only so much of the index were on disk
+    journal.shared.persisted_through.send_replace(Position(30));
+
+    for consumer in ["sessions", "records", "series"] {
+        journal.committed(consumer, Position(60));
+    }
+    journal.shared.trim();
+
+    let segments = journal.shared.segments.all();
+    assert!(segments.len() > 1 && segments[0].first > Position(1));
+    assert!(segments[1].first > Position(31), "{:?}", segments[1].first);
+}
+
+#[tokio::test]
 async fn a_consumer_that_does_not_hold_back_is_cut_off_at_half_of_the_limit() {
     let mut bench = Bench::with_segments(4096);
     bench.max_bytes = 64 << 10;
