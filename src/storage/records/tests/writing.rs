@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use mimamori_actors::domain::{Entry, EventId, JournalId, Position, Record};
+use mimamori_actors::domain::{EventId, JournalId, Position, Record};
 use mimamori_actors::ports::{Store, StoreError};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
@@ -175,28 +173,6 @@ async fn a_student_keeps_the_last_name_that_was_sent() {
 
     assert_eq!(known[0].name.as_deref(), Some("新しい名前"));
     assert_eq!(known[0].last_seen_ms, at(3).as_millis());
-}
-
-/// A figure, not a check: `cargo test --release -p mimamori --lib records::tests::speed -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "prints how fast the writer is on this machine"]
-async fn speed_of_the_writer_in_batches_of_500() {
-    let (_dir, records) = records().await;
-    let batches: Vec<Vec<Arc<Entry>>> = (0..100)
-        .map(|batch| {
-            (1..=500)
-                .map(|n| executed(batch * 500 + n, n % 200))
-                .collect()
-        })
-        .collect();
-    let begun = tokio::time::Instant::now();
-
-    for batch in &batches {
-        write(&records, batch).await;
-    }
-
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("{:.0} events/s, two rows each", 50_000.0 / seconds);
 }
 
 #[test]
