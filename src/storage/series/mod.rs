@@ -44,6 +44,9 @@ pub enum SeriesError {
     /// What stands there has no form that can be read.
     #[error("a cell of the series has no valid form")]
     Malformed,
+    /// How far a journal is counted has no form that can be read.
+    #[error("an offset of the series has no valid form")]
+    MalformedOffset,
     /// It took longer than a reading call may take and was broken off.
     #[error("the series took too long")]
     TooSlow,
@@ -54,7 +57,15 @@ pub enum SeriesError {
 
 impl From<SeriesError> for StoreError {
     fn from(error: SeriesError) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            // waiting does not cure it: what belongs into such a cell is left out, the rest goes on
+            SeriesError::Malformed => Self::Refused(error.to_string()),
+            SeriesError::MalformedOffset
+            | SeriesError::Unavailable(_)
+            | SeriesError::Unopened(_)
+            | SeriesError::TooSlow
+            | SeriesError::Aborted(_) => Self::Unavailable(error.to_string()),
+        }
     }
 }
 
@@ -228,7 +239,9 @@ impl Inner {
 }
 
 fn position(stored: &[u8]) -> Result<Position, SeriesError> {
-    let bytes = stored.try_into().map_err(|_| SeriesError::Malformed)?;
+    let bytes = stored
+        .try_into()
+        .map_err(|_| SeriesError::MalformedOffset)?;
     Ok(Position(u64::from_be_bytes(bytes)))
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use mimamori_actors::domain::{Entry, FactKind, HelpId, Position};
-use mimamori_actors::ports::Store;
+use mimamori_actors::ports::{Store, StoreError};
 use tempfile::TempDir;
 
 use super::{Bucket, Series};
@@ -221,4 +221,34 @@ async fn a_damaged_database_is_set_aside_and_begun_anew() {
         .unwrap();
     assert_eq!(first_hour(&anew).await[0].executions, 3);
     assert!(dir.path().join("series.damaged").exists());
+}
+
+#[tokio::test]
+async fn a_cell_that_cannot_be_read_is_refused_and_only_what_belongs_into_it_is_lost() {
+    let (_dir, series) = series();
+    series
+        .write(&journal(), &[executed(1, 1)], Position(1))
+        .await
+        .unwrap();
+    for cell in series.inner.counts.iter() {
+        let key = cell.key().unwrap();
+        series.inner.counts.insert(key, "no counts").unwrap();
+    }
+
+    let into_it = series
+        .write(&journal(), &[executed(2, 1)], Position(2))
+        .await;
+    let past_it = series.write(&journal(), &[], Position(2)).await;
+    let elsewhere = series
+        .write(&journal(), &[executed(3, 2)], Position(3))
+        .await;
+
+    assert!(
+        matches!(into_it, Err(StoreError::Refused(_))),
+        "{into_it:?}"
+    );
+    past_it.unwrap();
+    elsewhere.unwrap();
+    let offset = series.offset(&journal()).await.unwrap();
+    assert_eq!(offset, Some(Position(3)));
 }
