@@ -190,6 +190,9 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Makes everything put so far durable together with the router's state and
     /// the sessions' offset. Blocks on the disk: call it where blocking is allowed.
+    ///
+    /// Offsets of one journal never move backwards: a commit below the one that
+    /// stands, of an earlier incarnation that was late, changes nothing and is `Ok`.
     fn commit(
         &self,
         journal: &JournalId,

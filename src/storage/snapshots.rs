@@ -8,10 +8,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
 use mimamori_actors::ports::{SnapshotError, Snapshots};
+use mimamori_actors::session::fold::SessionState;
 
 use super::embedded::{OpenFailure, open_caught};
 
@@ -43,6 +45,9 @@ pub struct FjallSnapshots {
     database: Database,
     sessions: Keyspace,
     router: Keyspace,
+    /// Held while the committed offset is compared and replaced.
+    committing: Mutex<()>,
+    highest: Position,
 }
 
 impl FjallSnapshots {
@@ -69,6 +74,12 @@ impl FjallSnapshots {
             }
         }
     }
+
+    /// The highest position that was known when they were opened, of any
+    /// journal: committed, or in a session's state. A new journal goes on after it.
+    pub fn highest_position(&self) -> Position {
+        self.highest
+    }
 }
 
 fn explain(dir: &Path, failure: OpenFailure) -> OpenSnapshotsError {
@@ -90,15 +101,16 @@ fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
         .open()?;
     let sessions = database.keyspace("sessions", options)?;
     let router = database.keyspace("router", options)?;
-    let snapshots = FjallSnapshots {
+    let mut snapshots = FjallSnapshots {
         database,
         sessions,
         router,
+        committing: Mutex::new(()),
+        highest: Position::ZERO,
     };
-    // a state that cannot be read is found now, while everything can still be replayed
-    snapshots
-        .all_sessions(&mut |_, _| {})
-        .and_then(|()| snapshots.committed().map(drop))
+    // what cannot be read is found now, while everything can still be replayed
+    snapshots.highest = snapshots
+        .find_highest()
         .map_err(|error| OpenFailure::Damaged(error.0))?;
     Ok(snapshots)
 }
@@ -183,6 +195,18 @@ impl FjallSnapshots {
         let bytes = self.router.get(ROUTER).map_err(failed)?;
         bytes.map(|bytes| Committed::decode(&bytes)).transpose()
     }
+
+    fn find_highest(&self) -> Result<Position, SnapshotError> {
+        let committed = self.committed()?;
+        let mut highest = committed.map_or(Position::ZERO, |committed| committed.offset);
+        self.all_sessions(&mut |_, state| {
+            // a state that the tree cannot read has no position; the tree says so
+            if let Ok(state) = SessionState::decode(state) {
+                highest = highest.max(state.position());
+            }
+        })?;
+        Ok(highest)
+    }
 }
 
 impl Snapshots for FjallSnapshots {
@@ -218,6 +242,20 @@ impl Snapshots for FjallSnapshots {
         router: &[u8],
         offset: Position,
     ) -> Result<(), SnapshotError> {
+        // nothing is kept under this lock that a panic could leave half done
+        let _one_at_a_time = self
+            .committing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = self.committed()?;
+        if known.is_some_and(|known| known.journal == *journal && known.offset > offset) {
+            metrics::counter!("mimamori_snapshots_late_commits_total").increment(1);
+            tracing::warn!(
+                journal.offset = offset.0,
+                "a commit that is behind the one before came late and was left out"
+            );
+            return Ok(());
+        }
         let value = Committed::encode(journal, offset, router);
         let mut write = self
             .database

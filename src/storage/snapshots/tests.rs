@@ -95,3 +95,58 @@ fn a_second_process_is_told_that_they_are_in_use_and_nothing_is_set_aside() {
 
     assert!(matches!(error, OpenSnapshotsError::InUse(_)), "{error}");
 }
+
+#[test]
+fn an_offset_of_a_journal_never_moves_backwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, other) = (JournalId::new("jrn_a"), JournalId::new("jrn_b"));
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+    snapshots.commit(&journal, b"newer", Position(7)).unwrap();
+
+    snapshots.commit(&journal, b"late", Position(6)).unwrap();
+    let after_late = snapshots.router(&journal).unwrap();
+    snapshots.commit(&journal, b"again", Position(7)).unwrap();
+    let after_same = snapshots.router(&journal).unwrap();
+    snapshots.commit(&other, b"other", Position(1)).unwrap();
+
+    assert_eq!(after_late, Some((b"newer".to_vec(), Position(7))));
+    assert_eq!(after_same, Some((b"again".to_vec(), Position(7))));
+    let of_other = snapshots.router(&other).unwrap();
+    assert_eq!(of_other, Some((b"other".to_vec(), Position(1))));
+}
+
+/// A state that says it has everything up to here.
+fn state_at(key: &SessionKey, position: u64) -> Vec<u8> {
+    let bytes = SessionState::new(key.clone()).encode();
+    let (format, json) = bytes.split_first().unwrap();
+    let mut state: serde_json::Value = serde_json::from_slice(json).unwrap();
+    state["position"] = position.into();
+    let mut bytes = vec![*format];
+    bytes.extend(state.to_string().into_bytes());
+    bytes
+}
+
+#[test]
+fn the_highest_position_is_that_of_the_commit_or_of_a_newer_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let highest = || FjallSnapshots::open(dir.path()).unwrap().highest_position();
+
+    let empty = highest();
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+    snapshots
+        .put_session(&key("c", "unreadable"), b"?")
+        .unwrap();
+    snapshots
+        .commit(&JournalId::new("jrn_a"), b"", Position(7))
+        .unwrap();
+    drop(snapshots);
+    let committed = highest();
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+    let newer = key("c", "newer");
+    snapshots.put_session(&newer, &state_at(&newer, 9)).unwrap();
+    drop(snapshots);
+
+    assert_eq!(empty, Position::ZERO);
+    assert_eq!(committed, Position(7));
+    assert_eq!(highest(), Position(9));
+}
