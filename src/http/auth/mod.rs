@@ -153,6 +153,11 @@ impl Access {
         }
     }
 
+    /// Whether this is the token of a sign-in link that is still good.
+    pub fn is_link(&self, token: &str) -> bool {
+        matches!(self.credential(token), Ok(Credential::Link))
+    }
+
     /// The viewer of the console's cookie alone, if the request carries a good one.
     ///
     /// Whoever lets it do something checks [`Access::origin_is_ours`] too.

@@ -15,9 +15,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::inbound::{Ended, Inbound};
 use super::message::{self, Message, Reference, Refusal};
-use super::sign_in::Credential;
+use super::sign_in::{Credential, Right};
 use super::{Live, frames};
-use crate::http::Head;
 
 /// A console is looked at so many times between two pings.
 const PULSES_A_HEARTBEAT: u32 = 3;
@@ -57,7 +56,7 @@ impl Listener {
     where
         R: AsyncRead + Unpin,
     {
-        let cookie = self.sign_in(inbound, credential).await?;
+        let right = self.sign_in(inbound, credential).await?;
         let console = self
             .live
             .consoles
@@ -71,7 +70,7 @@ impl Listener {
             outbox: self.outbox,
             settings: self.live.settings,
             live: &self.live,
-            cookie,
+            right,
             classrooms: BTreeSet::new(),
             unopened: BTreeSet::new(),
             _connected: Connected::new(),
@@ -86,26 +85,26 @@ impl Listener {
         ended
     }
 
-    /// Returns the cookie, if it was one, so that it can be looked at again.
+    /// Returns what it may stay for, so that this can be looked at again.
     async fn sign_in<R>(
         &mut self,
         inbound: &mut Inbound<R>,
         credential: Credential,
-    ) -> Result<Option<Box<Head>>, Ended>
+    ) -> Result<Right, Ended>
     where
         R: AsyncRead + Unpin,
     {
         let sign_in = Arc::clone(&self.live.sign_in);
         let not_signed_in = Ended::Close(CloseCode::NotSignedIn);
-        let (viewer, cookie) = match credential {
-            Credential::Token(token) => (sign_in.viewer_of_token(&token), None),
-            Credential::Cookie(head) => (sign_in.viewer_of_cookie(&head), Some(head)),
+        let right = match credential {
+            Credential::Token(token) => Right::of_token(token, sign_in.as_ref()),
+            Credential::Cookie(head) => Right::of_cookie(head, sign_in.as_ref()),
             Credential::FirstFrame => {
                 let token = self.first_frame(inbound).await?;
-                (sign_in.viewer_of_token(&token), None)
+                Right::of_token(token, sign_in.as_ref())
             }
         };
-        viewer.map(|_| cookie).ok_or(not_signed_in)
+        right.ok_or(not_signed_in)
     }
 
     async fn first_frame<R>(&mut self, inbound: &mut Inbound<R>) -> Result<String, Ended>
@@ -132,7 +131,7 @@ struct Watching<'a> {
     outbox: Arc<Outbox>,
     settings: super::LiveSettings,
     live: &'a Live,
-    cookie: Option<Box<Head>>,
+    right: Right,
     classrooms: BTreeSet<ClassroomId>,
     /// Watched, but the classroom was not ready: tried again with every pulse.
     unopened: BTreeSet<ClassroomId>,
@@ -185,13 +184,11 @@ impl Watching<'_> {
         }
     }
 
-    /// A console that signed in by cookie may have signed out since.
     fn check_right(&self) -> Result<(), Ended> {
-        match &self.cookie {
-            Some(head) if self.live.sign_in.viewer_of_cookie(head).is_none() => {
-                Err(Ended::Close(CloseCode::RightWithdrawn))
-            }
-            Some(_) | None => Ok(()),
+        if self.right.holds(self.live.sign_in.as_ref()) {
+            Ok(())
+        } else {
+            Err(Ended::Close(CloseCode::RightWithdrawn))
         }
     }
 

@@ -1,6 +1,6 @@
 //! Over real sockets on the loopback: the route behind hyper, a classroom that is a real feed behind the seam.
 
 mod closes;
-mod harness;
+pub(super) mod harness;
 mod signs_in;
 mod watches;

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::super::LiveSettings;
-use super::harness::{COOKIE, OWN_ORIGIN, PATIENCE, Server, ends_with_close, handshake};
+use super::harness::{COOKIE, OWN_ORIGIN, PATIENCE, SESSION, Server, ends_with_close, handshake};
 
 #[tokio::test]
 async fn a_binary_frame_is_told_1003() {
@@ -98,20 +98,37 @@ async fn a_server_that_drains_tells_1001_after_what_was_waiting() {
 }
 
 #[tokio::test]
-async fn a_console_that_signed_out_is_told_4403() {
+async fn a_console_that_signed_out_is_told_4403_however_it_had_signed_in() {
     let settings = LiveSettings {
         heartbeat: Duration::from_millis(300),
         ..LiveSettings::default()
     };
     let server = Server::start_with(settings, 10).await;
-    let (mut page, _) = server
-        .open(&[("cookie", COOKIE), ("origin", OWN_ORIGIN)])
-        .await;
-    assert_eq!(page.hear().await["type"], "hello");
+    let bearer = format!("Bearer {SESSION}");
+    let protocol = format!("mimamori.v1, bearer.{SESSION}");
+    let ways: [&[(&'static str, &str)]; 4] = [
+        &[("cookie", COOKIE), ("origin", OWN_ORIGIN)],
+        &[("authorization", &bearer)],
+        &[("sec-websocket-protocol", &protocol)],
+        &[],
+    ];
+    let mut pages = Vec::new();
+    for way in ways {
+        let (mut page, _) = server.open(way).await;
+        if way.is_empty() {
+            page.say(json!({"type": "auth", "token": SESSION})).await;
+        }
+        assert_eq!(page.hear().await["type"], "hello");
+        pages.push(page);
+    }
 
     server.sign_in.is_signed_out.store(true, Ordering::Relaxed);
 
-    assert_eq!(page.end().await, Some(4403));
+    for (mut page, way) in pages.into_iter().zip(ways) {
+        // it answers pings, so without a bound it would stay for ever
+        let end = tokio::time::timeout(PATIENCE, page.end()).await;
+        assert_eq!(end, Ok(Some(4403)), "{way:?}");
+    }
 }
 
 #[tokio::test]

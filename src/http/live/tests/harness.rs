@@ -32,13 +32,17 @@ use crate::http::{Context, Head, Viewer};
 /// Nothing on the loopback takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const OWN_ORIGIN: &str = "http://127.0.0.1:8000";
-pub(super) const TOKEN: &str = "mma_good-token";
+pub(in super::super) const TOKEN: &str = "mma_good-token";
+/// The value of [`COOKIE`], which is a token too.
+pub(in super::super) const SESSION: &str = "mms_good-session";
+/// Of a sign-in link.
+pub(in super::super) const LINK: &str = "mml_good-link";
 pub(super) const COOKIE: &str = "mimamori_session=mms_good-session";
 
-/// Knows one token and one session.
+/// Knows one token, one link and one session.
 #[derive(Default)]
-pub(super) struct FakeSignIn {
-    pub(super) is_signed_out: AtomicBool,
+pub(in super::super) struct FakeSignIn {
+    pub(in super::super) is_signed_out: AtomicBool,
 }
 
 impl SignIn for FakeSignIn {
@@ -51,7 +55,16 @@ impl SignIn for FakeSignIn {
     }
 
     fn viewer_of_token(&self, token: &str) -> Option<Viewer> {
-        (token == TOKEN).then_some(Viewer::Admin)
+        match token {
+            TOKEN => Some(Viewer::Admin),
+            LINK => Some(Viewer::Instructor),
+            SESSION => (!self.is_signed_out.load(Ordering::Relaxed)).then_some(Viewer::Instructor),
+            _ => None,
+        }
+    }
+
+    fn is_link(&self, token: &str) -> bool {
+        token == LINK
     }
 
     fn viewer_of_cookie(&self, head: &Head) -> Option<Viewer> {
