@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use mimamori_actors::domain::Position;
-use mimamori_actors::ports::Clock;
+use mimamori_actors::ports::{Clock, Journal, Store};
 
 use crate::config::Config;
 use crate::journal::{Consumer, FileJournal, JournalOptions, SEGMENT_BYTES};
@@ -13,6 +13,18 @@ use crate::keys::Keys;
 use crate::storage::records::Records;
 use crate::storage::series::Series;
 use crate::storage::snapshots::FjallSnapshots;
+
+/// A store has more of the journal than the journal itself. What would be
+/// accepted now would get positions that the store takes for known.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the {store} are at position {offset} of a journal that ends at {end}: the journal is older than they are; restore all of storage.dir from one moment, or move journal/ and index/ away and a new journal goes on behind the stores"
+)]
+struct BeyondTheEnd {
+    store: &'static str,
+    offset: Position,
+    end: Position,
+}
 
 /// What is on disk.
 pub(super) struct Stores {
@@ -39,12 +51,24 @@ impl Stores {
             .highest_position()
             .await?
             .max(series.highest_position().await?);
-        let options = journal_options(config, clock, known);
+        let mut options = journal_options(config, clock, known);
         let (journal, snapshots) = tokio::task::spawn_blocking({
-            let dir = dir.clone();
-            move || anyhow::Ok((open_journal(options)?, FjallSnapshots::open(&dir)?))
+            let dir = dir.join("snapshots");
+            move || {
+                let snapshots = FjallSnapshots::open(&dir)?;
+                options.begin_after = options.begin_after.max(snapshots.highest_position());
+                anyhow::Ok((open_journal(options)?, snapshots))
+            }
         })
         .await??;
+        let id = journal.id();
+        let offsets = [
+            ("records", records.offset(&id).await?),
+            ("series", series.offset(&id).await?),
+            // of whichever journal: a session ignores what is not behind its state
+            ("snapshots", Some(snapshots.highest_position())),
+        ];
+        none_beyond(*journal.end().borrow(), offsets)?;
         Ok(Self {
             keys: Arc::new(keys),
             journal: Arc::new(journal),
@@ -62,6 +86,20 @@ impl Stores {
     pub(super) async fn close(&self) {
         self.journal.close().await;
     }
+}
+
+/// A store beyond the journal's end stops the start: it would silently miss
+/// everything up to where it stands.
+fn none_beyond(
+    end: Position,
+    offsets: [(&'static str, Option<Position>); 3],
+) -> Result<(), BeyondTheEnd> {
+    for (store, offset) in offsets {
+        if let Some(offset) = offset.filter(|offset| *offset > end) {
+            return Err(BeyondTheEnd { store, offset, end });
+        }
+    }
+    Ok(())
 }
 
 fn journal_options(
@@ -108,3 +146,6 @@ fn open_journal(options: JournalOptions) -> anyhow::Result<FileJournal> {
     bar.finish_and_clear();
     Ok(journal)
 }
+
+#[cfg(test)]
+mod tests;
