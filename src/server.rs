@@ -42,6 +42,8 @@ const REQUESTS_FINISH_WITHIN: Duration = Duration::from_millis(2_000);
 const CONSOLES_CLOSE_WITHIN: Duration = Duration::from_millis(700);
 /// So long may actors take to stop: what they had in hand is read again.
 const ACTORS_STOP_WITHIN: Duration = Duration::from_millis(800);
+/// So long may the disk take for what waits for it.
+const JOURNAL_CLOSES_WITHIN: Duration = Duration::from_millis(2_000);
 /// When a client should come again that is refused while the server drains.
 const COME_AGAIN: Duration = Duration::from_secs(2);
 
@@ -67,8 +69,8 @@ pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
     };
     let outcome = server.serve(&mut tree, announce).await;
     tree.fell(ACTORS_STOP_WITHIN).await;
-    server.stores.close().await;
-    outcome
+    let closed = server.stores.close(JOURNAL_CLOSES_WITHIN).await;
+    outcome.and(closed)
 }
 
 async fn plant(config: &Config, stores: &Stores, clock: &Arc<dyn Clock>) -> anyhow::Result<Tree> {

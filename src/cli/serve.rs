@@ -1,5 +1,7 @@
 //! `mimamori serve`.
 
+use std::time::Duration;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::arguments::Serve;
@@ -8,6 +10,10 @@ use super::{Announce, Failure, load_config, runtime, storage_dir};
 use crate::server;
 use crate::telemetry::logs;
 
+/// Work on the disk that has begun cannot be cancelled, and one that hangs is
+/// not waited for: nothing that was acknowledged depends on it.
+const THREADS_END_WITHIN: Duration = Duration::from_millis(100);
+
 pub(super) fn run(arguments: &Serve) -> Result<(), Failure> {
     let loaded = load_config(arguments.file.config.as_deref())?;
     logs::install(loaded.config.log.format);
@@ -15,7 +21,9 @@ pub(super) fn run(arguments: &Serve) -> Result<(), Failure> {
     storage_dir::prepare(&loaded)?;
     let lock = ServerLock::take(&loaded.config.storage.dir).map_err(anyhow::Error::new)?;
     let announce = Announce::new(lock, arguments.print_links);
-    let outcome = runtime()?.block_on(server::run(loaded.config, &announce));
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(server::run(loaded.config, &announce));
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
     Ok(outcome?)
 }
 

@@ -223,6 +223,12 @@ impl FileJournal {
         }
     }
 
+    /// As if the disk failed at the next group.
+    #[cfg(test)]
+    pub(crate) fn fail_next_sync(&self) {
+        self.shared.fails_next_sync.store(true, Ordering::SeqCst);
+    }
+
     fn begin_closing(&self) -> Vec<JoinHandle<()>> {
         self.shared.is_closing.store(true, Ordering::Release);
         self.submitter.close();

@@ -1,4 +1,4 @@
-//! The graceful stop: the first signal drains, the second ends at once.
+//! The graceful stop: the first signal drains, the second ends at once, and so does a stop that takes too long.
 
 use std::time::Duration;
 
@@ -7,6 +7,11 @@ use tokio::sync::watch;
 
 /// So long after the signal connections are still taken and told 503, so that a proxy moves on.
 const NOTICE: Duration = Duration::from_millis(700);
+/// So long after the signal the process ends whatever still hangs: 5 s are
+/// promised. What every part may take is less, unless the disk hangs too.
+const ENDS_WITHIN: Duration = Duration::from_millis(4_700);
+/// What a process ends with that could not do all it should.
+const ENDED_UNFINISHED: i32 = 1;
 /// What the shell reports of a process that a second signal ended.
 const ENDED_BY_SIGNAL: i32 = 130;
 
@@ -32,6 +37,10 @@ impl Stop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = tokio::time::sleep(ENDS_WITHIN) => {
+                    tracing::error!("stopping took too long: ending at once");
+                    std::process::exit(ENDED_UNFINISHED);
+                }
             }
             tracing::warn!("a second signal: ending at once");
             std::process::exit(ENDED_BY_SIGNAL);

@@ -1,11 +1,13 @@
 //! Everything under `storage.dir`, opened in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use mimamori_actors::domain::Position;
 use mimamori_actors::ports::{Clock, Journal, Store};
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::journal::{Consumer, FileJournal, JournalOptions, SEGMENT_BYTES};
@@ -82,9 +84,20 @@ impl Stores {
         &self.keys
     }
 
-    /// Writes what is queued; waits for no store.
-    pub(super) async fn close(&self) {
-        self.journal.close().await;
+    /// Writes what is queued; waits for no store, and for the disk only so long.
+    ///
+    /// # Errors
+    /// When the journal failed, now or before, or was not closed in time.
+    pub(super) async fn close(&self, within: Duration) -> anyhow::Result<()> {
+        let is_closed = timeout(within, self.journal.close()).await.is_ok();
+        if let Some(reason) = self.journal.failed().borrow().as_ref() {
+            anyhow::bail!("the journal failed: {reason}");
+        }
+        anyhow::ensure!(
+            is_closed,
+            "the disk did not answer in time: what waited for it was acknowledged to nobody"
+        );
+        Ok(())
     }
 }
 

@@ -36,7 +36,7 @@ async fn append(stores: &Stores) -> Result<Vec<Verdict>, AppendError> {
 }
 
 async fn close(stores: Stores) {
-    stores.close().await;
+    stores.close(Duration::from_secs(60)).await.unwrap();
 }
 
 #[test]
@@ -137,6 +137,19 @@ async fn damaged_snapshots_cost_nothing_but_themselves() {
     assert_eq!(stores.journal.id(), id);
     assert_eq!(*stores.journal.end().borrow(), Position(1));
     assert!(dir.path().join("snapshots.damaged").is_dir());
+}
+
+#[tokio::test]
+async fn a_journal_that_failed_makes_no_good_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let failed = open(dir.path()).await.unwrap();
+    failed.journal.fail_next_sync();
+    append(&failed).await.unwrap_err();
+
+    let closed = failed.close(Duration::from_secs(60)).await;
+
+    let reason = closed.unwrap_err().to_string();
+    assert!(reason.contains("made to fail"), "{reason}");
 }
 
 fn copy_dir(from: &Path, to: &Path) {

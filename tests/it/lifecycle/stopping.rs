@@ -1,10 +1,12 @@
 //! Stopping, and starting again on the same directory.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use super::{command, complained, said};
@@ -102,6 +104,52 @@ async fn drained(server: &Server, probe: &mut TcpStream) -> bool {
         }
     }
     false
+}
+
+/// strace holds every fdatasync of the server back, as a disk does that hangs.
+async fn hang_disk(server: &Server) -> Child {
+    let pid = server.pid().as_raw_nonzero().to_string();
+    let mut strace = Command::new("strace")
+        .args(["-f", "-p", &pid, "-o", "/dev/null"])
+        .args(["-e", "trace=fdatasync"])
+        .args(["-e", "inject=fdatasync:delay_enter=60s"])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(strace.stderr.take().unwrap()).lines();
+    let attached = timeout(PATIENCE, said.next_line()).await.unwrap().unwrap();
+    assert!(
+        attached
+            .as_ref()
+            .is_some_and(|line| line.contains("attached")),
+        "{attached:?}"
+    );
+    strace
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_not_waited_for_and_is_no_success() {
+    let mut server = Server::start().await;
+    let mut strace = hang_disk(&server).await;
+    let api = server.stranger();
+    let path = format!("/k/{INGEST_KEY}/api/v1/events");
+    let event = run("e1", "a", "c", Run::Ok);
+    let in_hand = tokio::spawn(async move {
+        let request = api.request(reqwest::Method::POST, &path).json(&[event]);
+        crate::harness::Api::send(request).await
+    });
+    settled(&server).await;
+    let began = Instant::now();
+
+    server.sigterm();
+    let status = server.ended(PATIENCE).await;
+
+    assert!(began.elapsed() <= DRAIN, "{:?}", began.elapsed());
+    assert_eq!(status.code(), Some(1), "{}", server.log());
+    let answer = in_hand.await.unwrap();
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 503));
+    strace.kill().await.unwrap();
 }
 
 #[tokio::test]
