@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 use super::arguments::Serve;
 use super::lock::ServerLock;
@@ -18,6 +19,8 @@ pub(super) fn run(arguments: &Serve) -> Result<(), Failure> {
     let loaded = load_config(arguments.file.config.as_deref())?;
     logs::install(loaded.config.log.format);
     raise_open_files();
+    // what students wrote is for nobody else on this machine, in a directory of others too
+    umask(Mode::RWXG | Mode::RWXO);
     storage_dir::prepare(&loaded)?;
     let lock = ServerLock::take(&loaded.config.storage.dir).map_err(anyhow::Error::new)?;
     let announce = Announce::new(lock, arguments.print_links);
