@@ -67,10 +67,10 @@ pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
         open,
         metrics,
     };
-    let outcome = server.serve(&mut tree, announce).await;
+    // what failed for good ends the process within a second, and is read again at the next start
+    server.serve(&mut tree, announce).await?;
     tree.fell(ACTORS_STOP_WITHIN).await;
-    let closed = server.stores.close(JOURNAL_CLOSES_WITHIN).await;
-    outcome.and(closed)
+    server.stores.close(JOURNAL_CLOSES_WITHIN).await
 }
 
 async fn plant(config: &Config, stores: &Stores, clock: &Arc<dyn Clock>) -> anyhow::Result<Tree> {
