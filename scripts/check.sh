@@ -12,7 +12,8 @@ scripts/check-dependencies.sh
 say "lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings
 say "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
+# the docs are read by those who work on it: private rooms are shown, and may be linked to
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --document-private-items --locked --no-deps --workspace
 if [ -f console/package.json ]; then
     say "console"
     STRICT=1 scripts/build-console.sh
