@@ -26,5 +26,7 @@ pub fn fdatasync_loop(dir: &Path, lasts: Duration) -> std::io::Result<Latencies>
         latencies.add(before.elapsed());
     }
     std::fs::remove_file(path)?;
+    // giving its blocks back is a commit of the file system, which would stall what is measured next
+    rustix::fs::sync();
     Ok(latencies)
 }
