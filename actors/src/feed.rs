@@ -29,7 +29,7 @@ mod merge;
 pub(crate) mod tests;
 
 pub use delta::Delta;
-pub use frames::{reset_frame, stale_frame};
+pub use frames::reset_frame;
 pub(crate) use merge::Merged;
 
 use delta::DeltaParts;

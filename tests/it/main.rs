@@ -8,8 +8,6 @@
 
 // a panic is how a test fails, and there is no one to read these docs by rustdoc
 #![allow(clippy::unwrap_used, unreachable_pub)]
-// what clients and servers say here is JSON of the wire; its enums are not ours
-#![allow(clippy::wildcard_enum_match_arm)]
 // seeds and figures of drills are printed; cargo shows them when a test fails or is asked to
 #![allow(clippy::print_stdout)]
 

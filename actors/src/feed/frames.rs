@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::delta::DeltaParts;
-use crate::domain::{Alert, ClassroomId, EventBrief, Student, StudentId, Timestamp};
+use crate::domain::{Alert, ClassroomId, EventBrief, Student, StudentId};
 
 /// The parts of a snapshot.
 pub(super) struct Snapshot<'a> {
@@ -45,20 +45,11 @@ enum Frame<'a> {
         classroom: &'a ClassroomId,
         reason: &'a str,
     },
-    Stale {
-        classroom: &'a ClassroomId,
-        since: Timestamp,
-    },
 }
 
 /// Tells a console to forget a classroom: a snapshot follows.
 pub fn reset_frame(classroom: &ClassroomId, reason: &str) -> Bytes {
     text(&Frame::Reset { classroom, reason })
-}
-
-/// Tells a console that nothing has come since then where something should.
-pub fn stale_frame(classroom: &ClassroomId, since: Timestamp) -> Bytes {
-    text(&Frame::Stale { classroom, since })
 }
 
 pub(super) fn snapshot_frame(snapshot: &Snapshot<'_>) -> Bytes {
