@@ -12,10 +12,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::domain::{ClassroomId, EventBrief, Position, Record, SessionUpdate};
+use crate::domain::{ClassroomId, Cursor, EventBrief, Position, Record, SessionUpdate};
 use crate::feed::{Feed, FeedLimits, Resume};
 use crate::hub::{ConsoleId, Hub};
-use crate::live::Cursor;
 use crate::outbox::Outbox;
 use crate::ports::{Bus, Clock, Journal};
 use crate::registry::Registry;

@@ -11,9 +11,9 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::oneshot;
 
 use crate::classroom::{ClassroomMessage, Directory};
-use crate::domain::ClassroomId;
+use crate::domain::{ClassroomId, Cursor};
 use crate::hub::{ConsoleId, Hub};
-use crate::live::{Console, Consoles, Cursor, SubscribeError, TooManyConsoles};
+use crate::live::{Console, Consoles, SubscribeError, TooManyConsoles};
 use crate::outbox::{CloseCode, Outbox};
 use crate::tree::{ActorState, Address, Census, Envelope, Vitals};
 

@@ -16,10 +16,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::{
-    Alert, AlertId, AlertState, ClassroomId, EventBrief, Position, SessionUpdate, Student,
+    Alert, AlertId, AlertState, ClassroomId, Cursor, EventBrief, Position, SessionUpdate, Student,
     StudentId, StudentView, Timestamp,
 };
-use crate::live::Cursor;
 
 mod delta;
 mod frames;

@@ -3,19 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
-use crate::domain::ClassroomId;
+use crate::domain::{ClassroomId, Cursor};
 use crate::outbox::Outbox;
-
-/// Where a console stands in a classroom's deltas.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// Which incarnation of the classroom counted.
-    pub epoch: String,
-    /// The last delta that the console has.
-    pub seq: u64,
-}
 
 /// As many consoles as may be are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -18,9 +18,8 @@ use metrics::counter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::domain::ClassroomId;
+use crate::domain::{ClassroomId, Cursor};
 use crate::feed::{Delta, Merged};
-use crate::live::Cursor;
 
 mod close;
 mod queue;

@@ -64,3 +64,12 @@ pub struct SessionUpdate {
     /// Alerts that opened or closed by it.
     pub alerts: Vec<Alert>,
 }
+
+/// Where a console stands in a classroom's deltas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Which incarnation of the classroom counted.
+    pub epoch: String,
+    /// The last delta that the console has.
+    pub seq: u64,
+}

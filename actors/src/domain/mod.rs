@@ -9,7 +9,7 @@ mod student;
 mod time;
 
 pub use alert::{Alert, AlertKind, AlertState};
-pub use change::{EventBrief, SessionUpdate};
+pub use change::{Cursor, EventBrief, SessionUpdate};
 pub use event::{CellType, Event, EventKind, ExecutionStatus, Output};
 pub use ids::{
     AlertId, ClassroomId, EventId, FactId, HelpId, JournalId, LessonId, Position, SessionId,

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{CloseCode, Item};
-use crate::domain::ClassroomId;
+use crate::domain::{ClassroomId, Cursor};
 use crate::feed::{Delta, Merged};
-use crate::live::Cursor;
 
 /// What waits, in the order in which it goes out: entries, then what is merged, then what is lost.
 #[derive(Default)]

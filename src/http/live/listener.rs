@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::gauge;
-use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::domain::{ClassroomId, Cursor};
 use mimamori_actors::feed::reset_frame;
-use mimamori_actors::live::{Console, Cursor, SubscribeError};
+use mimamori_actors::live::{Console, SubscribeError};
 use mimamori_actors::outbox::{CloseCode, Outbox};
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};

@@ -1,7 +1,6 @@
 //! What a console says.
 
-use mimamori_actors::domain::ClassroomId;
-use mimamori_actors::live::Cursor;
+use mimamori_actors::domain::{ClassroomId, Cursor};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use mimamori_actors::domain::{
-    ClassroomId, EventBrief, EventId, EventKind, Position, SessionKey, SessionUpdate, StudentId,
-    StudentView, Timestamp,
+    ClassroomId, Cursor, EventBrief, EventId, EventKind, Position, SessionKey, SessionUpdate,
+    StudentId, StudentView, Timestamp,
 };
 use mimamori_actors::feed::{Delta, Feed, FeedLimits, Resume, reset_frame};
-use mimamori_actors::live::{Console, Consoles, Cursor, SubscribeError, TooManyConsoles};
+use mimamori_actors::live::{Console, Consoles, SubscribeError, TooManyConsoles};
 use mimamori_actors::outbox::Outbox;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
