@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use crate::admit::StudentKey;
 use crate::bus::InProcess;
 use crate::cli::Announce;
-use crate::clock::SystemClock;
+use crate::clock::SteadyClock;
 use crate::config::Config;
 use crate::http::accept::{self, AcceptOptions};
 use crate::http::connect::Connect;
@@ -54,9 +54,10 @@ const COME_AGAIN: Duration = Duration::from_secs(2);
 pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
     let metrics = metrics::install().context("the metrics can't be installed")?;
     tokio::spawn(metrics::keep_up(metrics.clone()));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let stores = Stores::open(&config, &clock).await?;
-    let mut tree = plant(&config, &stores, &clock).await?;
+    let clock = SteadyClock::new();
+    let stores = Stores::open(&config, &(clock.clone() as Arc<dyn Clock>)).await?;
+    clock.go_on_from(stores.last_accepted);
+    let mut tree = plant(&config, &stores, clock.clone()).await?;
     let stop = Stop::listen()?;
     let open = OpenSockets::default();
     let server = Server {
@@ -73,11 +74,11 @@ pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
     server.stores.close(JOURNAL_CLOSES_WITHIN).await
 }
 
-async fn plant(config: &Config, stores: &Stores, clock: &Arc<dyn Clock>) -> anyhow::Result<Tree> {
+async fn plant(config: &Config, stores: &Stores, clock: Arc<dyn Clock>) -> anyhow::Result<Tree> {
     let hub = Arc::new(Hub::default());
     let parts = TreeParts {
         journal: stores.journal.clone(),
-        clock: Arc::clone(clock),
+        clock,
         snapshots: stores.snapshots.clone(),
         records: stores.records.clone(),
         series: stores.series.clone(),
@@ -92,7 +93,7 @@ async fn plant(config: &Config, stores: &Stores, clock: &Arc<dyn Clock>) -> anyh
 struct Server {
     config: Config,
     stores: Stores,
-    clock: Arc<dyn Clock>,
+    clock: Arc<SteadyClock>,
     stop: Stop,
     open: OpenSockets,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
@@ -100,7 +101,11 @@ struct Server {
 
 impl Server {
     async fn serve(&self, tree: &mut Tree, announce: &Announce) -> anyhow::Result<()> {
-        let front = self.front(tree)?;
+        let door = Arc::new(Door {
+            journal: Arc::clone(&self.stores.journal),
+            stop: self.stop.clone(),
+        });
+        let front = self.front(tree, &door)?;
         let http = &self.config.http;
         let listener = TcpListener::bind(http.listen)
             .await
@@ -111,6 +116,8 @@ impl Server {
             self.stores.keys(),
             self.clock.now(),
         )?;
+        // who is refused is not silent
+        self.clock.listen_while(move || door.reason().is_none())?;
         let options = AcceptOptions {
             header_timeout: http.header_timeout,
             idle_timeout: http.idle_timeout,
@@ -137,7 +144,7 @@ impl Server {
         }
     }
 
-    fn front(&self, tree: &Tree) -> anyhow::Result<Front> {
+    fn front(&self, tree: &Tree, door: &Arc<Door>) -> anyhow::Result<Front> {
         let Self {
             config,
             stores,
@@ -146,17 +153,13 @@ impl Server {
         } = self;
         let access = self.access()?;
         let refusals = Arc::new(Refusals::default());
-        let gate = Arc::new(Door {
-            journal: Arc::clone(&stores.journal),
-            stop: self.stop.clone(),
-        });
         let routes = routes::routes(RouteParts {
             connect: connect(&access, &refusals, tree),
-            health: self.health(&access, &gate, tree),
+            health: self.health(&access, door, tree),
             ingest: ingest::routes(Ingest {
                 keys: access.clone(),
                 journal: stores.journal.clone(),
-                gate,
+                gate: door.clone(),
                 student_key: StudentKey::from_bytes(*stores.keys().student_key()),
                 body_timeout: config.http.body_timeout,
             }),
@@ -172,7 +175,7 @@ impl Server {
                 records: Arc::clone(&stores.records),
                 series: Arc::clone(&stores.series),
                 registry: Arc::clone(tree.registry()),
-                clock: Arc::clone(clock),
+                clock: clock.clone(),
                 classrooms: Arc::new(OnlyDefault),
             }),
             access,
@@ -181,7 +184,7 @@ impl Server {
             public_url: config.http.public_url.as_ref().map(ToString::to_string),
             trusted_proxies: config.http.trusted_proxies.clone(),
         };
-        Ok(Front::new(routes, options, refusals, Arc::clone(clock)))
+        Ok(Front::new(routes, options, refusals, clock.clone()))
     }
 
     fn health(&self, access: &Arc<Access>, door: &Arc<Door>, tree: &Tree) -> Health {
@@ -210,7 +213,7 @@ impl Server {
         Ok(Arc::new(Access::new(
             Arc::clone(&self.stores.keys),
             origins,
-            Arc::clone(&self.clock),
+            self.clock.clone(),
         )))
     }
 }
@@ -222,7 +225,8 @@ fn connect(access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Conne
         refusals: Arc::clone(refusals),
         last_accepted: Arc::new(move || {
             let views = registry.views(&ClassroomId::new("default"));
-            views.iter().filter_map(|view| view.last_activity).max()
+            let last = views.iter().filter_map(|view| view.last_activity);
+            last.map(|moment| moment.at).max()
         }),
     }
 }

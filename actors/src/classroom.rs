@@ -159,7 +159,7 @@ impl Actor for ClassroomActor {
         let _working = vitals.working();
         match envelope.open() {
             ClassroomMessage::Update(update) => {
-                let now = state.context.clock.now();
+                let now = state.context.clock.heard();
                 state.feed.apply(*update, now);
             }
             ClassroomMessage::Watch {
@@ -192,7 +192,7 @@ impl ClassroomState {
 
     fn tick(&mut self) {
         self.last_tick = Instant::now();
-        if let Some(delta) = self.feed.tick(self.context.clock.now()) {
+        if let Some(delta) = self.feed.tick(self.context.clock.heard()) {
             metrics::counter!("mimamori_classrooms_deltas_total").increment(1);
             self.context.bus.publish(&delta);
         }
@@ -207,7 +207,7 @@ impl ClassroomState {
             match self.feed.next_status_change() {
                 Some(at) => {
                     now + at
-                        .since(self.context.clock.now())
+                        .since(self.context.clock.heard())
                         .max(Duration::from_millis(1))
                 }
                 None => return,
@@ -244,10 +244,10 @@ impl ClassroomState {
             Some(Resume::Reset { reason }) => {
                 vec![
                     crate::feed::reset_frame(&self.classroom, reason),
-                    self.feed.snapshot(self.context.clock.now()),
+                    self.feed.snapshot(self.context.clock.heard()),
                 ]
             }
-            None => vec![self.feed.snapshot(self.context.clock.now())],
+            None => vec![self.feed.snapshot(self.context.clock.heard())],
         };
         outbox.begin(&self.classroom, frames, self.feed.cursor());
         self.context.hub.watch(&self.classroom, console, outbox);
@@ -259,7 +259,7 @@ impl ClassroomState {
             return;
         }
         let reset = crate::feed::reset_frame(&self.classroom, "restarted");
-        let snapshot = self.feed.snapshot(self.context.clock.now());
+        let snapshot = self.feed.snapshot(self.context.clock.heard());
         for outbox in watchers {
             outbox.begin(
                 &self.classroom,

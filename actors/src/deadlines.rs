@@ -1,9 +1,9 @@
 //! When which silence is over: kept by sessions and the router, read by housekeeping.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use crate::domain::{ClassroomId, SessionKey, Timer, TimerCause, Timestamp};
+use crate::domain::{ClassroomId, Heard, SessionKey, Timer, TimerCause};
 
 /// Whose silences.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +21,7 @@ impl Owner {
     }
 }
 
-/// All silences that will be over one day: a few for each student with an open session.
+/// All silences that will be over one day, by heard time: a few for each student with an open session.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     inner: Mutex<Inner>,
@@ -29,20 +29,14 @@ pub(crate) struct Deadlines {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The time in which the server was away was no silence.
-    earliest_end_of_help: Timestamp,
-    by_owner: HashMap<Owner, Vec<(Timestamp, TimerCause)>>,
-    by_time: BTreeMap<(Timestamp, Owner, TimerCause), ()>,
+    by_owner: HashMap<Owner, Vec<(Heard, TimerCause)>>,
+    by_time: BTreeSet<(Heard, Owner, TimerCause)>,
 }
 
 impl Inner {
-    fn put(&mut self, owner: &Owner, mut deadlines: Vec<(Timestamp, TimerCause)>) {
-        for (due, cause) in &mut deadlines {
-            if matches!(cause, TimerCause::HelpSilent { .. }) {
-                *due = (*due).max(self.earliest_end_of_help);
-            }
-            self.by_time
-                .insert((*due, owner.clone(), cause.clone()), ());
+    fn put(&mut self, owner: &Owner, deadlines: Vec<(Heard, TimerCause)>) {
+        for (due, cause) in &deadlines {
+            self.by_time.insert((*due, owner.clone(), cause.clone()));
         }
         if !deadlines.is_empty() {
             self.by_owner.insert(owner.clone(), deadlines);
@@ -52,7 +46,7 @@ impl Inner {
 
 impl Deadlines {
     /// These are all the silences of this owner now; what was set before is forgotten.
-    pub(crate) fn set(&self, owner: &Owner, deadlines: Vec<(Timestamp, TimerCause)>) {
+    pub(crate) fn set(&self, owner: &Owner, deadlines: Vec<(Heard, TimerCause)>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for (due, cause) in inner.by_owner.remove(owner).unwrap_or_default() {
             inner.by_time.remove(&(due, owner.clone(), cause));
@@ -60,29 +54,17 @@ impl Deadlines {
         inner.put(owner, deadlines);
     }
 
-    /// From the start on: no request for help ends before it could have beaten again.
-    pub(crate) fn hear_from(&self, earliest_end_of_help: Timestamp) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.earliest_end_of_help = earliest_end_of_help;
-        let known = std::mem::take(&mut inner.by_owner);
-        inner.by_time.clear();
-        for (owner, deadlines) in known {
-            inner.put(&owner, deadlines);
-        }
-    }
-
     /// Takes out what is over at `now`, at most `limit`, earliest first.
-    pub(crate) fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Timer> {
+    pub(crate) fn take_due(&self, now: Heard, limit: usize) -> Vec<Timer> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due = Vec::new();
         while due.len() < limit {
-            let Some(entry) = inner.by_time.first_entry() else {
-                break;
-            };
-            if entry.key().0 > now {
+            if inner.by_time.first().is_none_or(|(at, ..)| *at > now) {
                 break;
             }
-            let ((at, owner, cause), ()) = entry.remove_entry();
+            let Some((at, owner, cause)) = inner.by_time.pop_first() else {
+                break;
+            };
             if let Some(deadlines) = inner.by_owner.get_mut(&owner) {
                 deadlines.retain(|(known_at, known)| *known_at != at || *known != cause);
             }
@@ -95,7 +77,7 @@ impl Deadlines {
     }
 
     /// What was taken out could not be journaled: it is due again at `at`.
-    pub(crate) fn put_back(&self, timers: Vec<Timer>, at: Timestamp) {
+    pub(crate) fn put_back(&self, timers: Vec<Timer>, at: Heard) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for Timer { classroom, cause } in timers {
             let owner = match cause.student() {
@@ -110,7 +92,7 @@ impl Deadlines {
                 .entry(owner.clone())
                 .or_default()
                 .push((at, cause.clone()));
-            inner.by_time.insert((at, owner, cause), ());
+            inner.by_time.insert((at, owner, cause));
         }
     }
 }
@@ -118,12 +100,12 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{LessonId, StudentId};
+    use crate::domain::LessonId;
 
     fn lesson_over(name: &str) -> TimerCause {
         TimerCause::LessonSilent {
             lesson: LessonId::new(name),
-            last_event: Timestamp::from_millis(0),
+            last_event: Heard::from_millis(0),
         }
     }
 
@@ -136,16 +118,16 @@ mod tests {
         let deadlines = Deadlines::default();
         deadlines.set(
             &classroom("a"),
-            vec![(Timestamp::from_millis(5), lesson_over("early"))],
+            vec![(Heard::from_millis(5), lesson_over("early"))],
         );
 
         deadlines.set(
             &classroom("a"),
-            vec![(Timestamp::from_millis(9), lesson_over("late"))],
+            vec![(Heard::from_millis(9), lesson_over("late"))],
         );
 
-        assert!(deadlines.take_due(Timestamp::from_millis(8), 10).is_empty());
-        assert_eq!(deadlines.take_due(Timestamp::from_millis(9), 10).len(), 1);
+        assert!(deadlines.take_due(Heard::from_millis(8), 10).is_empty());
+        assert_eq!(deadlines.take_due(Heard::from_millis(9), 10).len(), 1);
     }
 
     #[test]
@@ -153,46 +135,15 @@ mod tests {
         let deadlines = Deadlines::default();
         deadlines.set(
             &classroom("a"),
-            vec![(Timestamp::from_millis(5), lesson_over("x"))],
+            vec![(Heard::from_millis(5), lesson_over("x"))],
         );
-        let taken = deadlines.take_due(Timestamp::from_millis(5), 10);
+        let taken = deadlines.take_due(Heard::from_millis(5), 10);
 
-        deadlines.put_back(taken, Timestamp::from_millis(7));
+        deadlines.put_back(taken, Heard::from_millis(7));
 
-        assert!(deadlines.take_due(Timestamp::from_millis(6), 10).is_empty());
-        assert_eq!(deadlines.take_due(Timestamp::from_millis(7), 10).len(), 1);
+        assert!(deadlines.take_due(Heard::from_millis(6), 10).is_empty());
+        assert_eq!(deadlines.take_due(Heard::from_millis(7), 10).len(), 1);
         deadlines.set(&classroom("a"), vec![]);
-        assert!(
-            deadlines
-                .take_due(Timestamp::from_millis(99), 10)
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn a_request_for_help_gets_its_time_after_a_start() {
-        let key = SessionKey {
-            classroom: ClassroomId::new("a"),
-            student: StudentId::new("s"),
-        };
-        let cause = TimerCause::HelpSilent {
-            student: key.student.clone(),
-            help: crate::domain::HelpId::new("h"),
-            last_beat: Timestamp::from_millis(0),
-        };
-        let deadlines = Deadlines::default();
-        deadlines.set(
-            &Owner::Session(key),
-            vec![(Timestamp::from_millis(5), cause)],
-        );
-
-        deadlines.hear_from(Timestamp::from_millis(30));
-
-        assert!(
-            deadlines
-                .take_due(Timestamp::from_millis(29), 10)
-                .is_empty()
-        );
-        assert_eq!(deadlines.take_due(Timestamp::from_millis(30), 10).len(), 1);
+        assert!(deadlines.take_due(Heard::from_millis(99), 10).is_empty());
     }
 }

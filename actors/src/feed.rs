@@ -16,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::{
-    Alert, AlertId, AlertState, ClassroomId, Cursor, EventBrief, Position, SessionUpdate, Student,
-    StudentId, StudentView, Timestamp,
+    Alert, AlertId, AlertState, ClassroomId, Cursor, EventBrief, Heard, Position, SessionUpdate,
+    Student, StudentId, StudentView,
 };
 
 mod delta;
@@ -83,7 +83,7 @@ pub struct Feed {
     /// Restored and not shown to anyone yet: they belong to the state before the first delta.
     restored: Vec<StudentId>,
     /// When whose status changes by silence alone, earliest first.
-    due: BTreeSet<(Timestamp, StudentId)>,
+    due: BTreeSet<(Heard, StudentId)>,
     open_alerts: BTreeMap<AlertId, Arc<Alert>>,
     recent: VecDeque<Arc<EventBrief>>,
     pending: Pending,
@@ -100,7 +100,7 @@ struct Watched {
     /// As consoles know them; nothing if they don't yet.
     shown: Option<Arc<Student>>,
     /// Where they stand in [`Feed::due`].
-    due: Option<Timestamp>,
+    due: Option<Heard>,
 }
 
 /// What happened since the last delta.
@@ -160,7 +160,7 @@ impl Feed {
     }
 
     /// Takes what a session tells. An update that is not newer than what is known changes nothing.
-    pub fn apply(&mut self, update: SessionUpdate, now: Timestamp) {
+    pub fn apply(&mut self, update: SessionUpdate, now: Heard) {
         let id = update.key.student.clone();
         let known = self.students.get(&id);
         let is_view_newer = known.is_none_or(|known| known.view.position < update.view.position);
@@ -208,12 +208,12 @@ impl Feed {
     }
 
     /// The earliest time at which a student's status changes by silence alone.
-    pub fn next_status_change(&self) -> Option<Timestamp> {
+    pub fn next_status_change(&self) -> Option<Heard> {
         self.due.first().map(|(at, _)| *at)
     }
 
     /// Everything that changed since the last delta, statuses that changed by silence included.
-    pub fn tick(&mut self, now: Timestamp) -> Option<Arc<Delta>> {
+    pub fn tick(&mut self, now: Heard) -> Option<Arc<Delta>> {
         self.show_restored(now);
         self.wake_due(now);
         let pending = mem::take(&mut self.pending);
@@ -241,7 +241,7 @@ impl Feed {
     /// The snapshot frame: the state after the last delta. Tick first, so that it is the present.
     ///
     /// Serialised once until the next delta: all consoles that come back together share it.
-    pub fn snapshot(&mut self, now: Timestamp) -> Bytes {
+    pub fn snapshot(&mut self, now: Heard) -> Bytes {
         self.show_restored(now);
         if let Some(frame) = &self.snapshot {
             return frame.clone();
@@ -291,7 +291,7 @@ impl Feed {
     }
 
     /// Restored students belong to the state before the first delta: nobody knows an earlier one.
-    fn show_restored(&mut self, now: Timestamp) {
+    fn show_restored(&mut self, now: Heard) {
         for id in mem::take(&mut self.restored) {
             if self.pending.changed.contains(&id) {
                 continue; // the next delta has them
@@ -304,7 +304,7 @@ impl Feed {
         }
     }
 
-    fn wake_due(&mut self, now: Timestamp) {
+    fn wake_due(&mut self, now: Heard) {
         while let Some((at, _)) = self.due.first()
             && *at <= now
             && let Some((_, id)) = self.due.pop_first()
@@ -317,7 +317,7 @@ impl Feed {
     }
 
     /// Those of `changed` whose visible form is another than consoles know; from now on they know it.
-    fn show(&mut self, changed: BTreeSet<StudentId>, now: Timestamp) -> Vec<Arc<Student>> {
+    fn show(&mut self, changed: BTreeSet<StudentId>, now: Heard) -> Vec<Arc<Student>> {
         let mut students = Vec::with_capacity(changed.len());
         for id in changed {
             self.schedule(&id, now);
@@ -334,7 +334,7 @@ impl Feed {
         students
     }
 
-    fn schedule(&mut self, id: &StudentId, now: Timestamp) {
+    fn schedule(&mut self, id: &StudentId, now: Heard) {
         let Some(watched) = self.students.get_mut(id) else {
             return;
         };

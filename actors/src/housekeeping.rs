@@ -122,7 +122,7 @@ impl HousekeepingState {
         if census.lag_of("router") != Some(0) {
             return Ok(());
         }
-        let now = clock.now();
+        let now = clock.heard();
         let due = deadlines.take_due(now, TIMERS);
         if due.is_empty() {
             return Ok(());

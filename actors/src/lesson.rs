@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    ClassroomId, EndedBy, Fact, FactId, FactKind, LessonId, Position, Timer, TimerCause, Timestamp,
+    ClassroomId, EndedBy, Fact, FactId, FactKind, Heard, LessonId, Moment, Position, Timer,
+    TimerCause, Timestamp,
 };
 
 /// After so long without an event of a classroom its lesson is over.
@@ -44,7 +45,7 @@ struct Timetable {
 struct Running {
     id: LessonId,
     begun: Timestamp,
-    last_event: Timestamp,
+    last_event: Moment,
 }
 
 impl Lessons {
@@ -56,7 +57,7 @@ impl Lessons {
         &mut self,
         classroom: &ClassroomId,
         position: Position,
-        received_at: Timestamp,
+        received: Moment,
     ) -> (LessonId, Vec<Fact>) {
         let timetable = self.classrooms.entry(classroom.clone()).or_default();
         if position <= timetable.applied
@@ -68,14 +69,14 @@ impl Lessons {
         timetable.applied = timetable.applied.max(position);
         if let Some(over) = timetable
             .running
-            .take_if(|running| received_at.since(running.last_event) >= LESSON_SILENCE)
+            .take_if(|running| received.heard.since(running.last_event.heard) >= LESSON_SILENCE)
         {
             facts.push(over.ended(classroom, position));
         }
         let running = match timetable.running.take() {
             Some(running) => running,
             None => {
-                let (begun, fact) = Running::begin(classroom, position, received_at);
+                let (begun, fact) = Running::begin(classroom, position, received);
                 timetable.remember(position, begun.id.clone());
                 facts.push(fact);
                 begun
@@ -83,7 +84,7 @@ impl Lessons {
         };
         let lesson = running.id.clone();
         timetable.running = Some(Running {
-            last_event: running.last_event.max(received_at),
+            last_event: running.last_event.max(received),
             ..running
         });
         (lesson, facts)
@@ -93,12 +94,7 @@ impl Lessons {
     ///
     /// A timer of another kind, or at a position that is in already, does nothing.
     /// When it was received does not matter to it: whether the silence is over was asked by who wrote it.
-    pub fn timer(
-        &mut self,
-        timer: &Timer,
-        position: Position,
-        _received_at: Timestamp,
-    ) -> Vec<Fact> {
+    pub fn timer(&mut self, timer: &Timer, position: Position) -> Vec<Fact> {
         let TimerCause::LessonSilent { lesson, last_event } = &timer.cause else {
             return Vec::new();
         };
@@ -111,14 +107,14 @@ impl Lessons {
         timetable.applied = position;
         timetable
             .running
-            .take_if(|running| running.id == *lesson && running.last_event == *last_event)
+            .take_if(|running| running.id == *lesson && running.last_event.heard == *last_event)
             .map(|over| over.ended(&timer.classroom, position))
             .into_iter()
             .collect()
     }
 
     /// When which lesson's silence will be over, if nothing comes: which timer to write then.
-    pub fn deadlines(&self) -> Vec<(Timestamp, Timer)> {
+    pub fn deadlines(&self) -> Vec<(Heard, Timer)> {
         let timer = |classroom: &ClassroomId| {
             let (due, cause) = self.deadline_of(classroom)?;
             let classroom = classroom.clone();
@@ -128,13 +124,13 @@ impl Lessons {
     }
 
     /// When the silence of this classroom's lesson will be over.
-    pub fn deadline_of(&self, classroom: &ClassroomId) -> Option<(Timestamp, TimerCause)> {
+    pub fn deadline_of(&self, classroom: &ClassroomId) -> Option<(Heard, TimerCause)> {
         let running = self.classrooms.get(classroom)?.running.as_ref()?;
         let cause = TimerCause::LessonSilent {
             lesson: running.id.clone(),
-            last_event: running.last_event,
+            last_event: running.last_event.heard,
         };
-        Some((running.last_event.plus(LESSON_SILENCE), cause))
+        Some((running.last_event.heard.plus(LESSON_SILENCE), cause))
     }
 
     /// The lesson that goes on in a classroom.
@@ -181,7 +177,7 @@ impl Timetable {
 }
 
 impl Running {
-    fn begin(classroom: &ClassroomId, position: Position, begun: Timestamp) -> (Self, Fact) {
+    fn begin(classroom: &ClassroomId, position: Position, first: Moment) -> (Self, Fact) {
         let id = LessonId::computed(&["lesson", classroom.as_str(), &position.to_string()]);
         let fact = Fact {
             id: FactId::computed(&["lesson_begun", id.as_str()]),
@@ -189,13 +185,13 @@ impl Running {
             cause: position,
             kind: FactKind::LessonBegun {
                 lesson: id.clone(),
-                begun,
+                begun: first.at,
             },
         };
         let running = Self {
             id,
-            begun,
-            last_event: begun,
+            begun: first.at,
+            last_event: first,
         };
         (running, fact)
     }
@@ -208,7 +204,7 @@ impl Running {
             kind: FactKind::LessonEnded {
                 lesson: self.id,
                 begun: self.begun,
-                ended: self.last_event,
+                ended: self.last_event.at,
                 ended_by: EndedBy::Silence,
             },
         }

@@ -5,12 +5,28 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::domain::{Entry, JournalId, Position, Record, SessionKey, Timestamp};
+use crate::domain::{Entry, Heard, JournalId, Moment, Position, Record, SessionKey, Timestamp};
 
-/// Tells the time of day. Folds never ask it: their time is the entry's `received_at`.
+/// Tells the time. Folds never ask it: their time is the entry's.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// The time of day, as people see it.
     fn now(&self) -> Timestamp;
+
+    /// How long the server has listened: what silences are measured by. Never
+    /// runs backwards, and stands still while the server is away.
+    ///
+    /// Unless told otherwise the server has always listened.
+    fn heard(&self) -> Heard {
+        Heard::of_wall(self.now())
+    }
+
+    /// Now, on both scales.
+    fn moment(&self) -> Moment {
+        Moment {
+            at: self.now(),
+            heard: self.heard(),
+        }
+    }
 }
 
 /// What makes a record the same as another: a hash of what names it, and one of what it says.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use crate::domain::{ClassroomId, SessionKey, Student, StudentId, StudentView, Timestamp};
+use crate::domain::{ClassroomId, Heard, SessionKey, Student, StudentId, StudentView};
 
 /// Every known student of every classroom.
 ///
@@ -53,7 +53,7 @@ impl Registry {
     }
 
     /// All students of a classroom as consoles see them at `now`.
-    pub fn students(&self, classroom: &ClassroomId, now: Timestamp) -> Vec<Student> {
+    pub fn students(&self, classroom: &ClassroomId, now: Heard) -> Vec<Student> {
         self.views(classroom)
             .iter()
             .map(|view| view.to_student(now))
@@ -61,7 +61,7 @@ impl Registry {
     }
 
     /// One student as consoles see them at `now`.
-    pub fn student(&self, key: &SessionKey, now: Timestamp) -> Option<Student> {
+    pub fn student(&self, key: &SessionKey, now: Heard) -> Option<Student> {
         self.view(key).map(|view| view.to_student(now))
     }
 }

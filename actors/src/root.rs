@@ -17,7 +17,7 @@ use crate::ports::{Bus, Clock, Journal, SnapshotError, Snapshots, Store};
 use crate::registry::Registry;
 use crate::router::{self, RouterContext};
 use crate::session::actor::SessionContext;
-use crate::session::fold::{HELP_SILENCE, SessionState};
+use crate::session::fold::SessionState;
 use crate::session::supervisor::{Sessions, SessionsArguments};
 use crate::tree::{
     Address, Census, ChildSpec, RestartPolicy, Supervisor, SupervisorArguments, SupervisorMessage,
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Parts {
     /// The journal.
     pub journal: Arc<dyn Journal>,
-    /// The time of day.
+    /// The time, on both scales.
     pub clock: Arc<dyn Clock>,
     /// Where session states are kept.
     pub snapshots: Arc<dyn Snapshots>,
@@ -159,8 +159,6 @@ impl Ground {
                 tracing::error!(student.id = key.student.as_str(), error = %error, "a session's snapshot can't be read");
             }
         })?;
-        // the time in which we were away was no silence
-        deadlines.hear_from(parts.clock.now().plus(HELP_SILENCE));
         let classrooms: Vec<_> = parts
             .classrooms
             .iter()

@@ -111,6 +111,7 @@ impl Journal for MemoryJournal {
                 entries.push(Arc::new(Entry {
                     position,
                     received_at: self.clock.now(),
+                    heard_at: self.clock.heard(),
                     record: new.record,
                 }));
                 Verdict::Accepted(position)

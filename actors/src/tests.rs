@@ -208,7 +208,7 @@ async fn an_entry_that_fails_its_session_three_times_is_a_dead_letter_and_the_se
         .collect();
     assert_eq!(letters, [Position(2)]);
     let view = tree.registry().view(&key("taro")).unwrap();
-    assert_ne!(view.status(grove.clock.now()), StudentStatus::Help);
+    assert_ne!(view.status(grove.clock.heard()), StudentStatus::Help);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +309,7 @@ async fn help_ends_by_silence_and_the_status_fades() {
     let status = || {
         tree.registry()
             .view(&key("taro"))
-            .map(|view| view.status(grove.clock.now()))
+            .map(|view| view.status(grove.clock.heard()))
     };
     until("open", || status() == Some(StudentStatus::Help)).await;
 

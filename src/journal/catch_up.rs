@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mimamori_actors::domain::{JournalId, Position, Timestamp};
+use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 
 use super::damage::{Damage, DamagedSpot};
 use super::error::JournalError;
@@ -26,7 +26,8 @@ pub(super) struct CatchUp {
     pub(super) last: Position,
     /// The last position that was found, or that the index vouches for.
     last_found: Position,
-    pub(super) last_received: Timestamp,
+    /// When the last entry was accepted.
+    pub(super) last_accepted: Moment,
     /// How many entries were added to the index.
     pub(super) reindexed: u64,
     /// How many bytes were cut from the end.
@@ -45,7 +46,7 @@ impl CatchUp {
             damage,
             last: start.last,
             last_found: start.last,
-            last_received: start.last_received,
+            last_accepted: start.last_accepted,
             reindexed: 0,
             torn_bytes: 0,
             horizon: Timestamp::default(),
@@ -132,7 +133,7 @@ impl CatchUp {
     fn take(&mut self, header: &FrameHeader, payload: &[u8]) {
         self.last = self.last.max(header.last());
         self.last_found = self.last;
-        self.last_received = self.last_received.max(header.received_at);
+        self.last_accepted = self.last_accepted.max(header.moment());
         self.reindexed += u64::from(header.entries);
         if header.received_at < self.horizon {
             return;
@@ -163,7 +164,7 @@ impl CatchUp {
         let to = Checkpoint {
             journal: self.journal.clone(),
             position: self.last,
-            received_at: self.last_received,
+            accepted: self.last_accepted,
             segment,
             offset,
         };
@@ -181,7 +182,7 @@ impl CatchUp {
         &mut self,
         segments: &[Arc<Segment>],
         highest: Position,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<u64, JournalError> {
         let Some(active) = segments.last() else {
             return Ok(0);
@@ -193,8 +194,8 @@ impl CatchUp {
         let at = JournalError::io;
         active.file.sync_all().map_err(at(&active.path))?;
         let capacity = active.file.metadata().map_err(at(&active.path))?.len();
-        if self.last_received == Timestamp::default() {
-            self.last_received = now;
+        if self.last_accepted == Moment::default() {
+            self.last_accepted = now;
         }
         self.flush(active.first, active.durable())?;
         self.index.persist().map_err(|error| give_up(&error))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mimamori_actors::domain::{JournalId, Position, Timestamp};
+use mimamori_actors::domain::{JournalId, Moment, Position};
 
 use crate::storage::embedded::OpenFailure;
 
@@ -21,7 +21,7 @@ pub(super) struct Start {
     /// The last position before that.
     pub(super) last: Position,
     /// When that one was accepted.
-    pub(super) last_received: Timestamp,
+    pub(super) last_accepted: Moment,
 }
 
 /// The index as it was found.
@@ -74,7 +74,7 @@ impl FoundIndex {
             segment: first.unwrap_or(Position::ZERO),
             offset: SEGMENT_HEADER_BYTES,
             last: Position(first.map_or(0, |first| first.0.saturating_sub(1))),
-            last_received: Timestamp::default(),
+            last_accepted: Moment::default(),
         };
         let Some(checkpoint) = self.checkpoint else {
             let missing = first.is_some().then(|| "it was missing".to_owned());
@@ -87,7 +87,7 @@ impl FoundIndex {
                 segment,
                 offset,
                 last: checkpoint.position,
-                last_received: checkpoint.received_at,
+                last_accepted: checkpoint.accepted,
             };
             return Ok((self.index, start, None));
         }

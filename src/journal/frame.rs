@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  magic      ff fe 4d 4a
-//!  4  version    u8, 1
+//!  4  version    u8, 2; frames of version 1 are read
 //!  5  flags      u8, 0; kept for compression
 //!  6  reserved   u16, 0
 //!  8  payload    u32, its bytes
@@ -10,8 +10,14 @@
 //! 16  first      u64, position of the first entry; the others follow without a gap
 //! 24  received   i64, milliseconds since 1970, the same for all entries
 //! 32  crc        u32, CRC-32 of the payload and then of the 32 bytes above
-//! 36  payload    an identity of 32 bytes an entry (zeros: none), then a JSON array of the records
+//! 36  payload    an identity of 32 bytes an entry (zeros: none), then a JSON array of the
+//!                records, then the heard time, i64, milliseconds, the same for all entries
 //! ```
+//!
+//! Version 1 has no heard time: it is the time of receipt. The heard time stands
+//! behind the payload, and not in the header, so that a program that knows only
+//! version 1 finds the checksum right and the version unknown, and stops; what
+//! it took for damage it would cut.
 //!
 //! Numbers are little endian. A reader that lost its way looks for the next
 //! magic. The JSON is UTF-8, in which the bytes `ff` and `fe` never occur, so
@@ -21,7 +27,7 @@
 
 use std::ops::Range;
 
-use mimamori_actors::domain::{Position, Record, Timestamp};
+use mimamori_actors::domain::{Heard, Moment, Position, Record, Timestamp};
 use mimamori_actors::ports::{Identity, NewRecord};
 use serde_json::value::RawValue;
 
@@ -30,16 +36,21 @@ pub(super) const HEADER_BYTES: usize = 36;
 /// What a frame begins with.
 pub(super) const MAGIC: [u8; 4] = [0xFF, 0xFE, b'M', b'J'];
 /// The format that is written.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
+/// The one before: without heard time.
+const VERSION_WITHOUT_HEARD: u8 = 1;
 /// More than this is never written in one frame, and no length above it is believed.
 pub(super) const MAX_PAYLOAD_BYTES: usize = 256 << 20;
 
 const CRC_AT: usize = 32;
 const IDENTITY_BYTES: usize = 32;
+const HEARD_BYTES: usize = 8;
 
 /// What a frame says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameHeader {
+    /// The format: [`VERSION`], or the one before.
+    pub(super) version: u8,
     /// Bytes of the payload.
     pub(super) payload_bytes: u32,
     /// How many entries.
@@ -48,6 +59,8 @@ pub(super) struct FrameHeader {
     pub(super) first: Position,
     /// When they were accepted.
     pub(super) received_at: Timestamp,
+    /// How long the server had listened by then.
+    pub(super) heard_at: Heard,
 }
 
 /// What stands at a place where a frame may begin.
@@ -77,15 +90,37 @@ impl FrameHeader {
         HEADER_BYTES + self.payload_bytes as usize
     }
 
-    /// Writes the header into the beginning of `frame`, whose payload is in
-    /// place already and has this checksum.
+    /// When the entries were accepted, on both scales.
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            at: self.received_at,
+            heard: self.heard_at,
+        }
+    }
+
+    /// Bytes behind the records.
+    fn trailer_bytes(&self) -> usize {
+        if self.version == VERSION_WITHOUT_HEARD {
+            0
+        } else {
+            HEARD_BYTES
+        }
+    }
+
+    /// Writes the header into the beginning of `frame` and the heard time into
+    /// its end. What is between is in place already and has this checksum.
     pub(super) fn seal(&self, frame: &mut [u8], payload_crc: u32) {
+        let heard = self.heard_at.as_millis().to_le_bytes();
+        let heard_from = frame.len() - HEARD_BYTES;
+        frame[heard_from..].copy_from_slice(&heard);
         frame[..4].copy_from_slice(&MAGIC);
         frame[4..8].copy_from_slice(&[VERSION, 0, 0, 0]);
         frame[8..12].copy_from_slice(&self.payload_bytes.to_le_bytes());
         frame[12..16].copy_from_slice(&self.entries.to_le_bytes());
         frame[16..24].copy_from_slice(&self.first.0.to_le_bytes());
         frame[24..32].copy_from_slice(&self.received_at.as_millis().to_le_bytes());
+        let before_heard = (heard_from - HEADER_BYTES) as u64;
+        let payload_crc = longer_crc(payload_crc, before_heard, &heard);
         let crc = whole_crc(payload_crc, &frame[..CRC_AT], self.payload_bytes);
         frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     }
@@ -98,8 +133,13 @@ pub(super) fn payload_crc(payload: &[u8]) -> u32 {
 }
 
 fn whole_crc(payload_crc: u32, header: &[u8], payload_bytes: u32) -> u32 {
-    let mut hasher = crc32fast::Hasher::new_with_initial_len(payload_crc, u64::from(payload_bytes));
-    hasher.update(header);
+    longer_crc(payload_crc, u64::from(payload_bytes), header)
+}
+
+/// The checksum of so many bytes that have this one, and then of `more`.
+fn longer_crc(crc: u32, bytes: u64, more: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial_len(crc, bytes);
+    hasher.update(more);
     hasher.finalize()
 }
 
@@ -138,14 +178,23 @@ pub(super) fn check(bytes: &[u8]) -> Check {
     if whole_crc(crc, &bytes[..CRC_AT], payload_bytes) != u32_at(bytes, CRC_AT) {
         return Check::Bad;
     }
-    if bytes[4] != VERSION || bytes[5] != 0 {
-        return Check::UnknownVersion(bytes[4]);
+    let version = bytes[4];
+    if !(VERSION_WITHOUT_HEARD..=VERSION).contains(&version) || bytes[5] != 0 {
+        return Check::UnknownVersion(version);
     }
+    let received_at = Timestamp::from_millis(u64_at(bytes, 24).cast_signed());
+    let heard_at = match (version, (payload_bytes as usize).checked_sub(HEARD_BYTES)) {
+        (VERSION_WITHOUT_HEARD, _) => Heard::of_wall(received_at),
+        (_, Some(before)) => Heard::from_millis(u64_at(bytes, HEADER_BYTES + before).cast_signed()),
+        (_, None) => return Check::Bad,
+    };
     let header = FrameHeader {
+        version,
         payload_bytes,
         entries: u32_at(bytes, 12),
         first: Position(u64_at(bytes, 16)),
-        received_at: Timestamp::from_millis(u64_at(bytes, 24).cast_signed()),
+        received_at,
+        heard_at,
     };
     if is_sensible(&header) {
         Check::Whole(header)
@@ -163,7 +212,7 @@ fn is_sensible(header: &FrameHeader) -> bool {
             .0
             .checked_add(u64::from(header.entries))
             .is_some()
-        && identities < u64::from(header.payload_bytes)
+        && identities + (header.trailer_bytes() as u64) < u64::from(header.payload_bytes)
 }
 
 /// Records on their way into a frame, serialised.
@@ -178,9 +227,9 @@ pub(super) struct Draft {
 
 /// A frame but for its header, for which there is room.
 pub(super) struct Sealed {
-    /// Room for the header, then the payload.
+    /// Room for the header, then the payload with room for the heard time at its end.
     pub(super) frame: Vec<u8>,
-    /// Checksum of the payload.
+    /// Checksum of the payload without the heard time.
     pub(super) payload_crc: u32,
     /// What the entries say.
     pub(super) records: Vec<Record>,
@@ -210,7 +259,7 @@ impl Draft {
 
     /// How many bytes the frame will have at most.
     pub(super) fn max_frame_bytes(&self) -> usize {
-        HEADER_BYTES + self.records.len() * (IDENTITY_BYTES + 1) + 2 + self.json.len()
+        HEADER_BYTES + self.records.len() * (IDENTITY_BYTES + 1) + 2 + self.json.len() + HEARD_BYTES
     }
 
     /// The frame of those records whose flag is set; nothing if none is.
@@ -241,6 +290,7 @@ impl Draft {
         }
         frame.push(b']');
         let payload_crc = payload_crc(&frame[HEADER_BYTES..]);
+        frame.resize(frame.len() + HEARD_BYTES, 0);
         Some(Sealed {
             frame,
             payload_crc,
@@ -286,7 +336,8 @@ pub(super) fn records(
 ) -> Result<Vec<Option<Record>>, serde_json::Error> {
     use serde::de::Error;
 
-    let json = &payload[header.entries as usize * IDENTITY_BYTES..];
+    let json_end = payload.len() - header.trailer_bytes();
+    let json = &payload[header.entries as usize * IDENTITY_BYTES..json_end];
     let records: Vec<Option<Record>> = match serde_json::from_slice::<Vec<Record>>(json) {
         Ok(records) => records.into_iter().map(Some).collect(),
         // one that cannot be read must not cost the others of its request

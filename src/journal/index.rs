@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use mimamori_actors::domain::{JournalId, Position, Timestamp};
+use mimamori_actors::domain::{Heard, JournalId, Moment, Position, Timestamp};
 use mimamori_actors::ports::Identity;
 
 use crate::storage::embedded::{OpenFailure, open_caught};
@@ -18,7 +18,12 @@ use crate::storage::embedded::{OpenFailure, open_caught};
 const PREFIX: &str = "identity-";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const CHECKPOINT: &[u8] = b"checkpoint";
-const CHECKPOINT_BYTES: usize = 32;
+/// Position, time of receipt, segment, offset, heard time; then the journal's name.
+const CHECKPOINT_BYTES: usize = 40;
+/// The form before had no heard time.
+const OLD_CHECKPOINT_BYTES: usize = 32;
+/// What a journal's name begins with: as a heard time it would be far in the future.
+const NAME: &[u8] = b"jrn_";
 const CACHE_BYTES: u64 = 32 << 20;
 const MEMTABLE_BYTES: u64 = 4 << 20;
 const LOG_BYTES: u64 = 64 << 20;
@@ -36,7 +41,7 @@ pub(super) struct Checkpoint {
     /// Every entry up to this one is in the index.
     pub(super) position: Position,
     /// When that one was accepted.
-    pub(super) received_at: Timestamp,
+    pub(super) accepted: Moment,
     /// First position of the segment it stands in.
     pub(super) segment: Position,
     /// Where in the segment the next frame begins.
@@ -47,22 +52,33 @@ impl Checkpoint {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(CHECKPOINT_BYTES + 36);
         bytes.extend_from_slice(&self.position.0.to_be_bytes());
-        bytes.extend_from_slice(&self.received_at.as_millis().to_be_bytes());
+        bytes.extend_from_slice(&self.accepted.at.as_millis().to_be_bytes());
         bytes.extend_from_slice(&self.segment.0.to_be_bytes());
         bytes.extend_from_slice(&self.offset.to_be_bytes());
+        bytes.extend_from_slice(&self.accepted.heard.as_millis().to_be_bytes());
         bytes.extend_from_slice(self.journal.as_str().as_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (numbers, id) = bytes.split_at_checked(CHECKPOINT_BYTES)?;
+        let is_old = bytes.get(OLD_CHECKPOINT_BYTES..)?.starts_with(NAME);
+        let numbers = if is_old {
+            OLD_CHECKPOINT_BYTES
+        } else {
+            CHECKPOINT_BYTES
+        };
+        let (numbers, id) = bytes.split_at_checked(numbers)?;
         let (numbers, _) = numbers.as_chunks::<8>();
-        let [position, received_at, segment, offset] = numbers else {
+        let [position, received_at, segment, offset, heard @ ..] = numbers else {
             return None;
         };
+        let at = Timestamp::from_millis(i64::from_be_bytes(*received_at));
+        let heard = heard.first().map_or(Heard::of_wall(at), |heard| {
+            Heard::from_millis(i64::from_be_bytes(*heard))
+        });
         Some(Self {
             position: Position(u64::from_be_bytes(*position)),
-            received_at: Timestamp::from_millis(i64::from_be_bytes(*received_at)),
+            accepted: Moment { at, heard },
             segment: Position(u64::from_be_bytes(*segment)),
             offset: u64::from_be_bytes(*offset),
             journal: JournalId::new(std::str::from_utf8(id).ok()?),
@@ -182,7 +198,7 @@ impl Index {
             value[16..].copy_from_slice(&indexed.position.0.to_be_bytes());
             write.insert(&keyspace, indexed.identity.key, value);
         }
-        let keyspace = self.day(day_of(to.received_at))?;
+        let keyspace = self.day(day_of(to.accepted.at))?;
         write.insert(&keyspace, CHECKPOINT, to.encode());
         write.commit().map_err(|error| in_use(&error))
     }

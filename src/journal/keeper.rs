@@ -166,7 +166,7 @@ impl Keeper {
             let dedup_days = self.shared.dedup_days;
             self.shared
                 .index
-                .expire(checkpoint.received_at, dedup_days)?;
+                .expire(checkpoint.accepted.at, dedup_days)?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
-use mimamori_actors::domain::{JournalId, Position};
+use mimamori_actors::domain::{JournalId, Moment, Position};
 use mimamori_actors::ports::{
     AppendError, Batch, Clock, Journal, NewRecord, Origin, ReadError, Verdict,
 };
@@ -84,7 +84,7 @@ pub struct JournalOptions {
     pub consumers: Vec<Consumer>,
     /// The highest position that any store knows: a new journal goes on after it.
     pub begin_after: Position,
-    /// The time of day.
+    /// The time, on both scales.
     pub clock: Arc<dyn Clock>,
     /// [`SEGMENT_BYTES`]; tests take less.
     pub segment_bytes: u64,
@@ -103,6 +103,8 @@ pub struct JournalReport {
     pub oldest: Position,
     /// The last position.
     pub end: Position,
+    /// When the last entry was accepted; for a new journal the time of its opening.
+    pub last_accepted: Moment,
     /// Entries that were read because the index did not know them.
     pub reindexed_entries: u64,
     /// Why the index was made anew, if it was.
@@ -132,9 +134,9 @@ impl FileJournal {
         let recovered = recovery::recover(&options, options.segment_bytes.min(small), progress)?;
         let report = recovered.report.clone();
         let capacity = recovered.capacity;
-        let last_received = recovered.last_received;
+        let last = recovered.last_accepted;
         let shared = share(options, recovered);
-        let journal = Self::start(shared, capacity, last_received)?;
+        let journal = Self::start(shared, capacity, last)?;
         tracing::info!(
             journal.id = %report.id,
             journal.end = report.end.0,
@@ -146,11 +148,7 @@ impl FileJournal {
         Ok((journal, report))
     }
 
-    fn start(
-        shared: Arc<Shared>,
-        capacity: u64,
-        last_received: mimamori_actors::domain::Timestamp,
-    ) -> Result<Self, JournalError> {
+    fn start(shared: Arc<Shared>, capacity: u64, last: Moment) -> Result<Self, JournalError> {
         let (work, waiting) = sync_channel(MAX_WAITING_REQUESTS + 16);
         let (tasks, waiting_tasks) = sync_channel(MAX_WAITING_GROUPS);
         let active = shared
@@ -165,7 +163,7 @@ impl FileJournal {
             active,
             capacity,
             next: shared.end.borrow().next(),
-            last_received,
+            last,
             buffer: Vec::new(),
         };
         let keeper = Keeper::new(Arc::clone(&shared), work.clone());

@@ -146,6 +146,7 @@ fn read_frame(header: &FrameHeader, payload: &[u8], reading: &mut Reading) {
                     reading.batch.entries.push(Arc::new(Entry {
                         position,
                         received_at: header.received_at,
+                        heard_at: header.heard_at,
                         record,
                     }));
                 }

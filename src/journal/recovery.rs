@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use mimamori_actors::domain::{JournalId, Position, Timestamp};
+use mimamori_actors::domain::{JournalId, Moment, Position};
 
 use super::catch_up::CatchUp;
 use super::damage::Damage;
@@ -24,7 +24,8 @@ pub(super) struct Recovered {
     pub(super) capacity: u64,
     /// The last position that was ever given.
     pub(super) last: Position,
-    pub(super) last_received: Timestamp,
+    /// When the last entry was accepted.
+    pub(super) last_accepted: Moment,
     pub(super) index: Index,
     pub(super) damage: Damage,
     pub(super) report: JournalReport,
@@ -65,7 +66,7 @@ pub(super) fn recover(
         let begun = dir.begin(catch_up.last.next(), options.clock.now(), 0);
         segments.push(begun.map_err(JournalError::io(&path))?.0);
     }
-    let capacity = catch_up.settle(&segments, highest, options.clock.now())?;
+    let capacity = catch_up.settle(&segments, highest, options.clock.moment())?;
     let report = JournalReport {
         id,
         is_new,
@@ -74,6 +75,7 @@ pub(super) fn recover(
             .first()
             .map_or(Position::ZERO, |oldest| oldest.first),
         end: catch_up.last,
+        last_accepted: catch_up.last_accepted,
         reindexed_entries: catch_up.reindexed,
         index_rebuilt,
         torn_bytes: catch_up.torn_bytes,
@@ -84,7 +86,7 @@ pub(super) fn recover(
         segments,
         capacity,
         last: catch_up.last,
-        last_received: catch_up.last_received,
+        last_accepted: catch_up.last_accepted,
         index: catch_up.index,
         damage: catch_up.damage,
         report,

@@ -6,7 +6,7 @@ mod room;
 use std::path::Path;
 use std::sync::atomic::AtomicI64;
 
-use mimamori_actors::domain::{ClassroomId, Entry, Record, Rejection, Timestamp};
+use mimamori_actors::domain::{ClassroomId, Entry, Heard, Record, Rejection, Timestamp};
 use mimamori_actors::ports::Identity;
 use tempfile::TempDir;
 
@@ -14,17 +14,26 @@ use super::*;
 
 /// A clock that is set by hand.
 #[derive(Default)]
-pub(super) struct HandClock(AtomicI64);
+pub(super) struct HandClock {
+    now: AtomicI64,
+    /// For how long nothing was heard, in milliseconds.
+    absent: AtomicI64,
+}
 
 impl HandClock {
     fn set(&self, millis: i64) {
-        self.0.store(millis, Ordering::SeqCst);
+        self.now.store(millis, Ordering::SeqCst);
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn heard(&self) -> Heard {
+        let absent = self.absent.load(Ordering::SeqCst);
+        Heard::from_millis(self.now.load(Ordering::SeqCst) - absent)
     }
 }
 

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use mimamori_actors::domain::{Entry, Position, Timestamp};
+use mimamori_actors::domain::{Entry, Moment, Position};
 use mimamori_actors::ports::{AppendError, Origin};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::claims::Claimed;
-use super::frame::{FrameHeader, Sealed};
+use super::frame::{self, FrameHeader, Sealed};
 use super::index::{Checkpoint, Indexed};
 use super::keeper::{Job, Task};
 use super::segment::Segment;
@@ -59,7 +59,8 @@ pub(super) struct Writer {
     /// How far the active segment is allocated.
     pub(super) capacity: u64,
     pub(super) next: Position,
-    pub(super) last_received: Timestamp,
+    /// When the last entry was accepted.
+    pub(super) last: Moment,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -168,7 +169,7 @@ impl Writer {
     }
 
     fn begin_segment(&mut self, needs: u64) -> io::Result<()> {
-        let now = self.last_received.max(self.shared.clock.now());
+        let now = self.last.at.max(self.shared.clock.now());
         let (segment, capacity) = self.shared.dir.begin(self.next, now, needs)?;
         // what was allocated and not used goes back; if it does not, it is only room
         let _ = self.active.file.set_len(self.offset);
@@ -197,13 +198,13 @@ impl Writer {
 
     /// Writes a group and syncs it.
     fn write(&mut self, mut group: Vec<Request>) -> Result<(), (io::Error, Vec<Request>)> {
-        let received_at = self.last_received.max(self.shared.clock.now());
+        let now = self.last.max(self.shared.clock.moment());
         let mut headers = Vec::with_capacity(group.len());
         let mut next = self.next;
         self.buffer.clear();
         for request in &mut group {
             let sealed = &mut request.sealed;
-            let header = header_of(sealed, next, received_at);
+            let header = header_of(sealed, next, now);
             header.seal(&mut sealed.frame, sealed.payload_crc);
             self.buffer.extend_from_slice(&sealed.frame);
             next = header.last().next();
@@ -213,7 +214,7 @@ impl Writer {
             return Err((error, group));
         }
         self.next = next;
-        self.last_received = received_at;
+        self.last = now;
         self.publish(group, &headers);
         if self.buffer.capacity() > KEPT_BUFFER_BYTES {
             self.buffer = Vec::new();
@@ -264,7 +265,7 @@ impl Writer {
             to: Checkpoint {
                 journal: self.shared.id.clone(),
                 position: end,
-                received_at: self.last_received,
+                accepted: self.last,
                 segment: self.active.first,
                 offset: self.offset,
             },
@@ -275,13 +276,15 @@ impl Writer {
     }
 }
 
-fn header_of(sealed: &Sealed, first: Position, received_at: Timestamp) -> FrameHeader {
-    let payload = sealed.frame.len() - super::frame::HEADER_BYTES;
+fn header_of(sealed: &Sealed, first: Position, accepted: Moment) -> FrameHeader {
+    let payload = sealed.frame.len() - frame::HEADER_BYTES;
     FrameHeader {
+        version: frame::VERSION,
         payload_bytes: u32::try_from(payload).expect("a draft is refused above 256 MiB"),
         entries: u32::try_from(sealed.records.len()).expect("every record has more than a byte"),
         first,
-        received_at,
+        received_at: accepted.at,
+        heard_at: accepted.heard,
     }
 }
 
@@ -304,6 +307,7 @@ fn cache(sealed: &mut Sealed, header: &FrameHeader) -> CachedFrame {
         let entry = Entry {
             position,
             received_at: header.received_at,
+            heard_at: header.heard_at,
             record,
         };
         position = position.next();

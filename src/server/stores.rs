@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use mimamori_actors::domain::Position;
+use mimamori_actors::domain::{Moment, Position};
 use mimamori_actors::ports::{Clock, Journal, Store};
 use tokio::time::timeout;
 
@@ -35,6 +35,8 @@ pub(super) struct Stores {
     pub(super) snapshots: Arc<FjallSnapshots>,
     pub(super) records: Arc<Records>,
     pub(super) series: Arc<Series>,
+    /// When the journal's last entry was accepted.
+    pub(super) last_accepted: Moment,
 }
 
 impl Stores {
@@ -54,7 +56,7 @@ impl Stores {
             .await?
             .max(series.highest_position().await?);
         let mut options = journal_options(config, clock, known);
-        let (journal, snapshots) = tokio::task::spawn_blocking({
+        let ((journal, last_accepted), snapshots) = tokio::task::spawn_blocking({
             let dir = dir.join("snapshots");
             move || {
                 let snapshots = FjallSnapshots::open(&dir)?;
@@ -77,6 +79,7 @@ impl Stores {
             snapshots: Arc::new(snapshots),
             records: Arc::new(records),
             series: Arc::new(series),
+            last_accepted,
         })
     }
 
@@ -147,17 +150,17 @@ fn journal_options(
 }
 
 /// Shows progress only when there is something to wait for.
-fn open_journal(options: JournalOptions) -> anyhow::Result<FileJournal> {
+fn open_journal(options: JournalOptions) -> anyhow::Result<(FileJournal, Moment)> {
     let bar = ProgressBar::no_length().with_style(
         ProgressStyle::with_template("reading the journal {bar:40} {bytes}/{total_bytes} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let (journal, _report) = FileJournal::open(options, &mut |done, total| {
+    let (journal, report) = FileJournal::open(options, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    Ok(journal)
+    Ok((journal, report.last_accepted))
 }
 
 #[cfg(test)]

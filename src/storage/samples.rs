@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mimamori_actors::domain::{
     AcceptedEvent, ClassroomId, DeadLetter, Entry, Event, EventId, EventKind, Fact, FactId,
-    FactKind, JournalId, Position, Record, Rejection, StudentId, Timestamp,
+    FactKind, Heard, JournalId, Position, Record, Rejection, StudentId, Timestamp,
 };
 use serde_json::json;
 
@@ -32,6 +32,7 @@ pub(crate) fn entry(position: u64, received_at: Timestamp, record: Record) -> Ar
     Arc::new(Entry {
         position: Position(position),
         received_at,
+        heard_at: Heard::of_wall(received_at),
         record,
     })
 }

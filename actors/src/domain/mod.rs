@@ -21,4 +21,4 @@ pub use record::{
 pub use student::{
     ACTIVE_FOR, IDLE_FOR, OpenHelp, STUCK_ERRORS, Student, StudentHelp, StudentStatus, StudentView,
 };
-pub use time::Timestamp;
+pub use time::{Heard, Moment, Timestamp};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::alert::Alert;
 use super::event::Event;
 use super::ids::{ClassroomId, FactId, HelpId, LessonId, Position, SessionId, StudentId};
-use super::time::Timestamp;
+use super::time::{Heard, Moment, Timestamp};
 
 /// A record in its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,20 @@ pub struct Entry {
     pub position: Position,
     /// When it was accepted; never runs backwards along the positions.
     pub received_at: Timestamp,
+    /// How long the server had listened by then; never runs backwards along the positions.
+    pub heard_at: Heard,
     /// What it says.
     pub record: Record,
+}
+
+impl Entry {
+    /// When it was accepted, on both scales.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            at: self.received_at,
+            heard: self.heard_at,
+        }
+    }
 }
 
 /// Everything that is ever written into the journal.
@@ -78,7 +90,7 @@ pub struct Timer {
     pub cause: TimerCause,
 }
 
-/// What a timer is about.
+/// What a timer is about. Its times are heard ones: they name the cause, people don't see them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "cause")]
 pub enum TimerCause {
@@ -89,7 +101,7 @@ pub enum TimerCause {
         /// Which request.
         help: HelpId,
         /// The last beat the timer knew of: a later one keeps the request alive.
-        last_beat: Timestamp,
+        last_beat: Heard,
     },
     /// No event of this session for 30 minutes.
     SessionSilent {
@@ -98,14 +110,14 @@ pub enum TimerCause {
         /// Which session.
         session: SessionId,
         /// The last event the timer knew of.
-        last_event: Timestamp,
+        last_event: Heard,
     },
     /// No event of this classroom for 90 minutes.
     LessonSilent {
         /// Which lesson.
         lesson: LessonId,
         /// The last event the timer knew of.
-        last_event: Timestamp,
+        last_event: Heard,
     },
 }
 

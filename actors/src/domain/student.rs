@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::Alert;
 use super::ids::{HelpId, Position, StudentId};
-use super::time::Timestamp;
+use super::time::{Heard, Moment, Timestamp};
 
 /// An event within this time makes a student `active`.
 pub const ACTIVE_FOR: Duration = Duration::from_secs(2 * 60);
@@ -107,7 +107,7 @@ pub struct StudentView {
     /// Whether the last run in the current lesson failed.
     pub is_last_run_failed: bool,
     /// When the last event was received.
-    pub last_activity: Option<Timestamp>,
+    pub last_activity: Option<Moment>,
     /// The open request for help.
     pub help: Option<OpenHelp>,
     /// Alerts about this student that are open.
@@ -119,13 +119,13 @@ pub struct StudentView {
 pub struct OpenHelp {
     /// What consoles see of it.
     pub shown: StudentHelp,
-    /// When its last beat was received; 30 s after it the request is over.
-    pub last_beat: Timestamp,
+    /// When its last beat was received; after 30 s of silence the request is over.
+    pub last_beat: Moment,
 }
 
 impl StudentView {
     /// The status at `now`, a pure function: journaled never.
-    pub fn status(&self, now: Timestamp) -> StudentStatus {
+    pub fn status(&self, now: Heard) -> StudentStatus {
         if self.help.is_some() {
             return StudentStatus::Help;
         }
@@ -135,11 +135,16 @@ impl StudentView {
         if self.is_last_run_failed {
             return StudentStatus::Error;
         }
-        match self.last_activity.map(|last| now.since(last)) {
+        match self.silence(now) {
             Some(silence) if silence < ACTIVE_FOR => StudentStatus::Active,
             Some(silence) if silence < IDLE_FOR => StudentStatus::Idle,
             Some(_) | None => StudentStatus::Offline,
         }
+    }
+
+    /// For how long nothing was heard of the student.
+    pub fn silence(&self, now: Heard) -> Option<Duration> {
+        Some(now.since(self.last_activity?.heard))
     }
 
     /// Whether the end of a lesson would change it.
@@ -152,8 +157,8 @@ impl StudentView {
     }
 
     /// When the status will next change by silence alone; nothing if it will not.
-    pub fn next_status_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let last = self.last_activity?;
+    pub fn next_status_change(&self, now: Heard) -> Option<Heard> {
+        let last = self.last_activity?.heard;
         match self.status(now) {
             StudentStatus::Active => Some(last.plus(ACTIVE_FOR)),
             StudentStatus::Idle => Some(last.plus(IDLE_FOR)),
@@ -165,7 +170,7 @@ impl StudentView {
     }
 
     /// What consoles see at `now`.
-    pub fn to_student(&self, now: Timestamp) -> Student {
+    pub fn to_student(&self, now: Heard) -> Student {
         Student {
             id: self.id.clone(),
             name: self.name.clone(),
@@ -177,7 +182,7 @@ impl StudentView {
             executions: self.executions,
             errors: self.errors,
             consecutive_errors: self.consecutive_errors,
-            last_activity: self.last_activity,
+            last_activity: self.last_activity.map(|last| last.at),
             help: self.help.as_ref().map(|help| help.shown.clone()),
         }
     }

@@ -1,4 +1,5 @@
-//! Points in time as the journal keeps them.
+//! Points in time as the journal keeps them, on two scales: what the clock on the
+//! wall said, and how long the server had listened.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,6 +50,103 @@ impl Timestamp {
             self.0
                 .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
         )
+    }
+}
+
+/// A point on the scale of heard time: milliseconds during which the server
+/// listened. All silences and ages are measured on it, so that our own absence
+/// is no silence of anybody's.
+///
+/// A new journal begins it at the wall time, and it goes on over restarts; by
+/// itself a value means nothing, only the distance of two does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+pub struct Heard(i64);
+
+impl Heard {
+    /// From milliseconds on this scale.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Where this scale begins, and where what was written before it existed stands on it.
+    pub const fn of_wall(at: Timestamp) -> Self {
+        Self(at.0)
+    }
+
+    /// Milliseconds on this scale.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// How long the server listened from `earlier` to this; zero if it is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Timestamp(self.0).since(Timestamp(earlier.0))
+    }
+
+    /// After so much more listening.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(Timestamp(self.0).plus(duration).0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Heard {
+    /// A number, or a time as it was written before there were two scales.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Heard(i64),
+            Wall(Timestamp),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Heard(millis) => Self(millis),
+            Written::Wall(at) => Self::of_wall(at),
+        })
+    }
+}
+
+/// A point in time on both scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+pub struct Moment {
+    /// What people see.
+    pub at: Timestamp,
+    /// What silences are measured by.
+    pub heard: Heard,
+}
+
+impl Moment {
+    /// A moment of which only the wall time is known: no absence before it counts.
+    pub const fn of_wall(at: Timestamp) -> Self {
+        Self {
+            at,
+            heard: Heard::of_wall(at),
+        }
+    }
+
+    /// The later one on each scale.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            at: self.at.max(other.at),
+            heard: self.heard.max(other.heard),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    /// Both, or one time as it was written before there were two scales.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Both { at: Timestamp, heard: Heard },
+            Wall(Timestamp),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Both { at, heard } => Self { at, heard },
+            Written::Wall(at) => Self::of_wall(at),
+        })
     }
 }
 
@@ -116,6 +214,32 @@ mod tests {
         let japan: Timestamp = "2026-11-22T07:25:37.985+09:00".parse().unwrap();
 
         assert_eq!(japan.to_string(), "2026-11-21T22:25:37.985Z");
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_two_scales_is_read_as_the_same_on_both() {
+        let moment: Moment = serde_json::from_str(r#""2026-11-21T22:25:37.985Z""#).unwrap();
+        let heard: Heard = serde_json::from_str(r#""2026-11-21T22:25:37.985Z""#).unwrap();
+
+        assert_eq!(moment.at.to_string(), "2026-11-21T22:25:37.985Z");
+        assert_eq!(moment.heard, heard);
+        assert_eq!(heard.as_millis(), moment.at.as_millis());
+    }
+
+    #[test]
+    fn both_scales_are_read_back_as_written() {
+        let moment = Moment {
+            at: Timestamp::from_millis(1_800_000_000_000),
+            heard: Heard::from_millis(1_799_999_000_000),
+        };
+
+        let text = serde_json::to_string(&moment).unwrap();
+
+        assert_eq!(
+            text,
+            r#"{"at":"2027-01-15T08:00:00.000Z","heard":1799999000000}"#
+        );
+        assert_eq!(serde_json::from_str::<Moment>(&text).unwrap(), moment);
     }
 
     #[test]

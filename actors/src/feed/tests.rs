@@ -4,13 +4,18 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::{AlertKind, EventId, EventKind, SessionKey, StudentStatus};
+use crate::domain::{AlertKind, EventId, EventKind, Moment, SessionKey, StudentStatus, Timestamp};
 
 pub(crate) fn classroom() -> ClassroomId {
     ClassroomId::new("default")
 }
 
-pub(crate) fn at(seconds: i64) -> Timestamp {
+/// So much was heard.
+pub(crate) fn at(seconds: i64) -> Heard {
+    Heard::of_wall(time(seconds))
+}
+
+fn time(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_760_000_000_000 + seconds * 1000)
 }
 
@@ -31,7 +36,7 @@ pub(crate) fn view(student: &str, position: u64, executions: u64, seconds: i64) 
         errors: 0,
         consecutive_errors: 0,
         is_last_run_failed: false,
-        last_activity: Some(at(seconds)),
+        last_activity: Some(Moment::of_wall(time(seconds))),
         help: None,
         alerts: Vec::new(),
     }
@@ -64,7 +69,7 @@ fn line(view: &StudentView) -> EventBrief {
         cell_id: view.cell_id.clone(),
         cell_index: view.cell_index,
         status: None,
-        event_time: at(0),
+        event_time: time(0),
     }
 }
 
@@ -74,7 +79,7 @@ pub(crate) fn alert(id: &str, state: AlertState) -> Alert {
         kind: AlertKind::ErrorsInARow,
         student: StudentId::new("a"),
         cell_id: None,
-        since: at(0),
+        since: time(0),
         reason: "three errors in a row".to_owned(),
         state,
     }
@@ -104,12 +109,12 @@ fn a_delta_is_the_frame_of_the_contract() {
         "id": "a", "name": "山田 a", "team": "チームA", "status": "active",
         "notebook": "lesson/01.ipynb", "cellId": "cell-1", "cellIndex": 3,
         "executions": 1, "errors": 0, "consecutiveErrors": 0,
-        "lastActivity": at(0).to_string(), "help": null,
+        "lastActivity": time(0).to_string(), "help": null,
     });
     let event = json!({
         "eventId": "event-1", "eventType": "cell_executed", "student": "a",
         "notebook": "lesson/01.ipynb", "cellId": "cell-1", "cellIndex": 3,
-        "eventTime": at(0).to_string(),
+        "eventTime": time(0).to_string(),
     });
     let expected = json!({
         "type": "delta", "classroom": "default", "epoch": "epoch-1", "after": 0, "seq": 1,
@@ -488,7 +493,7 @@ proptest! {
         prop_assert_eq!(snapshot["students"].as_array().unwrap(), &expected);
         for student in &expected {
             let last: Timestamp = student["lastActivity"].as_str().unwrap().parse().unwrap();
-            let silence = at(now).since(last);
+            let silence = at(now).since(Heard::of_wall(last));
             let status = if silence < Duration::from_secs(120) { "active" }
                 else if silence < Duration::from_secs(1800) { "idle" } else { "offline" };
             prop_assert_eq!(student["status"].as_str().unwrap(), status);

@@ -8,8 +8,8 @@ fn room() -> ClassroomId {
     ClassroomId::new("default")
 }
 
-fn at(minutes: u64) -> Timestamp {
-    Timestamp::default().plus(Duration::from_secs(minutes * MINUTE))
+fn at(minutes: u64) -> Moment {
+    Moment::of_wall(Timestamp::default().plus(Duration::from_secs(minutes * MINUTE)))
 }
 
 fn names(facts: &[Fact]) -> Vec<&'static str> {
@@ -57,8 +57,8 @@ fn ninety_quiet_minutes_end_it_and_the_next_event_begins_another() {
     assert_eq!(names(&facts), ["ended", "begun"]);
     let expected = FactKind::LessonEnded {
         lesson: first,
-        begun: at(0),
-        ended: at(10),
+        begun: at(0).at,
+        ended: at(10).at,
         ended_by: EndedBy::Silence,
     };
     assert_eq!(facts[0].kind, expected);
@@ -70,10 +70,10 @@ fn a_timer_ends_it_when_the_silence_is_over() {
     let (first, _) = lessons.stamp(&room(), Position(1), at(0));
     let (due, timer) = lessons.deadlines().remove(0);
 
-    let ended = lessons.timer(&timer, Position(2), at(90));
+    let ended = lessons.timer(&timer, Position(2));
     let (second, begun) = lessons.stamp(&room(), Position(3), at(91));
 
-    assert_eq!(due, at(90));
+    assert_eq!(due, at(90).heard);
     assert_eq!(
         (names(&ended), names(&begun)),
         (vec!["ended"], vec!["begun"])
@@ -87,7 +87,7 @@ fn after_the_timer_there_is_no_lesson_and_no_deadline() {
     lessons.stamp(&room(), Position(1), at(0));
     let (_, timer) = lessons.deadlines().remove(0);
 
-    lessons.timer(&timer, Position(2), at(90));
+    lessons.timer(&timer, Position(2));
 
     assert_eq!(lessons.current(&room()), None);
     assert!(lessons.deadlines().is_empty());
@@ -101,8 +101,8 @@ fn a_timer_does_nothing_after_a_later_event_or_at_a_position_that_is_in() {
     lessons.stamp(&room(), Position(6), at(1));
     let (_, current) = lessons.deadlines().remove(0);
 
-    let by_stale = lessons.timer(&stale, Position(7), at(90));
-    let by_replayed = lessons.timer(&current, Position(6), at(91));
+    let by_stale = lessons.timer(&stale, Position(7));
+    let by_replayed = lessons.timer(&current, Position(6));
 
     assert_eq!((by_stale, by_replayed), (Vec::new(), Vec::new()));
     assert_eq!(lessons.current(&room()), Some(&lesson));
@@ -159,8 +159,8 @@ proptest! {
         for (position, (gap, is_timer)) in (1..).map(Position).zip(steps) {
             now += gap;
             if is_timer {
-                for (_, timer) in lessons.deadlines().into_iter().filter(|(due, _)| *due <= at(now)) {
-                    facts.extend(lessons.timer(&timer, position, at(now)));
+                for (_, timer) in lessons.deadlines().into_iter().filter(|(due, _)| *due <= at(now).heard) {
+                    facts.extend(lessons.timer(&timer, position));
                 }
             } else {
                 let (lesson, concluded) = lessons.stamp(&room(), position, at(now));
@@ -184,7 +184,7 @@ proptest! {
         let ids: std::collections::BTreeSet<_> = facts.iter().map(|fact| fact.id.clone()).collect();
         prop_assert_eq!(ids.len(), facts.len());
         for pair in stamped.windows(2) {
-            let quiet = pair[1].1.since(pair[0].1) >= LESSON_SILENCE;
+            let quiet = pair[1].1.heard.since(pair[0].1.heard) >= LESSON_SILENCE;
             prop_assert_eq!(pair[0].2 != pair[1].2, quiet);
         }
     }

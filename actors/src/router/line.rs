@@ -285,7 +285,7 @@ impl RouterState {
         match &entry.record {
             Record::Event(accepted) => Some(
                 self.lessons
-                    .stamp(&accepted.classroom, entry.position, entry.received_at)
+                    .stamp(&accepted.classroom, entry.position, entry.moment())
                     .0,
             ),
             Record::Timer(_) | Record::Fact(_) | Record::Rejection(_) | Record::DeadLetter(_) => {

@@ -273,13 +273,10 @@ impl RouterState {
             Record::Event(accepted) => {
                 let (lesson, facts) =
                     self.lessons
-                        .stamp(&accepted.classroom, entry.position, entry.received_at);
+                        .stamp(&accepted.classroom, entry.position, entry.moment());
                 (Some(lesson), facts)
             }
-            Record::Timer(timer) => (
-                None,
-                self.lessons.timer(timer, entry.position, entry.received_at),
-            ),
+            Record::Timer(timer) => (None, self.lessons.timer(timer, entry.position)),
             Record::Fact(_) | Record::Rejection(_) | Record::DeadLetter(_) => return Ok(None),
         };
         append_facts(&*self.context.session.journal, &self.vitals, facts).await?;

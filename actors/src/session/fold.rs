@@ -1,6 +1,6 @@
 //! The fold `(state, entry) -> (state, changes)`: what a student's entries mean.
 //!
-//! No clock: time is the entry's `received_at`. An entry at or below the
+//! No clock: time is the entry's, `received_at` for people and `heard_at` for silences. An entry at or below the
 //! state's position changes nothing, so replay is harmless. What the fold
 //! concludes has an id computed from the entry that caused it, so a replay
 //! concludes the same. The rules are those of the contract, section 4.
@@ -42,8 +42,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     AcceptedEvent, Alert, Entry, Event, EventBrief, EventKind, ExecutionStatus, Fact, FactId,
-    FactKind, LessonId, OpenHelp, Position, Record, SessionKey, StudentView, Timer, TimerCause,
-    Timestamp,
+    FactKind, Heard, LessonId, Moment, OpenHelp, Position, Record, SessionKey, StudentView, Timer,
+    TimerCause, Timestamp,
 };
 
 use alerts::OpenAlert;
@@ -80,7 +80,7 @@ pub struct SessionState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     team: Option<String>,
     /// When the last event was received; never falls, even if the journal's clock did.
-    last_activity: Option<Timestamp>,
+    last_activity: Option<Moment>,
     /// Whose counters these are; nothing before the first lesson and after one has ended.
     lesson: Option<LessonId>,
     counters: Counters,
@@ -117,11 +117,21 @@ pub struct Outcome {
 struct Step<'a> {
     key: &'a SessionKey,
     position: Position,
+    /// What people see.
     at: Timestamp,
+    /// What silences are measured by.
+    heard: Heard,
     outcome: Outcome,
 }
 
 impl Step<'_> {
+    fn moment(&self) -> Moment {
+        Moment {
+            at: self.at,
+            heard: self.heard,
+        }
+    }
+
     /// Concludes `kind`. `name` and `about` are the cause: the same two give the same id.
     fn conclude(&mut self, name: &str, about: &str, kind: FactKind) {
         self.outcome.facts.push(Fact {
@@ -189,12 +199,12 @@ impl SessionState {
         }
         self.position = entry.position;
         let key = self.key.clone();
+        let moment = entry.moment().max(self.last_activity.unwrap_or_default());
         let mut step = Step {
             key: &key,
             position: entry.position,
-            at: entry
-                .received_at
-                .max(self.last_activity.unwrap_or(entry.received_at)),
+            at: moment.at,
+            heard: moment.heard,
             outcome: Outcome::default(),
         };
         match &entry.record {
@@ -226,7 +236,7 @@ impl SessionState {
         {
             self.reset_lesson(Some(lesson.clone()), step);
         }
-        self.last_activity = Some(step.at);
+        self.last_activity = Some(step.moment());
         self.introduce(event);
         self.present.move_by(event);
         match event.kind {
@@ -318,23 +328,23 @@ impl SessionState {
     }
 
     /// When which silence will be over, if nothing comes: whose timer to write then.
-    pub fn deadlines(&self) -> Vec<(Timestamp, TimerCause)> {
+    pub fn deadlines(&self) -> Vec<(Heard, TimerCause)> {
         let student = &self.key.student;
         let help = self.help.as_ref().map(|open| {
             let cause = TimerCause::HelpSilent {
                 student: student.clone(),
                 help: open.shown.id.clone(),
-                last_beat: open.last_beat,
+                last_beat: open.last_beat.heard,
             };
-            (open.last_beat.plus(HELP_SILENCE), cause)
+            (open.last_beat.heard.plus(HELP_SILENCE), cause)
         });
         let session = self.session.as_ref().map(|open| {
             let cause = TimerCause::SessionSilent {
                 student: student.clone(),
                 session: open.id.clone(),
-                last_event: open.last_event,
+                last_event: open.last_event.heard,
             };
-            (open.last_event.plus(SESSION_SILENCE), cause)
+            (open.last_event.heard.plus(SESSION_SILENCE), cause)
         });
         help.into_iter().chain(session).collect()
     }

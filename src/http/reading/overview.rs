@@ -94,12 +94,12 @@ pub(super) async fn overview(
 
 impl Reading {
     async fn classroom_item(&self, classroom: Classroom) -> Result<ClassroomItem, ApiError> {
-        let now = self.clock.now();
+        let now = self.clock.heard();
         let views = self.registry.views(&classroom.id);
         let active = views
             .iter()
-            .filter_map(|view| view.last_activity)
-            .filter(|last| now.since(*last) < ACTIVE_FOR)
+            .filter_map(|view| view.silence(now))
+            .filter(|silence| *silence < ACTIVE_FOR)
             .count();
         let recorded = self.records.student_count(&classroom.id).await?;
         Ok(ClassroomItem {
@@ -112,7 +112,7 @@ impl Reading {
 
     /// Those the registry knows, as now, and those only the records know, as offline.
     async fn all_students(&self, classroom: &ClassroomId) -> Result<Vec<Student>, ApiError> {
-        let mut students = self.registry.students(classroom, self.clock.now());
+        let mut students = self.registry.students(classroom, self.clock.heard());
         let live: HashSet<StudentId> = students.iter().map(|it| it.id.clone()).collect();
         let recorded = self.records.students(classroom).await?;
         students.extend(

@@ -21,9 +21,8 @@ pub(super) async fn student(
     key: &SessionKey,
     params: &Params,
 ) -> Result<StudentPage, ApiError> {
-    let now = reading.clock.now();
-    let range = params.range(now)?;
-    let student = match reading.registry.student(key, now) {
+    let range = params.range(reading.clock.now())?;
+    let student = match reading.registry.student(key, reading.clock.heard()) {
         Some(student) => student,
         None => offline(reading.recorded_student(key).await?),
     };

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use mimamori_actors::domain::{
-    EndedBy, Entry, FactKind, HelpId, LessonId, SessionKey, StudentView, Timestamp,
+    EndedBy, Entry, FactKind, HelpId, LessonId, Moment, SessionKey, StudentView, Timestamp,
 };
 use mimamori_actors::ports::Store;
 use serde_json::{Value, json};
@@ -115,7 +115,7 @@ fn view(of: u64) -> Arc<StudentView> {
         errors: 1,
         consecutive_errors: 1,
         is_last_run_failed: true,
-        last_activity: Some(at(NOW_SECONDS - 10)),
+        last_activity: Some(Moment::of_wall(at(NOW_SECONDS - 10))),
         help: None,
         alerts: Vec::new(),
     })

@@ -20,10 +20,12 @@ fn frame_of(batch: Vec<NewRecord>, first: u64, received_at: i64) -> (Vec<u8>, Ve
     let kept = vec![true; batch.len()];
     let mut sealed = Draft::new(batch).keep(&kept).unwrap();
     let header = FrameHeader {
+        version: VERSION,
         payload_bytes: (sealed.frame.len() - HEADER_BYTES) as u32,
         entries: sealed.records.len() as u32,
         first: Position(first),
         received_at: Timestamp::from_millis(received_at),
+        heard_at: Heard::from_millis(received_at / 3),
     };
     header.seal(&mut sealed.frame, sealed.payload_crc);
     (sealed.frame, sealed.records)
@@ -53,6 +55,8 @@ proptest! {
         let Check::Whole(header) = check(&frame) else {
             return Err(TestCaseError::fail("not whole"));
         };
+        prop_assert_eq!(header.received_at, Timestamp::from_millis(received_at));
+        prop_assert_eq!(header.heard_at, Heard::from_millis(received_at / 3));
         let payload = &frame[HEADER_BYTES..header.frame_bytes()];
         let read: Vec<_> = records(&header, payload).unwrap().into_iter().flatten().collect();
         prop_assert_eq!(read, written);
@@ -81,6 +85,41 @@ proptest! {
     }
 }
 
+/// What the program before wrote: the fixture is a segment of a journal of its own.
+#[test]
+fn a_frame_of_the_version_before_is_read_and_was_heard_when_it_was_received() {
+    let segment = std::fs::read(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/journal/00000000000000000001.v1.seg"),
+    )
+    .unwrap();
+
+    let Check::Whole(header) = check(&segment[128..]) else {
+        panic!("not whole");
+    };
+
+    assert_eq!((header.version, header.entries), (1, 3));
+    assert_eq!(header.heard_at, Heard::of_wall(header.received_at));
+    let payload = &segment[128 + HEADER_BYTES..128 + header.frame_bytes()];
+    let read = records(&header, payload).unwrap();
+    assert!(matches!(read[0], Some(Record::Event(_))));
+    assert_eq!(identities(&header, payload).len(), 2);
+}
+
+/// The version before finds the checksum right and the version unknown: it stops, and cuts nothing.
+#[test]
+fn the_version_before_stops_at_a_frame_of_ours() {
+    let (frame, _) = frame_of(vec![new_record("x", None)], 1, 2);
+
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&frame[HEADER_BYTES..]);
+    hasher.update(&frame[..CRC_AT]);
+
+    assert_eq!(hasher.finalize(), u32_at(&frame, CRC_AT));
+    assert_eq!(u32_at(&frame, 8) as usize, frame.len() - HEADER_BYTES);
+    assert_ne!(frame[4], 1);
+}
+
 #[test]
 fn a_frame_of_the_future_is_told_from_a_damaged_one() {
     let (mut frame, _) = frame_of(vec![new_record("x", None)], 1, 2);
@@ -101,11 +140,14 @@ fn a_record_that_cannot_be_read_costs_the_others_nothing() {
     let json = br#"[{"of_the_future":1},{"rejection":{"classroom":"c","index":0,"code":"x","detail":"","pointer":"","event_id":null,"payload":""}}]"#;
     let mut payload = vec![0; 64];
     payload.extend_from_slice(json);
+    payload.extend_from_slice(&[0; HEARD_BYTES]);
     let header = FrameHeader {
+        version: VERSION,
         payload_bytes: payload.len() as u32,
         entries: 2,
         first: Position(1),
         received_at: Timestamp::default(),
+        heard_at: Heard::default(),
     };
 
     let read = records(&header, &payload).unwrap();
@@ -123,7 +165,8 @@ fn only_what_is_kept_gets_into_the_frame() {
         .unwrap();
 
     assert_eq!(sealed.records.len(), 2);
-    let json = &sealed.frame[HEADER_BYTES + 2 * IDENTITY_BYTES..];
+    let json_end = sealed.frame.len() - HEARD_BYTES;
+    let json = &sealed.frame[HEADER_BYTES + 2 * IDENTITY_BYTES..json_end];
     let written: Vec<Record> = serde_json::from_slice(json).unwrap();
     assert_eq!(written, sealed.records);
     assert!(Draft::new(batch).keep(&[false; 3]).is_none());

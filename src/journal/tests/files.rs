@@ -2,6 +2,8 @@ use super::*;
 
 use std::time::Duration;
 
+use mimamori_actors::domain::{Heard, TimerCause};
+
 /// Appends entries of about 300 bytes, one a request.
 async fn fill(journal: &FileJournal, range: std::ops::Range<u32>) {
     for n in range {
@@ -36,6 +38,55 @@ async fn entries_are_read_across_segments_from_files() {
     assert_eq!(read.len(), 100);
     assert!(read.iter().map(|(position, _)| *position).eq(1..=100));
     assert_eq!(journal.damaged(), []);
+}
+
+/// The program before wrote the fixture: 16 entries, a line of a class with help, errors and timers.
+#[tokio::test]
+async fn a_journal_of_the_version_before_is_read_and_goes_on_in_ours() {
+    let bench = Bench::new();
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal");
+    std::fs::create_dir(bench.journal_dir()).unwrap();
+    std::fs::copy(
+        fixtures.join("00000000000000000001.v1.seg"),
+        bench.journal_dir().join("00000000000000000001.seg"),
+    )
+    .unwrap();
+    let (journal, report) = bench.open();
+
+    append(&journal, &["x"]).await;
+
+    let batch = journal.read(Position::ZERO, 100).await.unwrap();
+    let (old, new) = batch.entries.split_at(16);
+    assert_eq!((report.end, report.damaged), (Position(16), vec![]));
+    assert_eq!(report.last_accepted, old[15].moment());
+    let heard = |entry: &Entry| entry.heard_at == Heard::of_wall(entry.received_at);
+    assert!(old.iter().all(|entry| heard(entry)));
+    let is_help_timer = |record: &Record| matches!(record, Record::Timer(timer) if matches!(timer.cause, TimerCause::HelpSilent { .. }));
+    assert!(old.iter().any(|entry| is_help_timer(&entry.record)));
+    assert_eq!(text_of(&new[0]), "x");
+    assert!(new[0].heard_at >= old[15].heard_at && new[0].received_at >= old[15].received_at);
+    drop(journal);
+    assert_eq!(bench.open().1.last_accepted, new[0].moment());
+}
+
+#[tokio::test]
+async fn both_times_go_on_over_a_restart_whether_the_index_knows_them_or_not() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    bench.clock.set(1000 * DAY_MS + 50_000);
+    bench.clock.absent.store(40_000, Ordering::SeqCst);
+    append(&journal, &["a"]).await;
+    let last = journal.read(Position::ZERO, 1).await.unwrap().entries[0].moment();
+    drop(journal);
+
+    let (journal, known) = bench.open();
+    drop(journal);
+    bench.lose_index();
+    let (_journal, read_again) = bench.open();
+
+    assert_eq!(last.at.as_millis() - last.heard.as_millis(), 40_000);
+    assert_eq!(known.last_accepted, last);
+    assert_eq!(read_again.last_accepted, last);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{EndedBy, FactKind, HelpId, OpenHelp, StudentHelp, Timestamp};
+use crate::domain::{EndedBy, FactKind, Heard, HelpId, OpenHelp, StudentHelp, Timestamp};
 
 use super::Step;
 
@@ -13,7 +13,7 @@ pub const HELP_SILENCE: Duration = Duration::from_secs(30);
 /// A `help` came: the open request lives on, or one opens.
 pub(super) fn beat(help: &mut Option<OpenHelp>, cell: Option<&String>, step: &mut Step<'_>) {
     if let Some(open) = help {
-        open.last_beat = step.at;
+        open.last_beat = step.moment();
         return;
     }
     let shown = StudentHelp {
@@ -34,7 +34,7 @@ pub(super) fn beat(help: &mut Option<OpenHelp>, cell: Option<&String>, step: &mu
     );
     *help = Some(OpenHelp {
         shown,
-        last_beat: step.at,
+        last_beat: step.moment(),
     });
 }
 
@@ -47,8 +47,9 @@ pub(super) fn stop(help: &mut Option<OpenHelp>, step: &mut Step<'_>) {
 
 /// An event came, of any kind: if the silence was over before it, the request ended at its last beat.
 pub(super) fn end_if_silent(help: &mut Option<OpenHelp>, step: &mut Step<'_>) {
-    if let Some(open) = help.take_if(|open| step.at.since(open.last_beat) >= HELP_SILENCE) {
-        end(&open, EndedBy::Silence, open.last_beat, step);
+    if let Some(open) = help.take_if(|open| step.heard.since(open.last_beat.heard) >= HELP_SILENCE)
+    {
+        end(&open, EndedBy::Silence, open.last_beat.at, step);
     }
 }
 
@@ -56,13 +57,14 @@ pub(super) fn end_if_silent(help: &mut Option<OpenHelp>, step: &mut Step<'_>) {
 pub(super) fn end_by_timer(
     help: &mut Option<OpenHelp>,
     id: &HelpId,
-    last_beat: Timestamp,
+    last_beat: Heard,
     step: &mut Step<'_>,
 ) {
-    let is_current = |open: &mut OpenHelp| open.shown.id == *id && open.last_beat == last_beat;
+    let is_current =
+        |open: &mut OpenHelp| open.shown.id == *id && open.last_beat.heard == last_beat;
     if let Some(open) = help.take_if(is_current) {
         step.outcome.changed = true;
-        end(&open, EndedBy::Silence, open.last_beat, step);
+        end(&open, EndedBy::Silence, open.last_beat.at, step);
     }
 }
 

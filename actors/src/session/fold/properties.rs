@@ -129,7 +129,10 @@ fn journal(happenings: &[(u64, Happening)]) -> Vec<(Entry, Option<LessonId>)> {
         };
         let records: Vec<Record> = match happening {
             Happening::TimersDue => {
-                let due = state.deadlines().into_iter().filter(|(at, _)| *at <= now);
+                let due = state
+                    .deadlines()
+                    .into_iter()
+                    .filter(|(at, _)| *at <= Heard::of_wall(now));
                 due.map(|(_, cause)| timer(cause)).collect()
             }
             Happening::Timer {
@@ -149,11 +152,15 @@ fn journal(happenings: &[(u64, Happening)]) -> Vec<(Entry, Option<LessonId>)> {
         };
         for record in records {
             let position = Position(written.len() as u64 + 1);
-            let lesson = matches!(record, Record::Event(_))
-                .then(|| lessons.stamp(&key().classroom, position, now).0);
+            let lesson = matches!(record, Record::Event(_)).then(|| {
+                lessons
+                    .stamp(&key().classroom, position, Moment::of_wall(now))
+                    .0
+            });
             let entry = Entry {
                 position,
                 received_at: now,
+                heard_at: Heard::of_wall(now),
                 record,
             };
             facts.extend(state.apply(&entry, lesson.as_ref()).facts);
@@ -244,7 +251,8 @@ proptest! {
             state.apply(&entry, lesson.as_ref());
             let after = state.view();
 
-            prop_assert!(after.last_activity >= before.last_activity);
+            let at = |view: &StudentView| view.last_activity.map(|last| (last.at, last.heard));
+            prop_assert!(at(&after) >= at(&before));
             prop_assert!(after.position > before.position);
             if state.lesson() == lesson_before.as_ref() {
                 prop_assert!(after.executions >= before.executions);
@@ -325,10 +333,11 @@ proptest! {
         let mut counted: u64 = facts.filter_map(|fact| events_of(&fact)).sum();
 
         // and the last one, by its timer
-        for (at, cause) in state.deadlines() {
+        for (due, cause) in state.deadlines() {
+            let received_at = Timestamp::from_millis(due.as_millis());
             let record = Record::Timer(Timer { classroom: key().classroom, cause });
             let position = Position(entries.len() as u64 + 1);
-            entries.push((Entry { position, received_at: at, record }, None));
+            entries.push((Entry { position, received_at, heard_at: due, record }, None));
             let facts = state.apply(&entries[entries.len() - 1].0, None).facts;
             counted += facts.iter().filter_map(events_of).sum::<u64>();
         }

@@ -43,6 +43,7 @@ fn entries() -> Vec<Entry> {
         .map(|(position, (received_at, event))| Entry {
             position: Position(position),
             received_at,
+            heard_at: Heard::of_wall(received_at),
             record: accepted(event),
         })
         .collect()
@@ -87,9 +88,10 @@ fn the_recorded_requests_mean_what_a_person_reads_in_them() {
         (0, false)
     );
     // the last one that is not a repeat: the first attempt at the slow one
-    assert_eq!(view.last_activity, Some(time("2026-11-21T22:28:08.207Z")));
+    let last = Moment::of_wall(time("2026-11-21T22:28:08.207Z"));
+    assert_eq!(view.last_activity, Some(last));
     assert_eq!(
-        view.status(time("2026-11-21T22:30:08.206Z")),
+        view.status(Heard::of_wall(time("2026-11-21T22:30:08.206Z"))),
         StudentStatus::Active
     );
 }

@@ -33,11 +33,17 @@ impl Bench {
         self
     }
 
+    /// The server was there all the time.
+    fn heard(&self) -> Heard {
+        Heard::of_wall(self.now)
+    }
+
     fn entry(&mut self, record: Record) -> Entry {
         self.position += 1;
         Entry {
             position: Position(self.position),
             received_at: self.now,
+            heard_at: self.heard(),
             record,
         }
     }
@@ -75,7 +81,7 @@ impl Bench {
     /// The timers that are due by now, as housekeeping would write them.
     fn due(&self) -> Vec<TimerCause> {
         let deadlines = self.state.deadlines();
-        let due = deadlines.into_iter().filter(|(at, _)| *at <= self.now);
+        let due = deadlines.into_iter().filter(|(at, _)| *at <= self.heard());
         due.map(|(_, cause)| cause).collect()
     }
 

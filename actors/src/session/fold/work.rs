@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{FactKind, IDLE_FOR, SessionId, Timestamp};
+use crate::domain::{FactKind, Heard, IDLE_FOR, Moment, SessionId, Timestamp};
 
 use super::Step;
 
@@ -16,17 +16,19 @@ pub const SESSION_SILENCE: Duration = IDLE_FOR;
 pub(super) struct OpenSession {
     pub(super) id: SessionId,
     begun: Timestamp,
-    pub(super) last_event: Timestamp,
+    pub(super) last_event: Moment,
     events: u64,
 }
 
 /// An event came: it belongs to the open session, or ends that by its silence and begins one.
 pub(super) fn continue_or_begin(session: &mut Option<OpenSession>, step: &mut Step<'_>) {
-    if let Some(open) = session.take_if(|open| step.at.since(open.last_event) >= SESSION_SILENCE) {
+    if let Some(open) =
+        session.take_if(|open| step.heard.since(open.last_event.heard) >= SESSION_SILENCE)
+    {
         end(&open, step);
     }
     let open = session.get_or_insert_with(|| begin(step));
-    open.last_event = step.at;
+    open.last_event = step.moment();
     open.events += 1;
 }
 
@@ -34,10 +36,12 @@ pub(super) fn continue_or_begin(session: &mut Option<OpenSession>, step: &mut St
 pub(super) fn end_by_timer(
     session: &mut Option<OpenSession>,
     id: &SessionId,
-    last_event: Timestamp,
+    last_event: Heard,
     step: &mut Step<'_>,
 ) {
-    if let Some(open) = session.take_if(|open| open.id == *id && open.last_event == last_event) {
+    if let Some(open) =
+        session.take_if(|open| open.id == *id && open.last_event.heard == last_event)
+    {
         step.outcome.changed = true;
         end(&open, step);
     }
@@ -57,7 +61,7 @@ fn begin(step: &mut Step<'_>) -> OpenSession {
     OpenSession {
         id,
         begun: step.at,
-        last_event: step.at,
+        last_event: step.moment(),
         events: 0,
     }
 }
@@ -70,7 +74,7 @@ fn end(open: &OpenSession, step: &mut Step<'_>) {
             session: open.id.clone(),
             student: step.key.student.clone(),
             begun: open.begun,
-            ended: open.last_event,
+            ended: open.last_event.at,
             events: open.events,
         },
     );

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use mimamori_actors::domain::{
-    ClassroomId, Cursor, EventBrief, EventId, EventKind, Position, SessionKey, SessionUpdate,
-    StudentId, StudentView, Timestamp,
+    ClassroomId, Cursor, EventBrief, EventId, EventKind, Heard, Moment, Position, SessionKey,
+    SessionUpdate, StudentId, StudentView, Timestamp,
 };
 use mimamori_actors::feed::{Delta, Feed, FeedLimits, Resume, reset_frame};
 use mimamori_actors::live::{Console, Consoles, SubscribeError, TooManyConsoles};
@@ -139,8 +139,8 @@ impl Room {
     fn event(&mut self, student: &str, name: &str) -> Arc<Delta> {
         self.position += 1;
         let update = update(student, name, self.position);
-        self.feed.apply(update, at(0));
-        let delta = self.feed.tick(at(0)).expect("an event is told");
+        self.feed.apply(update, heard());
+        let delta = self.feed.tick(heard()).expect("an event is told");
         for outbox in &self.outboxes {
             outbox.deliver(&delta);
         }
@@ -158,12 +158,12 @@ impl Room {
                 }
             }
             Some((Resume::Reset { reason }, _)) => {
-                let opening = vec![reset_frame(&classroom, reason), self.feed.snapshot(at(0))];
+                let opening = vec![reset_frame(&classroom, reason), self.feed.snapshot(heard())];
                 outbox.begin(&classroom, opening, self.feed.cursor());
             }
             None => outbox.begin(
                 &classroom,
-                vec![self.feed.snapshot(at(0))],
+                vec![self.feed.snapshot(heard())],
                 self.feed.cursor(),
             ),
         }
@@ -427,6 +427,10 @@ pub(super) fn default_classroom() -> ClassroomId {
     ClassroomId::new("default")
 }
 
+fn heard() -> Heard {
+    Heard::of_wall(at(0))
+}
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_760_000_000_000 + seconds * 1000)
 }
@@ -445,7 +449,7 @@ fn update(student: &str, name: &str, position: u64) -> SessionUpdate {
         errors: 0,
         consecutive_errors: 0,
         is_last_run_failed: false,
-        last_activity: Some(at(0)),
+        last_activity: Some(Moment::of_wall(at(0))),
         help: None,
         alerts: Vec::new(),
     };

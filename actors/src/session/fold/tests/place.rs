@@ -24,7 +24,7 @@ fn with_run_all_the_student_stays_at_the_cell_that_failed() {
     bench.event(unknown("d"));
 
     assert_eq!(bench.place(), (text("nb.ipynb"), text("b")));
-    assert_eq!(bench.view().status(bench.now), StudentStatus::Error);
+    assert_eq!(bench.view().status(bench.heard()), StudentStatus::Error);
 }
 
 #[test]

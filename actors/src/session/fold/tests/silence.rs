@@ -109,12 +109,12 @@ fn a_timer_whose_cause_is_no_longer_current_does_nothing() {
         TimerCause::HelpSilent {
             student: student.clone(),
             help: HelpId::new("hlp_other"),
-            last_beat: bench.now,
+            last_beat: bench.heard(),
         },
         TimerCause::SessionSilent {
             student,
             session: SessionId::new("ses_other"),
-            last_event: bench.now,
+            last_event: bench.heard(),
         },
     ];
     let before = bench.view();
@@ -135,7 +135,7 @@ fn help_lives_on_while_it_comes_again_and_ends_with_help_stop() {
     for _ in 0..6 {
         assert!(bench.wait(10).send(EventKind::Help, None).facts.is_empty());
     }
-    assert_eq!(bench.view().status(bench.now), StudentStatus::Help);
+    assert_eq!(bench.view().status(bench.heard()), StudentStatus::Help);
 
     let ended = bench.wait(3).send(EventKind::HelpStop, None);
 

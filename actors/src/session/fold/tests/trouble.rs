@@ -41,7 +41,7 @@ fn a_cell_without_an_id_has_no_row_of_errors() {
 
     let view = bench.view();
     assert_eq!((view.errors, view.consecutive_errors), (4, 0));
-    assert_eq!(view.status(bench.now), StudentStatus::Error);
+    assert_eq!(view.status(bench.heard()), StudentStatus::Error);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_third_error_in_a_row_opens_an_alert_and_the_fourth_no_other() {
     assert_eq!(third.alerts[0].state, AlertState::Open);
     assert!(fourth.alerts.is_empty());
     assert_eq!(bench.view().alerts, third.alerts);
-    assert_eq!(bench.view().status(bench.now), StudentStatus::Stuck);
+    assert_eq!(bench.view().status(bench.heard()), StudentStatus::Stuck);
 }
 
 #[test]
