@@ -1,7 +1,9 @@
 //! Puts the parts together and takes them apart: the only room that knows them all.
 
+mod last_stop;
 mod stop;
 mod stores;
+mod threads;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use mimamori_actors::domain::ClassroomId;
 use mimamori_actors::hub::Hub;
 use mimamori_actors::ports::Clock;
 use mimamori_actors::root::{Parts as TreeParts, Tree};
-use mimamori_actors::tree::{Census, RestartError};
+use mimamori_actors::session::careful::Careful;
+use mimamori_actors::tree::{Census, RestartError, Threads, Watchdog, Witness};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -35,6 +38,7 @@ use crate::journal::{FileJournal, RoomState};
 use crate::telemetry::metrics;
 use stop::Stop;
 use stores::Stores;
+use threads::Runtimes;
 
 /// So long may requests in hand go on after a stop.
 const REQUESTS_FINISH_WITHIN: Duration = Duration::from_millis(2_000);
@@ -47,17 +51,30 @@ const JOURNAL_CLOSES_WITHIN: Duration = Duration::from_millis(2_000);
 /// When a client should come again that is refused while the server drains.
 const COME_AGAIN: Duration = Duration::from_secs(2);
 
-/// Serves until a signal says stop.
+/// Serves until a signal says stop. The runtime that this runs on serves the
+/// requests; the actors have threads of their own, so that nothing that they do
+/// keeps health from being answered.
 ///
 /// # Errors
 /// When a part cannot start, or failed for good.
-pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    announce: &Announce,
+    witness: Arc<dyn Witness>,
+) -> anyhow::Result<()> {
     let metrics = metrics::install().context("the metrics can't be installed")?;
     tokio::spawn(metrics::keep_up(metrics.clone()));
     let clock = SteadyClock::new();
     let stores = Stores::open(&config, &(clock.clone() as Arc<dyn Clock>)).await?;
     clock.go_on_from(stores.last_accepted);
-    let mut tree = plant(&config, &stores, clock.clone()).await?;
+    let runtimes = Runtimes::start().context("no threads")?;
+    let soil = Soil {
+        threads: runtimes.threads(),
+        witness,
+        careful: last_stop::look_back(&config.storage.dir, &stores).await?,
+    };
+    let (mut tree, watchdog) = plant(&config, &stores, clock.clone(), soil).await?;
+    threads::watch(watchdog).context("no thread for the watchdog")?;
     let stop = Stop::listen()?;
     let open = OpenSockets::default();
     let server = Server {
@@ -70,11 +87,27 @@ pub async fn run(config: Config, announce: &Announce) -> anyhow::Result<()> {
     };
     // what failed for good ends the process within a second, and is read again at the next start
     server.serve(&mut tree, announce).await?;
-    tree.fell(ACTORS_STOP_WITHIN).await;
-    server.stores.close(JOURNAL_CLOSES_WITHIN).await
+    let is_felled = tree.fell(ACTORS_STOP_WITHIN).await;
+    server.stores.close(JOURNAL_CLOSES_WITHIN).await?;
+    if is_felled {
+        last_stop::was_clean(&server.config.storage.dir);
+    }
+    Ok(())
 }
 
-async fn plant(config: &Config, stores: &Stores, clock: Arc<dyn Clock>) -> anyhow::Result<Tree> {
+/// What the tree stands on.
+struct Soil {
+    threads: Threads,
+    witness: Arc<dyn Witness>,
+    careful: Option<Careful>,
+}
+
+async fn plant(
+    config: &Config,
+    stores: &Stores,
+    clock: Arc<dyn Clock>,
+    soil: Soil,
+) -> anyhow::Result<(Tree, Watchdog)> {
     let hub = Arc::new(Hub::default());
     let parts = TreeParts {
         journal: stores.journal.clone(),
@@ -86,6 +119,9 @@ async fn plant(config: &Config, stores: &Stores, clock: Arc<dyn Clock>) -> anyho
         hub,
         classrooms: vec![ClassroomId::new("default")],
         max_consoles: config.live.max_consoles,
+        threads: soil.threads,
+        witness: soil.witness,
+        careful: soil.careful,
     };
     Ok(Tree::plant(parts).await?)
 }
@@ -140,7 +176,7 @@ impl Server {
                 let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
                 anyhow::bail!("the journal failed: {reason}")
             }
-            () = tree.ended() => anyhow::bail!("the actors failed too often, see the log"),
+            reason = tree.ended() => anyhow::bail!("{reason}; see the log"),
         }
     }
 

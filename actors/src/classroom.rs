@@ -18,7 +18,7 @@ use crate::hub::{ConsoleId, Hub};
 use crate::outbox::Outbox;
 use crate::ports::{Bus, Clock, Journal};
 use crate::registry::Registry;
-use crate::tree::{ActorState, Address, Envelope, Later, Vitals};
+use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witness};
 
 /// How many messages may wait for a classroom.
 pub(crate) const MAILBOX: usize = 8_192;
@@ -72,6 +72,7 @@ pub(crate) struct ClassroomContext {
     pub(crate) hub: Arc<Hub>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) witness: Arc<dyn Witness>,
 }
 
 #[derive(Clone)]
@@ -85,7 +86,7 @@ pub(crate) struct ClassroomActor;
 
 pub(crate) struct ClassroomState {
     classroom: ClassroomId,
-    address: Address<ClassroomMessage>,
+    own: Own<ClassroomMessage>,
     context: Arc<ClassroomContext>,
     vitals: Arc<Vitals>,
     feed: Feed,
@@ -112,7 +113,7 @@ impl Actor for ClassroomActor {
             context,
         } = arguments;
         // first the address, then the registry: what a session publishes meanwhile arrives in the mailbox
-        address.attach(myself);
+        let own = address.attach(myself);
         let (recent, seen_through) = recent_events(&*context.journal, &classroom).await;
         let mut feed = Feed::new(
             classroom.clone(),
@@ -127,7 +128,7 @@ impl Actor for ClassroomActor {
         vitals.started();
         let mut state = ClassroomState {
             classroom,
-            address,
+            own,
             context,
             vitals,
             feed,
@@ -159,6 +160,9 @@ impl Actor for ClassroomActor {
         let _working = vitals.working();
         match envelope.open() {
             ClassroomMessage::Update(update) => {
+                if let Some(wait) = (state.context.witness).before(Step::Update(&update)) {
+                    wait.await;
+                }
                 let now = state.context.clock.heard();
                 state.feed.apply(*update, now);
             }
@@ -220,12 +224,12 @@ impl ClassroomState {
         self.timer = None;
         if due <= now {
             // behind what waits in the mailbox already, so that it is told together
-            if self.address.try_send(ClassroomMessage::Tick).is_ok() {
+            if self.own.try_send(ClassroomMessage::Tick).is_ok() {
                 return;
             }
         }
         let wait = due.duration_since(now);
-        self.timer = Some(Later::send(&self.address, ClassroomMessage::Tick, wait));
+        self.timer = Some(Later::send(&self.own, ClassroomMessage::Tick, wait));
     }
 
     /// A few milliseconds for a class, up to half a second for thousands of consoles.

@@ -15,7 +15,10 @@ use crate::domain::{ClassroomId, Cursor};
 use crate::hub::{ConsoleId, Hub};
 use crate::live::{Console, Consoles, SubscribeError, TooManyConsoles};
 use crate::outbox::{CloseCode, Outbox};
-use crate::tree::{ActorState, Address, Census, Envelope, Vitals};
+use crate::tree::{
+    ActorState, Address, Budget, Census, Decision, Envelope, RestartPolicy, Step, Threads, Vitals,
+    Witness, on,
+};
 
 /// How many messages may wait for a subscriber; a console sends them one after the other.
 const MAILBOX: usize = 16;
@@ -38,6 +41,8 @@ pub(crate) struct FrontOffice {
     pub(crate) census: Arc<Census>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) classrooms: Arc<Directory>,
+    pub(crate) threads: Threads,
+    pub(crate) witness: Arc<dyn Witness>,
     pub(crate) max_consoles: usize,
     connected: AtomicUsize,
     next_id: AtomicU64,
@@ -50,12 +55,16 @@ impl FrontOffice {
         census: Arc<Census>,
         hub: Arc<Hub>,
         classrooms: Arc<Directory>,
+        threads: Threads,
+        witness: Arc<dyn Witness>,
         max_consoles: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
             census,
             hub,
             classrooms,
+            threads,
+            witness,
             max_consoles,
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
@@ -72,16 +81,21 @@ impl FrontOffice {
     }
 }
 
+pub(crate) struct ConsolesState {
+    arguments: ConsolesArguments,
+    budget: Budget,
+}
+
 impl Actor for ConsolesSupervisor {
     type Msg = ();
-    type State = ConsolesArguments;
+    type State = ConsolesState;
     type Arguments = ConsolesArguments;
 
     async fn pre_start(
         &self,
         myself: ActorRef<()>,
         arguments: ConsolesArguments,
-    ) -> Result<ConsolesArguments, ActorProcessingErr> {
+    ) -> Result<ConsolesState, ActorProcessingErr> {
         *arguments
             .office
             .supervisor
@@ -100,15 +114,18 @@ impl Actor for ConsolesSupervisor {
             }
         }
         arguments.vitals.started();
-        Ok(arguments)
+        Ok(ConsolesState {
+            arguments,
+            budget: Budget::new(RestartPolicy::SUBSCRIBER),
+        })
     }
 
     async fn post_stop(
         &self,
         _: ActorRef<()>,
-        state: &mut ConsolesArguments,
+        state: &mut ConsolesState,
     ) -> Result<(), ActorProcessingErr> {
-        state.vitals.set_state(ActorState::Stopped);
+        state.arguments.vitals.set_state(ActorState::Stopped);
         Ok(())
     }
 
@@ -116,8 +133,10 @@ impl Actor for ConsolesSupervisor {
         &self,
         _myself: ActorRef<()>,
         event: SupervisionEvent,
-        state: &mut ConsolesArguments,
+        state: &mut ConsolesState,
     ) -> Result<(), ActorProcessingErr> {
+        let vitals = Arc::clone(&state.arguments.vitals);
+        let _working = vitals.working();
         let cell = match event {
             SupervisionEvent::ActorFailed(cell, error) => {
                 metrics::counter!("mimamori_consoles_failures_total").increment(1);
@@ -129,9 +148,14 @@ impl Actor for ConsolesSupervisor {
                 return Ok(());
             }
         };
-        if let Some((_, outbox)) = state.office.subscribers.remove(&cell.get_id()) {
+        let subscribers = &state.arguments.office.subscribers;
+        let Some((_, outbox)) = subscribers.remove(&cell.get_id()) else {
+            return Ok(());
+        };
+        match state.budget.failed() {
             // 1001 is not final: a console that is still there connects anew and resumes
-            outbox.close(CloseCode::Draining);
+            Decision::LetGo | Decision::RestartAfter(_) => outbox.close(CloseCode::Draining),
+            Decision::Escalate => return Err("subscribers fail too often".into()),
         }
         Ok(())
     }
@@ -224,6 +248,13 @@ impl SubscriberState {
         let SubscriberArguments {
             id, outbox, office, ..
         } = &self.arguments;
+        let step = Step::Subscribe {
+            classroom: &classroom,
+            since: since.as_ref(),
+        };
+        if let Some(wait) = office.witness.before(step) {
+            wait.await;
+        }
         let address = office
             .classrooms
             .get(&classroom)
@@ -235,14 +266,14 @@ impl SubscriberState {
             since,
             watching,
         };
-        address
-            .send(message)
-            .await
-            .map_err(|_returned| SubscribeError::Unavailable)?;
         self.watched.insert(classroom);
-        match tokio::time::timeout(CLASSROOM_ANSWERS_WITHIN, is_watching).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(SubscribeError::Unavailable),
+        let answer = async {
+            let is_sent = address.send(message).await.is_ok();
+            is_sent && is_watching.await.is_ok()
+        };
+        match tokio::time::timeout(CLASSROOM_ANSWERS_WITHIN, answer).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(SubscribeError::Unavailable),
         }
     }
 }
@@ -287,7 +318,8 @@ impl ConsolesHandle {
             outbox: Arc::clone(&outbox),
             office: Arc::clone(&office),
         };
-        match Actor::spawn_linked(None, Subscriber, arguments, supervisor).await {
+        let start = Actor::spawn_linked(None, Subscriber, arguments, supervisor);
+        match on(&office.threads.tree, start).await {
             Ok((actor, _)) => {
                 office.census.runs(&name, actor.get_cell());
                 Ok(Line {

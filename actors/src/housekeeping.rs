@@ -9,7 +9,7 @@ use crate::deadlines::Deadlines;
 use crate::domain::Record;
 use crate::ports::{AppendError, Clock, Journal, NewRecord, Origin};
 use crate::router::RouterMessage;
-use crate::tree::{ActorState, Address, Census, Envelope, Later, Vitals};
+use crate::tree::{ActorState, Address, Census, Envelope, Later, Own, Step, Vitals, Witness};
 
 /// How many messages may wait for housekeeping: it sends them to itself.
 pub(crate) const MAILBOX: usize = 4;
@@ -34,12 +34,14 @@ pub(crate) struct HousekeepingArguments {
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) router: Address<RouterMessage>,
     pub(crate) census: Arc<Census>,
+    pub(crate) witness: Arc<dyn Witness>,
 }
 
 pub(crate) struct Housekeeping;
 
 pub(crate) struct HousekeepingState {
     arguments: HousekeepingArguments,
+    own: Own<HousekeepingMessage>,
     vitals: Arc<Vitals>,
     rounds: u64,
     next_round: Option<Later>,
@@ -55,11 +57,12 @@ impl Actor for Housekeeping {
         myself: ActorRef<Self::Msg>,
         arguments: HousekeepingArguments,
     ) -> Result<HousekeepingState, ActorProcessingErr> {
-        arguments.address.attach(myself);
+        let own = arguments.address.attach(myself);
         let vitals = Arc::clone(arguments.address.vitals());
         vitals.started();
         Ok(HousekeepingState {
             arguments,
+            own,
             vitals,
             rounds: 0,
             next_round: None,
@@ -103,6 +106,9 @@ impl Actor for Housekeeping {
 impl HousekeepingState {
     async fn round(&mut self) -> Result<(), ActorProcessingErr> {
         self.rounds += 1;
+        if let Some(wait) = self.arguments.witness.before(Step::Round) {
+            wait.await;
+        }
         if self.rounds.is_multiple_of(ROUNDS_BETWEEN_CHECKPOINTS) {
             // full or gone: the next round asks again
             let _ = self.arguments.router.try_send(RouterMessage::Checkpoint);
@@ -151,7 +157,7 @@ impl HousekeepingState {
     }
 
     fn again_later(&mut self) {
-        let later = Later::send(&self.arguments.address, HousekeepingMessage::Round, EVERY);
+        let later = Later::send(&self.own, HousekeepingMessage::Round, EVERY);
         self.next_round = Some(later);
     }
 }

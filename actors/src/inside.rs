@@ -9,6 +9,8 @@ use crate::tree::Vitals;
 /// Between two tries while the disk is full: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// A disk that hangs for longer than this is worth a restart of who waits.
+const JOURNAL_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Appends facts; one that is there already is as good as appended.
 pub(crate) async fn append_facts(
@@ -41,11 +43,14 @@ async fn append(
     }
     let mut wait = FIRST_WAIT;
     loop {
-        match journal.append(records.clone(), Origin::Inside).await {
+        let waiting = vitals.waiting(JOURNAL_ANSWERS_WITHIN);
+        let appended = journal.append(records.clone(), Origin::Inside).await;
+        drop(waiting);
+        match appended {
             Ok(_) => return Ok(()),
             Err(AppendError::NoRoom(_) | AppendError::Overloaded) => {
                 metrics::counter!("mimamori_actors_waits_for_room_total").increment(1);
-                vitals.progressed();
+                let _waiting = vitals.waiting(LONGEST_WAIT * 2);
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
             }

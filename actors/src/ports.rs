@@ -188,6 +188,17 @@ pub trait Store: Send + Sync + 'static {
 #[error("snapshots: {0}")]
 pub struct SnapshotError(pub String);
 
+/// How often an entry has failed its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Whose session.
+    pub key: SessionKey,
+    /// The entry.
+    pub position: Position,
+    /// How often, at least 1.
+    pub count: u32,
+}
+
 /// Where session states and the router's own state are kept, so that a start replays only the tail.
 ///
 /// The bytes are the tree's own, each beginning with a format version.
@@ -215,6 +226,17 @@ pub trait Snapshots: Send + Sync + 'static {
         router: &[u8],
         offset: Position,
     ) -> Result<(), SnapshotError>;
+
+    /// The attempts that were counted for entries of this journal and not forgotten, in any order.
+    fn attempts(&self, journal: &JournalId) -> Result<Vec<Attempt>, SnapshotError>;
+
+    /// Replaces the count of this entry. Durable when it returns: it blocks on
+    /// the disk, so call it where blocking is allowed.
+    fn put_attempts(&self, journal: &JournalId, attempt: &Attempt) -> Result<(), SnapshotError>;
+
+    /// Forgets the attempts of entries up to `through`, and those of other
+    /// journals. What is forgotten may be there again after a crash.
+    fn forget_attempts(&self, journal: &JournalId, through: Position) -> Result<(), SnapshotError>;
 }
 
 /// Carries deltas from their classroom to the consoles. It never waits for one.

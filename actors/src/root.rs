@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::classroom::{self, ClassroomActor, ClassroomArguments, ClassroomContext, Directory};
@@ -17,11 +18,13 @@ use crate::ports::{Bus, Clock, Journal, SnapshotError, Snapshots, Store};
 use crate::registry::Registry;
 use crate::router::{self, RouterContext};
 use crate::session::actor::SessionContext;
+use crate::session::careful::Careful;
 use crate::session::fold::SessionState;
+use crate::session::lost::{LostThreads, Roster, SessionsUndertaker, Verdict};
 use crate::session::supervisor::{Sessions, SessionsArguments};
 use crate::tree::{
     Address, Census, ChildSpec, RestartPolicy, Supervisor, SupervisorArguments, SupervisorMessage,
-    Vitals,
+    Threads, Vitals, Watchdog, Witness, on,
 };
 use crate::writer::{self, Writer, WriterArguments};
 
@@ -48,6 +51,12 @@ pub struct Parts {
     pub classrooms: Vec<ClassroomId>,
     /// So many consoles may be connected.
     pub max_consoles: usize,
+    /// The runtimes that actors run on.
+    pub threads: Threads,
+    /// Who is told of each step: [`crate::tree::Nobody`] but in tests of faults.
+    pub witness: Arc<dyn Witness>,
+    /// Nothing if the last stop was clean.
+    pub careful: Option<Careful>,
 }
 
 /// Why the tree could not be planted.
@@ -66,38 +75,44 @@ pub struct Tree {
     root: ActorRef<SupervisorMessage>,
     /// Nothing once its end was seen.
     ended: Option<JoinHandle<()>>,
+    verdict: watch::Receiver<Option<String>>,
     census: Arc<Census>,
     registry: Arc<Registry>,
     consoles: ConsolesHandle,
 }
 
 impl Tree {
-    /// Reads the session states and starts every actor.
+    /// Reads the session states and starts every actor. The watchdog looks when
+    /// it is told to: [`Watchdog::look`], every [`Watchdog::EVERY`].
     ///
     /// # Errors
     /// When the snapshots can't be read, or an actor does not start.
-    pub async fn plant(parts: Parts) -> Result<Self, PlantError> {
+    pub async fn plant(parts: Parts) -> Result<(Self, Watchdog), PlantError> {
         let ground = Ground::prepare(parts)?;
         let census = Arc::clone(&ground.census);
         let registry = Arc::clone(&ground.registry);
+        let threads = ground.parts.threads.clone();
+        let verdict = ground.verdict.subscribe();
         let vitals = census.enter("root", "root", None, PATIENCE);
-        let (consoles, children) = ground.children();
+        let (consoles, undertaker, children) = ground.children();
         let arguments = SupervisorArguments {
             vitals,
             census: Arc::clone(&census),
             policy: RestartPolicy::DEFAULT,
             children,
         };
-        let (root, ended) = Actor::spawn(None, Supervisor, arguments)
-            .await
-            .map_err(Box::new)?;
-        Ok(Self {
+        let start = Actor::spawn(None, Supervisor, arguments);
+        let (root, ended) = on(&threads.tree, start).await.map_err(Box::new)?;
+        let watchdog = Watchdog::new(Arc::clone(&census), Arc::new(undertaker));
+        let tree = Self {
             root,
             ended: Some(ended),
+            verdict,
             census,
             registry,
             consoles,
-        })
+        };
+        Ok((tree, watchdog))
     }
 
     /// Every actor's vital signs.
@@ -115,23 +130,36 @@ impl Tree {
         Arc::new(self.consoles.clone())
     }
 
-    /// Returns when the tree has ended: because too much failed.
-    pub async fn ended(&mut self) {
-        if let Some(ended) = &mut self.ended {
+    /// Returns, with the reason, when the tree has ended or must end because too much failed.
+    pub async fn ended(&mut self) -> String {
+        let Some(ended) = &mut self.ended else {
+            return "it has ended".to_owned();
+        };
+        tokio::select! {
+            verdict = self.verdict.wait_for(Option::is_some) => {
+                verdict.ok().and_then(|verdict| verdict.clone()).unwrap_or_default()
+            }
             // a root that panicked has ended too
-            let _ = ended.await;
-            self.ended = None;
+            _ = ended => {
+                self.ended = None;
+                "the actors failed too often".to_owned()
+            }
         }
     }
 
-    /// Stops every actor, upstream first.
-    pub async fn fell(mut self, within: Duration) {
+    /// Stops every actor, upstream first; `false` if that was not done in time.
+    pub async fn fell(mut self, within: Duration) -> bool {
         self.root.stop(None);
-        if tokio::time::timeout(within, self.ended()).await.is_err() {
+        let Some(ended) = self.ended.take() else {
+            return true;
+        };
+        let is_done = tokio::time::timeout(within, ended).await.is_ok();
+        if !is_done {
             tracing::warn!(
                 "the actors did not stop in time, what they had in hand is read again at the next start"
             );
         }
+        is_done
     }
 }
 
@@ -143,6 +171,7 @@ struct Ground {
     deadlines: Arc<Deadlines>,
     classrooms: Vec<(ClassroomId, Address<classroom::ClassroomMessage>)>,
     directory: Arc<Directory>,
+    verdict: Arc<Verdict>,
 }
 
 impl Ground {
@@ -181,6 +210,7 @@ impl Ground {
             deadlines,
             classrooms,
             directory,
+            verdict: Arc::new(Verdict::new(None)),
         })
     }
 
@@ -195,7 +225,7 @@ impl Ground {
     }
 
     /// Downstream first: whoever is told stands before whoever tells.
-    fn children(self) -> (ConsolesHandle, Vec<ChildSpec>) {
+    fn children(self) -> (ConsolesHandle, SessionsUndertaker, Vec<ChildSpec>) {
         let router = Address::new(
             self.vitals("router", "router", "sessions", router::PATIENCE),
             router::MAILBOX,
@@ -204,16 +234,24 @@ impl Ground {
             Arc::clone(&self.census),
             Arc::clone(&self.parts.hub),
             Arc::clone(&self.directory),
+            self.parts.threads.clone(),
+            Arc::clone(&self.parts.witness),
             self.parts.max_consoles,
         ));
+        let undertaker = SessionsUndertaker {
+            roster: Arc::new(Roster::new()),
+            router: router.clone(),
+            lost: Arc::new(LostThreads::new(Arc::clone(&self.verdict))),
+            verdict: Arc::clone(&self.verdict),
+        };
         let children = vec![
             self.consoles(&consoles),
             self.classrooms(),
             self.writers(),
-            self.sessions(&router),
+            self.sessions(&undertaker),
             self.housekeeping(router),
         ];
-        (consoles, children)
+        (consoles, undertaker, children)
     }
 
     fn consoles(&self, handle: &ConsolesHandle) -> ChildSpec {
@@ -232,6 +270,7 @@ impl Ground {
             hub: Arc::clone(&self.parts.hub),
             bus: Arc::clone(&self.parts.bus),
             clock: Arc::clone(&self.parts.clock),
+            witness: Arc::clone(&self.parts.witness),
         });
         let children = self
             .classrooms
@@ -261,6 +300,7 @@ impl Ground {
                     address: Address::new(Arc::clone(&vitals), writer::MAILBOX),
                     journal: Arc::clone(&self.parts.journal),
                     store: Arc::clone(store),
+                    witness: Arc::clone(&self.parts.witness),
                 };
                 child(vitals, || Writer, arguments)
             })
@@ -268,7 +308,7 @@ impl Ground {
         self.supervisor("writers", children)
     }
 
-    fn sessions(&self, router: &Address<router::RouterMessage>) -> ChildSpec {
+    fn sessions(&self, undertaker: &SessionsUndertaker) -> ChildSpec {
         let vitals = self.vitals("sessions", "supervisor", "root", PATIENCE);
         let session = Arc::new(SessionContext {
             journal: Arc::clone(&self.parts.journal),
@@ -276,13 +316,18 @@ impl Ground {
             registry: Arc::clone(&self.registry),
             classrooms: Arc::clone(&self.directory),
             deadlines: Arc::clone(&self.deadlines),
+            witness: Arc::clone(&self.parts.witness),
+            careful: self.parts.careful.clone(),
         });
         let arguments = SessionsArguments {
             vitals: Arc::clone(&vitals),
-            router: router.clone(),
+            router: undertaker.router.clone(),
             context: Arc::new(RouterContext {
                 session,
                 census: Arc::clone(&self.census),
+                threads: self.parts.threads.clone(),
+                roster: Arc::clone(&undertaker.roster),
+                lost: Arc::clone(&undertaker.lost),
             }),
         };
         child(vitals, || Sessions, arguments)
@@ -302,6 +347,7 @@ impl Ground {
             deadlines: Arc::clone(&self.deadlines),
             router,
             census: Arc::clone(&self.census),
+            witness: Arc::clone(&self.parts.witness),
         };
         child(vitals, || Housekeeping, arguments)
     }

@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::domain::{
-    AcceptedEvent, CellType, ClassroomId, Entry, Event, EventId, EventKind, FactKind, JournalId,
-    Position, Record, SessionKey, StudentId, Timestamp,
+    AcceptedEvent, CellType, ClassroomId, Entry, Event, EventId, EventKind, JournalId, Position,
+    Record, SessionKey, StudentId, Timestamp,
 };
 use crate::ports::{
-    AppendError, Batch, Clock, Journal, NewRecord, Origin, ReadError, SnapshotError, Snapshots,
-    Store, StoreError, Verdict,
+    AppendError, Attempt, Batch, Clock, Journal, NewRecord, Origin, ReadError, SnapshotError,
+    Snapshots, Store, StoreError, Verdict,
 };
+use crate::tree::{Step, Wait, Witness};
 
 /// A clock that stands on tokio's, so that paused time is paused here too.
 pub(crate) struct TestClock {
@@ -43,8 +44,6 @@ pub(crate) struct MemoryJournal {
     clock: Arc<TestClock>,
     /// The disk is full: nothing is appended from inside.
     pub(crate) is_full: AtomicBool,
-    /// Facts about this student make the appending actor panic.
-    pub(crate) poisoned: Mutex<Option<StudentId>>,
 }
 
 impl MemoryJournal {
@@ -55,8 +54,11 @@ impl MemoryJournal {
             end: watch::Sender::new(Position::ZERO),
             clock,
             is_full: AtomicBool::new(false),
-            poisoned: Mutex::default(),
         })
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries.lock().unwrap().clone()
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
@@ -66,18 +68,6 @@ impl MemoryJournal {
             .iter()
             .map(|entry| entry.record.clone())
             .collect()
-    }
-
-    fn panic_if_poisoned(&self, batch: &[NewRecord]) {
-        let poisoned = self.poisoned.lock().unwrap().clone();
-        for new in batch {
-            if let Record::Fact(fact) = &new.record
-                && let FactKind::HelpOpened { student, .. } = &fact.kind
-                && poisoned.as_ref() == Some(student)
-            {
-                panic!("poison");
-            }
-        }
     }
 }
 
@@ -92,7 +82,6 @@ impl Journal for MemoryJournal {
         batch: Vec<NewRecord>,
         origin: Origin,
     ) -> Result<Vec<Verdict>, AppendError> {
-        self.panic_if_poisoned(&batch);
         if origin == Origin::Inside && self.is_full.load(Ordering::Relaxed) {
             return Err(AppendError::NoRoom("full".to_owned()));
         }
@@ -187,6 +176,7 @@ impl Store for MemoryStore {
 pub(crate) struct MemorySnapshots {
     sessions: Mutex<BTreeMap<SessionKey, Vec<u8>>>,
     pub(crate) router: Mutex<Option<(Vec<u8>, Position)>>,
+    attempts: Mutex<BTreeMap<(Position, SessionKey), u32>>,
 }
 
 impl Snapshots for MemorySnapshots {
@@ -221,6 +211,80 @@ impl Snapshots for MemorySnapshots {
     ) -> Result<(), SnapshotError> {
         *self.router.lock().unwrap() = Some((router.to_vec(), offset));
         Ok(())
+    }
+
+    fn attempts(&self, _: &JournalId) -> Result<Vec<Attempt>, SnapshotError> {
+        let attempts = self.attempts.lock().unwrap();
+        let attempts = attempts.iter().map(|((position, key), count)| Attempt {
+            key: key.clone(),
+            position: *position,
+            count: *count,
+        });
+        Ok(attempts.collect())
+    }
+
+    fn put_attempts(&self, _: &JournalId, attempt: &Attempt) -> Result<(), SnapshotError> {
+        self.attempts
+            .lock()
+            .unwrap()
+            .insert((attempt.position, attempt.key.clone()), attempt.count);
+        Ok(())
+    }
+
+    fn forget_attempts(&self, _: &JournalId, through: Position) -> Result<(), SnapshotError> {
+        self.attempts
+            .lock()
+            .unwrap()
+            .retain(|(position, _), _| *position > through);
+        Ok(())
+    }
+}
+
+/// What goes wrong at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The actor panics.
+    Panic,
+    /// It awaits what never comes.
+    Hang,
+}
+
+/// Makes actors fail at the entries, or kinds of steps, that were chosen.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Sessions fail at these entries, again and again.
+    pub(crate) poison: Mutex<BTreeMap<Position, Fault>>,
+    /// The next step of this kind fails, once.
+    pub(crate) once: Mutex<Option<(&'static str, Fault)>>,
+    /// Which entries were folded, or were to be.
+    pub(crate) folded: Mutex<Vec<Position>>,
+}
+
+impl Witness for Faults {
+    fn before(&self, step: Step<'_>) -> Option<Wait> {
+        let name = match step {
+            Step::Fold { .. } => "fold",
+            Step::Route(_) => "route",
+            Step::Update(_) => "update",
+            Step::Write {
+                consumer: "records",
+                ..
+            } => "write",
+            Step::Write { .. } => "count",
+            Step::Subscribe { .. } => "subscribe",
+            Step::Round => "round",
+        };
+        let mut once = self.once.lock().unwrap();
+        let mut fault = once.take_if(|(at, _)| *at == name).map(|(_, fault)| fault);
+        drop(once);
+        if let Step::Fold { entry, .. } = step {
+            self.folded.lock().unwrap().push(entry.position);
+            fault = fault.or(self.poison.lock().unwrap().get(&entry.position).copied());
+        }
+        match fault? {
+            Fault::Panic => panic!("a fault of the test"),
+            Fault::Hang => Some(Box::pin(std::future::pending())),
+        }
     }
 }
 

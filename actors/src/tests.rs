@@ -1,6 +1,8 @@
 //! The whole tree on paused time, with fakes at the ports.
 
 mod faults;
+mod frozen;
+mod poison;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +18,9 @@ use crate::hub::Hub;
 use crate::outbox::{Item, Outbox, OutboxLimits};
 use crate::ports::{Bus, Clock, Journal, NewRecord, Origin, Snapshots};
 use crate::root::{Parts, Tree};
-use crate::testing::{MemoryJournal, MemorySnapshots, MemoryStore, TestClock, event};
-use crate::tree::RestartError;
+use crate::session::careful::Careful;
+use crate::testing::{Faults, MemoryJournal, MemorySnapshots, MemoryStore, TestClock, event};
+use crate::tree::{RestartError, Threads, Watchdog};
 
 struct InProcess(Arc<Hub>);
 
@@ -33,6 +36,7 @@ struct Grove {
     snapshots: Arc<MemorySnapshots>,
     records: Arc<MemoryStore>,
     series: Arc<MemoryStore>,
+    faults: Arc<Faults>,
 }
 
 impl Grove {
@@ -44,10 +48,15 @@ impl Grove {
             snapshots: Arc::default(),
             records: Arc::default(),
             series: Arc::default(),
+            faults: Arc::default(),
         }
     }
 
     async fn plant(&self) -> Tree {
+        self.plant_with(None).await
+    }
+
+    async fn plant_with(&self, careful: Option<Careful>) -> Tree {
         let hub = Arc::new(Hub::default());
         let parts = Parts {
             journal: self.journal.clone(),
@@ -59,8 +68,18 @@ impl Grove {
             hub,
             classrooms: vec![ClassroomId::new("default")],
             max_consoles: 2,
+            threads: Threads::current(),
+            witness: self.faults.clone(),
+            careful,
         };
-        Tree::plant(parts).await.unwrap()
+        let (tree, mut watchdog) = Tree::plant(parts).await.unwrap();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Watchdog::EVERY).await;
+                watchdog.look();
+            }
+        });
+        tree
     }
 
     async fn append(&self, records: Vec<NewRecord>) {
@@ -90,6 +109,20 @@ fn runs(tree: &Tree, student: &str) -> u64 {
     tree.registry()
         .view(&key(student))
         .map_or(0, |view| view.executions)
+}
+
+/// An actor as the health endpoint shows it.
+fn report(tree: &Tree, name: &str) -> Value {
+    let all = serde_json::to_value(tree.census().tree().unwrap()).unwrap();
+    find(&all, name).unwrap_or_else(|| panic!("{name} is not in {all}"))
+}
+
+fn find(below: &Value, name: &str) -> Option<Value> {
+    if below["name"] == name {
+        return Some(below.clone());
+    }
+    let children = below["children"].as_array()?;
+    children.iter().find_map(|child| find(child, name))
 }
 
 async fn next_json(outbox: &Outbox) -> Value {
@@ -175,40 +208,6 @@ async fn a_restart_replays_only_the_tail_and_changes_nothing() {
         .append(vec![event("taro", EventKind::CellExecuted, 50)])
         .await;
     until("goes on", || runs(&tree, "taro") == 51).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_entry_that_fails_its_session_three_times_is_a_dead_letter_and_the_session_goes_on() {
-    let grove = Grove::new();
-    *grove.journal.poisoned.lock().unwrap() = Some(StudentId::new("taro"));
-    let tree = grove.plant().await;
-
-    grove
-        .append(vec![
-            event("taro", EventKind::CellExecuted, 1),
-            event("taro", EventKind::Help, 2),
-            event("taro", EventKind::CellExecuted, 3),
-            event("hanako", EventKind::CellExecuted, 1),
-        ])
-        .await;
-
-    until("the session goes on", || runs(&tree, "taro") == 2).await;
-    until("others never noticed", || runs(&tree, "hanako") == 1).await;
-    let letters: Vec<_> = grove
-        .journal
-        .records()
-        .into_iter()
-        .filter_map(|record| {
-            if let Record::DeadLetter(letter) = record {
-                Some(letter.position)
-            } else {
-                None
-            }
-        })
-        .collect();
-    assert_eq!(letters, [Position(2)]);
-    let view = tree.registry().view(&key("taro")).unwrap();
-    assert_ne!(view.status(grove.clock.heard()), StudentStatus::Help);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::domain::{DeadLetter, Entry, FactId, Position, Record};
 use crate::inside::append_dead_letter;
 use crate::ports::{Journal, ReadError, Store, StoreError};
-use crate::tree::{ActorState, Address, Envelope, Later, Vitals};
+use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witness};
 
 /// How many messages may wait for a writer: it sends them to itself.
 pub(crate) const MAILBOX: usize = 8;
@@ -41,12 +41,14 @@ pub(crate) struct WriterArguments {
     pub(crate) address: Address<WriterMessage>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) witness: Arc<dyn Witness>,
 }
 
 pub(crate) struct Writer;
 
 pub(crate) struct WriterState {
     arguments: WriterArguments,
+    own: Own<WriterMessage>,
     vitals: Arc<Vitals>,
     /// Nothing while the store has not yet said how far it is.
     offset: Option<Position>,
@@ -74,11 +76,12 @@ impl Actor for Writer {
         myself: ActorRef<Self::Msg>,
         arguments: WriterArguments,
     ) -> Result<WriterState, ActorProcessingErr> {
-        arguments.address.attach(myself);
+        let own = arguments.address.attach(myself);
         let vitals = Arc::clone(arguments.address.vitals());
         vitals.started();
         Ok(WriterState {
             arguments,
+            own,
             vitals,
             offset: None,
             wait: FIRST_WAIT,
@@ -183,6 +186,10 @@ impl WriterState {
             store,
             ..
         } = &self.arguments;
+        let step = Step::Write { consumer, entries };
+        if let Some(wait) = self.arguments.witness.before(step) {
+            wait.await;
+        }
         let begun = tokio::time::Instant::now();
         let journal = journal.id();
         let write = store.write(&journal, entries, through);
@@ -289,10 +296,10 @@ impl WriterState {
     }
 
     fn come_back(&mut self, next: Next) {
-        let address = &self.arguments.address;
+        let own = &self.own;
         self.later = match next {
-            Next::Again => Some(Later::send(address, WriterMessage::Pump, Duration::ZERO)),
-            Next::After(wait) => Some(Later::send(address, WriterMessage::Pump, wait)),
+            Next::Again => Some(Later::send(own, WriterMessage::Pump, Duration::ZERO)),
+            Next::After(wait) => Some(Later::send(own, WriterMessage::Pump, wait)),
             Next::WhenItGrows => {
                 let mut end = self.arguments.journal.end();
                 let offset = self.offset.unwrap_or(Position::ZERO);
@@ -301,7 +308,7 @@ impl WriterState {
                     tokio::time::sleep(GATHER).await;
                     has_grown
                 };
-                Some(Later::send_when(address, WriterMessage::Pump, has_grown))
+                Some(Later::send_when(own, WriterMessage::Pump, has_grown))
             }
         };
     }

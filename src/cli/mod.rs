@@ -23,8 +23,10 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use mimamori_actors::tree::{Nobody, Witness};
 
 pub use announce::Announce;
 use arguments::{Arguments, Command, JournalCommand};
@@ -35,19 +37,24 @@ use crate::config::{Config, Loaded};
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    main_before(Arc::new(Nobody))
+}
+
+/// As [`main`], with a witness of every step that an actor takes: tests of
+/// faults let it make them.
+pub fn main_before(witness: Arc<dyn Witness>) -> ExitCode {
     // one provider for the whole process, before anything opens a TLS connection;
     // an error only says that there is one already
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Arguments::try_parse() {
         // nothing is used after a panic but this one line
-        Ok(arguments) => {
-            catch_unwind(AssertUnwindSafe(|| run(arguments.command))).unwrap_or_else(|_| {
+        Ok(arguments) => catch_unwind(AssertUnwindSafe(|| run(arguments.command, witness)))
+            .unwrap_or_else(|_| {
                 Err(
                     anyhow::anyhow!("a fault of the program itself; its log names the place")
                         .into(),
                 )
-            })
-        }
+            }),
         Err(error) if !error.use_stderr() => {
             // --help and --version; a closed pipe is the reader's business
             let _ = error.print();
@@ -64,9 +71,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command, witness: Arc<dyn Witness>) -> Result<(), Failure> {
     match command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, witness),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Link(arguments) => link::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),

@@ -1,7 +1,9 @@
 //! `mimamori serve`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use mimamori_actors::tree::Witness;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
@@ -15,7 +17,7 @@ use crate::telemetry::logs;
 /// not waited for: nothing that was acknowledged depends on it.
 const THREADS_END_WITHIN: Duration = Duration::from_millis(100);
 
-pub(super) fn run(arguments: &Serve) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Serve, witness: Arc<dyn Witness>) -> Result<(), Failure> {
     let loaded = load_config(arguments.file.config.as_deref())?;
     logs::install(loaded.config.log.format);
     raise_open_files();
@@ -25,7 +27,7 @@ pub(super) fn run(arguments: &Serve) -> Result<(), Failure> {
     let lock = ServerLock::take(&loaded.config.storage.dir).map_err(anyhow::Error::new)?;
     let announce = Announce::new(lock, arguments.print_links);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(server::run(loaded.config, &announce));
+    let outcome = runtime.block_on(server::run(loaded.config, &announce, witness));
     runtime.shutdown_timeout(THREADS_END_WITHIN);
     Ok(outcome?)
 }

@@ -1,10 +1,11 @@
-//! The stores behind the ports: records, series, snapshots.
+//! The stores behind the ports: records, series, snapshots, what is in flight.
 
 use std::time::Duration;
 
 use mimamori_actors::domain::Timestamp;
 
 pub(crate) mod embedded;
+pub mod flights;
 pub mod records;
 pub mod series;
 pub mod snapshots;

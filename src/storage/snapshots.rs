@@ -5,6 +5,8 @@
 //! the committed offset, never older. Every state carries its own position, so
 //! replaying from the offset leaves such a state as it is.
 
+mod attempts;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
-use mimamori_actors::ports::{SnapshotError, Snapshots};
+use mimamori_actors::ports::{Attempt, SnapshotError, Snapshots};
 use mimamori_actors::session::fold::SessionState;
 
 use super::embedded::{OpenFailure, open_caught};
@@ -45,6 +47,7 @@ pub struct FjallSnapshots {
     database: Database,
     sessions: Keyspace,
     router: Keyspace,
+    attempts: Keyspace,
     /// Held while the committed offset is compared and replaced.
     committing: Mutex<()>,
     highest: Position,
@@ -101,10 +104,12 @@ fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
         .open()?;
     let sessions = database.keyspace("sessions", options)?;
     let router = database.keyspace("router", options)?;
+    let attempts = database.keyspace("attempts", options)?;
     let mut snapshots = FjallSnapshots {
         database,
         sessions,
         router,
+        attempts,
         committing: Mutex::new(()),
         highest: Position::ZERO,
     };
@@ -263,6 +268,18 @@ impl Snapshots for FjallSnapshots {
             .durability(Some(PersistMode::SyncData));
         write.insert(&self.router, ROUTER, value);
         write.commit().map_err(failed)
+    }
+
+    fn attempts(&self, journal: &JournalId) -> Result<Vec<Attempt>, SnapshotError> {
+        self.counted_attempts(journal)
+    }
+
+    fn put_attempts(&self, journal: &JournalId, attempt: &Attempt) -> Result<(), SnapshotError> {
+        self.count_attempts(journal, attempt)
+    }
+
+    fn forget_attempts(&self, journal: &JournalId, through: Position) -> Result<(), SnapshotError> {
+        self.remove_attempts(journal, through)
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::line::{Line, Mode};
 use super::{RouterMessage, RouterState, Saved};
 use crate::domain::Position;
+use crate::ports::SnapshotError;
 use crate::session::actor::SessionMessage;
 
 /// A session without an entry for so long sleeps: its state in the snapshots, its actor gone.
@@ -39,16 +40,22 @@ impl RouterState {
         self.is_checkpointing = true;
         let snapshots = Arc::clone(&self.context.session.snapshots);
         let journal = self.context.session.journal.id();
-        let address = self.address.clone();
+        let has_attempts = self.attempts.has_any_through(offset);
+        let own = self.own.clone();
         tokio::spawn(async move {
-            let commit =
-                tokio::task::spawn_blocking(move || snapshots.commit(&journal, &bytes, offset));
+            let commit = tokio::task::spawn_blocking(move || {
+                snapshots.commit(&journal, &bytes, offset)?;
+                if has_attempts {
+                    snapshots.forget_attempts(&journal, offset)?;
+                }
+                Ok::<_, SnapshotError>(())
+            });
             let error = match commit.await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
-            let _ = address
+            let _ = own
                 .send(RouterMessage::CheckpointDone { offset, error })
                 .await;
         });
@@ -59,8 +66,7 @@ impl RouterState {
         match error {
             None => {
                 self.committed = self.committed.max(offset);
-                self.poison.retain(|(_, position)| *position > offset);
-                self.attempts.retain(|(_, position), _| *position > offset);
+                self.attempts.forget(offset);
                 self.context.session.journal.committed("sessions", offset);
             }
             Some(error) => {
@@ -104,7 +110,7 @@ impl RouterState {
             };
             self.context.census.leave(line.address.vitals().name());
             if let Some(cell) = line.cell {
-                self.roster.remove(&cell.get_id());
+                self.context.roster.remove(&cell.get_id());
                 cell.stop(None);
             }
         }

@@ -1,23 +1,25 @@
 //! The router's side of one session: handing out, falling behind, starting again.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr};
 use tokio::time::Instant;
 
-use super::{ATTEMPTS, BATCH, CATCH_UP_EVERY, RouterMessage, RouterState, concerns};
+use super::attempts::Aftermath;
+use super::{CATCH_UP_EVERY, RouterMessage, RouterState, concerns};
 use crate::domain::{Entry, LessonId, Position, Record, SessionKey};
-use crate::ports::ReadError;
-use crate::session::actor::{
-    MAILBOX, PATIENCE, Progress, SessionActor, SessionArguments, SessionMessage,
-};
-use crate::tree::{Address, Later, SendError};
+use crate::ports::{Batch, ReadError};
+use crate::session::actor::{MAILBOX, PATIENCE, SessionActor, SessionArguments, SessionMessage};
+use crate::session::lost::Member;
+use crate::session::progress::Progress;
+use crate::tree::{Address, Budget, Decision, Later, RestartPolicy, SendError, on};
 
-/// Between two tries of a session that failed.
-const RESTART_WAIT: Duration = Duration::from_millis(100);
-/// In one turn at most so many batches are read for a student that is behind.
-const CATCH_UP_BATCHES: usize = 4;
+/// In one turn at most so many batches are read for all students that are behind.
+const CATCH_UP_BATCHES: usize = 64;
+/// A session's snapshot is read from the disk.
+const SNAPSHOT_READS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A session as the router sees it.
 pub(super) struct Line {
@@ -30,6 +32,7 @@ pub(super) struct Line {
     /// The first entry handed out since the session was last known to be saved.
     pub(super) first_unsaved: Option<Position>,
     pub(super) last_used: Instant,
+    budget: Budget,
 }
 
 /// Whether a session gets its entries as they come.
@@ -56,7 +59,7 @@ impl RouterState {
             let line = self.open_line(key, entry.position).await;
             self.lines.insert(key.clone(), line);
         }
-        let is_poison = self.is_poison(key, entry.position);
+        let is_poison = self.attempts.is_used_up(key, entry.position);
         let Some(line) = self.lines.get_mut(key) else {
             return;
         };
@@ -73,10 +76,6 @@ impl RouterState {
         }
     }
 
-    pub(super) fn is_poison(&self, key: &SessionKey, position: Position) -> bool {
-        !self.poison.is_empty() && self.poison.contains(&(key.clone(), position))
-    }
-
     async fn open_line(&mut self, key: &SessionKey, position: Position) -> Line {
         let name = session_name(key);
         let vitals = self
@@ -91,12 +90,13 @@ impl RouterState {
             last_dispatched: Position::ZERO,
             first_unsaved: None,
             last_used: Instant::now(),
+            budget: Budget::new(RestartPolicy::SESSION),
         };
         if let Err(error) = self.start_session(key, &mut line).await {
             line.mode = Mode::Behind { from: position };
             line.first_unsaved = Some(position);
             self.behind.insert(key.clone());
-            self.session_did_not_start(key, &line, &error.to_string());
+            self.session_did_not_start(key, &mut line, &error.to_string());
         } else if line.mode != Mode::Live {
             self.behind.insert(key.clone());
         }
@@ -113,11 +113,19 @@ impl RouterState {
             context: Arc::clone(&self.context.session),
             address: line.address.clone(),
             progress: Arc::clone(&line.progress),
+            incarnation: line.progress.next_incarnation(),
         };
-        let (actor, _) =
-            Actor::spawn_linked(None, SessionActor, arguments, self.sessions.clone()).await?;
+        let start = Actor::spawn_linked(None, SessionActor, arguments, self.sessions.clone());
+        let waiting = self.vitals.waiting(SNAPSHOT_READS_WITHIN);
+        let (actor, _) = on(&self.context.threads.sessions, start).await?;
+        drop(waiting);
         let cell = actor.get_cell();
-        self.roster.insert(cell.get_id(), key.clone());
+        let member = Member {
+            key: key.clone(),
+            progress: Arc::clone(&line.progress),
+            cell: cell.clone(),
+        };
+        self.context.roster.insert(cell.get_id(), member);
         self.context
             .census
             .runs(line.address.vitals().name(), cell.clone());
@@ -136,7 +144,7 @@ impl RouterState {
         Ok(())
     }
 
-    fn session_did_not_start(&self, key: &SessionKey, line: &Line, error: &str) {
+    fn session_did_not_start(&self, key: &SessionKey, line: &mut Line, error: &str) {
         line.address.vitals().failed(error);
         metrics::counter!("mimamori_actors_restarts_total", "kind" => "session").increment(1);
         tracing::warn!(
@@ -144,53 +152,62 @@ impl RouterState {
             error,
             "a session did not start and will be tried again"
         );
-        self.restart_later(key);
+        let wait = line.spend(false);
+        self.restart_later(key, wait, None);
     }
 
-    /// A session's actor failed: blame the entry in hand, and start again from the snapshot.
-    pub(super) async fn session_failed(
-        &mut self,
-        key: &SessionKey,
-        actor: ActorId,
-        reason: &str,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(line) = self.lines.get_mut(key) else {
-            return Ok(());
+    /// A session's actor failed, or was written off: blame the entry in hand,
+    /// and start again from the snapshot.
+    pub(super) fn session_failed(&mut self, key: &SessionKey, actor: ActorId, reason: String) {
+        let Some(mut line) = self.lines.remove(key) else {
+            return;
         };
-        if line.cell.as_ref().is_none_or(|cell| cell.get_id() != actor) {
-            return Ok(()); // an earlier incarnation
+        // not an earlier incarnation
+        if line
+            .cell
+            .as_ref()
+            .is_some_and(|cell| cell.get_id() == actor)
+        {
+            self.replace(key, &mut line, actor, reason);
         }
+        self.lines.insert(key.clone(), line);
+    }
+
+    fn replace(&mut self, key: &SessionKey, line: &mut Line, actor: ActorId, reason: String) {
         line.cell = None;
+        line.progress.close();
         line.mode = Mode::Behind {
             from: line.progress.saved().next(),
         };
-        let to_blame = line.progress.take_in_hand();
-        line.address.vitals().failed(reason);
         self.behind.insert(key.clone());
+        let vitals = Arc::clone(line.address.vitals());
+        let frozen = vitals.take_frozen();
+        let is_asked_for = vitals.take_restart_asked_for() && frozen.is_none();
+        let is_to_blame = !is_asked_for && frozen.as_ref().is_none_or(|it| it.is_to_blame);
+        let reason = frozen.map_or(reason, |frozen| frozen.reason);
+        vitals.failed(&reason);
         metrics::counter!("mimamori_actors_restarts_total", "kind" => "session").increment(1);
         tracing::warn!(
             student.id = key.student.as_str(),
             error = reason,
             "a session failed and will be started again"
         );
-        if let Some(position) = to_blame {
-            let attempts = self.attempts.entry((key.clone(), position)).or_insert(0);
-            *attempts += 1;
-            if *attempts >= ATTEMPTS {
-                self.attempts.remove(&(key.clone(), position));
-                self.bury(key, position, reason).await?;
-            }
-        }
-        self.restart_later(key);
-        Ok(())
+        let in_hand = line.progress.take_in_hand();
+        let to_blame = in_hand.filter(|_| is_to_blame);
+        let aftermath = self.aftermath(key, actor, &vitals, to_blame, reason);
+        let wait = line.spend(is_asked_for);
+        self.restart_later(key, wait, Some(aftermath));
     }
 
-    fn restart_later(&self, key: &SessionKey) {
-        let address = self.address.clone();
-        let key = key.clone();
+    /// What is to be written is, whatever becomes of this router.
+    fn restart_later(&self, key: &SessionKey, wait: Duration, aftermath: Option<Aftermath>) {
+        let (own, key) = (self.own.clone(), key.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(RESTART_WAIT).await;
-            let _ = address.send(RouterMessage::RestartSession { key }).await;
+            if let Some(aftermath) = aftermath {
+                aftermath.settle().await;
+            }
+            tokio::time::sleep(wait).await;
+            let _ = own.send(RouterMessage::RestartSession { key }).await;
         });
     }
 
@@ -200,84 +217,100 @@ impl RouterState {
         };
         if line.cell.is_none() {
             if let Err(error) = self.start_session(key, &mut line).await {
-                self.session_did_not_start(key, &line, &error.to_string());
+                self.session_did_not_start(key, &mut line, &error.to_string());
             }
             self.behind.insert(key.clone());
         }
         self.lines.insert(key.clone(), line);
     }
 
-    /// Reads the journal again for the students that are behind.
+    /// Reads the journal again for the students that are behind, in turn: a turn
+    /// is short, and who has no room costs none of it.
     pub(super) async fn catch_up(&mut self) -> Result<(), ActorProcessingErr> {
         self.catch_up = None;
-        for key in std::mem::take(&mut self.behind) {
+        let mut batches = CATCH_UP_BATCHES;
+        for key in self.in_turn() {
+            if batches == 0 {
+                break;
+            }
             let Some(mut line) = self.lines.remove(&key) else {
+                self.behind.remove(&key);
                 continue;
             };
-            let result = self.catch_up_one(&key, &mut line).await;
-            if line.mode != Mode::Live {
-                self.behind.insert(key.clone());
+            let result = self.catch_up_one(&key, &mut line, &mut batches).await;
+            if line.mode == Mode::Live {
+                self.behind.remove(&key);
             }
-            self.lines.insert(key, line);
+            self.lines.insert(key.clone(), line);
+            self.looked_after = Some(key);
             result?;
         }
         Ok(())
+    }
+
+    /// Those behind, beginning after the one that was looked after last.
+    fn in_turn(&self) -> Vec<SessionKey> {
+        let Some(last) = &self.looked_after else {
+            return self.behind.iter().cloned().collect();
+        };
+        let after = (Bound::Excluded(last), Bound::Unbounded);
+        let later = self.behind.range::<SessionKey, _>(after);
+        let earlier = self.behind.range::<SessionKey, _>(..=last);
+        later.chain(earlier).cloned().collect()
     }
 
     async fn catch_up_one(
         &mut self,
         key: &SessionKey,
         line: &mut Line,
+        batches: &mut usize,
     ) -> Result<(), ActorProcessingErr> {
         if line.cell.is_none() {
             return Ok(()); // its restart is under way
         }
-        for _ in 0..CATCH_UP_BATCHES {
-            let Mode::Behind { from } = line.mode else {
-                return Ok(());
-            };
+        while let Mode::Behind { from } = line.mode {
             if from > self.read_through {
                 line.mode = Mode::Live;
                 return Ok(());
             }
-            let after = Position(from.0 - 1);
-            let batch = match self.context.session.journal.read(after, BATCH).await {
+            if *batches == 0 || !line.address.has_room() {
+                return Ok(());
+            }
+            *batches -= 1;
+            let batch = match self.read(Position(from.0 - 1)).await {
                 Ok(batch) => batch,
                 Err(ReadError::Trimmed { oldest }) => {
-                    tracing::error!(
-                        student.id = key.student.as_str(),
-                        oldest = oldest.0,
-                        "entries that a session had not read are gone"
-                    );
-                    metrics::counter!("mimamori_router_gaps_total").increment(1);
+                    note_gap(key, oldest);
                     line.mode = Mode::Behind { from: oldest };
                     continue;
                 }
                 Err(error @ ReadError::Failed(_)) => return Err(error.into()),
             };
-            let read_through = self.read_through;
-            for entry in batch
-                .entries
-                .iter()
-                .filter(|entry| entry.position <= read_through)
-            {
-                if !concerns(entry, key) || self.is_poison(key, entry.position) {
-                    continue;
-                }
-                let lesson = self.lesson_again(entry);
-                if !line.hand_over(entry, lesson) {
-                    line.mode = Mode::Behind {
-                        from: entry.position,
-                    };
-                    return Ok(());
-                }
-            }
-            self.vitals.progressed();
             line.mode = Mode::Behind {
-                from: batch.through.min(self.read_through).next(),
+                from: self.hand_over_again(key, line, &batch),
             };
+            self.vitals.progressed();
         }
         Ok(())
+    }
+
+    /// Hands a student's part of a batch over, and tells where to go on.
+    fn hand_over_again(&mut self, key: &SessionKey, line: &mut Line, batch: &Batch) -> Position {
+        let read_through = self.read_through;
+        for entry in batch
+            .entries
+            .iter()
+            .filter(|entry| entry.position <= read_through)
+        {
+            if !concerns(entry, key) || self.attempts.is_used_up(key, entry.position) {
+                continue;
+            }
+            let lesson = self.lesson_again(entry);
+            if !line.hand_over(entry, lesson) {
+                return entry.position;
+            }
+        }
+        batch.through.min(read_through).next()
     }
 
     /// The lesson of an event that was stamped before.
@@ -298,12 +331,30 @@ impl RouterState {
         if self.behind.is_empty() || self.catch_up.is_some() {
             return;
         }
-        let later = Later::send(&self.address, RouterMessage::CatchUp, CATCH_UP_EVERY);
+        let later = Later::send(&self.own, RouterMessage::CatchUp, CATCH_UP_EVERY);
         self.catch_up = Some(later);
     }
 }
 
+fn note_gap(key: &SessionKey, oldest: Position) {
+    tracing::error!(
+        student.id = key.student.as_str(),
+        oldest = oldest.0,
+        "entries that a session had not read are gone"
+    );
+    metrics::counter!("mimamori_router_gaps_total").increment(1);
+}
+
 impl Line {
+    /// How long to wait before it is started again.
+    fn spend(&mut self, is_asked_for: bool) -> Duration {
+        match self.budget.spend(is_asked_for) {
+            Decision::RestartAfter(wait) => wait,
+            // not by the policy of sessions
+            Decision::Escalate | Decision::LetGo => RestartPolicy::SESSION.longest_wait,
+        }
+    }
+
     /// Whether the session took the entry.
     fn hand_over(&mut self, entry: &Arc<Entry>, lesson: Option<LessonId>) -> bool {
         match self.address.try_send(SessionMessage::Apply {

@@ -5,6 +5,7 @@
 //! for the others and later reads that student's entries from the journal
 //! again, from where it stopped. So nothing waits in memory without a bound.
 
+mod attempts;
 mod checkpoint;
 mod line;
 
@@ -14,18 +15,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef};
+use tokio::sync::watch;
 
 use crate::deadlines::Owner;
 use crate::domain::{
-    ClassroomId, DeadLetter, Entry, FactId, FactKind, LessonId, Position, Record, SessionKey,
-    StudentId,
+    ClassroomId, Entry, FactKind, LessonId, Position, Record, SessionKey, StudentId,
 };
-use crate::inside::{append_dead_letter, append_facts};
+use crate::inside::append_facts;
 use crate::lesson::Lessons;
-use crate::ports::ReadError;
+use crate::ports::{Batch, ReadError};
 use crate::session::actor::SessionContext;
-use crate::session::supervisor::Roster;
-use crate::tree::{ActorState, Address, Census, Envelope, Later, Vitals};
+use crate::session::lost::{LostThreads, Roster};
+use crate::tree::{ActorState, Address, Census, Envelope, Later, Own, Step, Threads, Vitals};
+use attempts::Attempts;
 use line::Line;
 
 /// How many messages may wait for the router.
@@ -36,8 +38,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 const BATCH: usize = 256;
 /// Students that are behind are looked after this often.
 const CATCH_UP_EVERY: Duration = Duration::from_millis(5);
-/// An entry that fails its session so often is a dead letter.
-const ATTEMPTS: u32 = 3;
+/// The journal reads from the disk what is no longer in memory.
+const JOURNAL_READS_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) enum RouterMessage {
     /// There is something to read.
@@ -51,7 +53,7 @@ pub(crate) enum RouterMessage {
         offset: Position,
         error: Option<String>,
     },
-    /// A session's actor failed.
+    /// A session's actor failed, or was written off.
     SessionFailed {
         key: SessionKey,
         actor: ActorId,
@@ -65,12 +67,14 @@ pub(crate) enum RouterMessage {
 pub(crate) struct RouterContext {
     pub(crate) session: Arc<SessionContext>,
     pub(crate) census: Arc<Census>,
+    pub(crate) threads: Threads,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) lost: Arc<LostThreads>,
 }
 
 pub(crate) struct RouterArguments {
     pub(crate) address: Address<RouterMessage>,
     pub(crate) context: Arc<RouterContext>,
-    pub(crate) roster: Arc<Roster>,
     pub(crate) sessions: ActorCell,
 }
 
@@ -78,8 +82,7 @@ pub(crate) struct Router;
 
 pub(crate) struct RouterState {
     context: Arc<RouterContext>,
-    address: Address<RouterMessage>,
-    roster: Arc<Roster>,
+    own: Own<RouterMessage>,
     sessions: ActorCell,
     vitals: Arc<Vitals>,
     /// Everything up to here has been handed out, or its student is behind.
@@ -89,13 +92,15 @@ pub(crate) struct RouterState {
     lessons: Lessons,
     lines: HashMap<SessionKey, Line>,
     behind: BTreeSet<SessionKey>,
-    attempts: HashMap<(SessionKey, Position), u32>,
-    /// Entries that became dead letters and are passed over, per student.
-    poison: BTreeSet<(SessionKey, Position)>,
+    /// Who of those behind was looked after last.
+    looked_after: Option<SessionKey>,
+    attempts: Attempts,
     is_checkpointing: bool,
     /// The next look after the students that are behind.
     catch_up: Option<Later>,
     pump: PumpFlag,
+    /// What pumps when the journal grows.
+    _pumping: Later,
 }
 
 /// Whether a [`RouterMessage::Pump`] waits already: one is enough.
@@ -111,36 +116,10 @@ impl Actor for Router {
         myself: ActorRef<Self::Msg>,
         arguments: RouterArguments,
     ) -> Result<RouterState, ActorProcessingErr> {
-        let state = RouterState::load(arguments)?;
-        state.address.attach(myself);
+        let state = RouterState::load(myself, arguments)?;
+        state.bury_again().await?;
         state.vitals.started();
         Ok(state)
-    }
-
-    async fn post_start(
-        &self,
-        myself: ActorRef<Self::Msg>,
-        state: &mut RouterState,
-    ) -> Result<(), ActorProcessingErr> {
-        let pump = Arc::clone(&state.pump);
-        let address = state.address.clone();
-        let mut end = state.context.session.journal.end();
-        // ends with the first send that finds this incarnation gone
-        let cell = myself.get_cell();
-        tokio::spawn(async move {
-            loop {
-                if !pump.swap(true, Ordering::AcqRel)
-                    && address.send(RouterMessage::Pump).await.is_err()
-                {
-                    return;
-                }
-                let is_over = end.changed().await.is_err();
-                if is_over || matches!(cell.get_status(), ractor::ActorStatus::Stopped) {
-                    return;
-                }
-            }
-        });
-        Ok(())
     }
 
     async fn post_stop(
@@ -166,7 +145,7 @@ impl Actor for Router {
             RouterMessage::Checkpoint => state.checkpoint().await,
             RouterMessage::CheckpointDone { offset, error } => state.checkpoint_done(offset, error),
             RouterMessage::SessionFailed { key, actor, reason } => {
-                state.session_failed(&key, actor, &reason).await?;
+                state.session_failed(&key, actor, reason);
             }
             RouterMessage::RestartSession { key } => state.restart_session(&key).await,
         }
@@ -180,8 +159,7 @@ impl RouterState {
     /// Reads one batch and hands it out; more to read is another message, so that others get their turn.
     async fn pump_once(&mut self) -> Result<(), ActorProcessingErr> {
         self.pump.store(false, Ordering::Release);
-        let journal = Arc::clone(&self.context.session.journal);
-        let batch = match journal.read(self.read_through, BATCH).await {
+        let batch = match self.read(self.read_through).await {
             Ok(batch) => batch,
             Err(ReadError::Trimmed { oldest }) => {
                 tracing::error!(
@@ -195,15 +173,23 @@ impl RouterState {
             }
             Err(error @ ReadError::Failed(_)) => return Err(error.into()),
         };
+        if let Some(wait) = (self.context.session.witness).before(Step::Route(&batch.entries)) {
+            wait.await;
+        }
         for entry in &batch.entries {
             self.route(entry).await?;
             self.vitals.progressed();
         }
         self.read_through = batch.through;
-        let end = *journal.end().borrow();
+        let end = *self.context.session.journal.end().borrow();
         self.vitals
             .set_lag(end.0.saturating_sub(self.read_through.0));
         Ok(())
+    }
+
+    async fn read(&self, after: Position) -> Result<Batch, ReadError> {
+        let _waiting = self.vitals.waiting(JOURNAL_READS_WITHIN);
+        self.context.session.journal.read(after, BATCH).await
     }
 
     /// While there is more to read another message waits, so that others get their turn.
@@ -215,7 +201,7 @@ impl RouterState {
 
     fn pump_again(&self) {
         if !self.pump.swap(true, Ordering::AcqRel)
-            && self.address.try_send(RouterMessage::Pump).is_err()
+            && self.own.try_send(RouterMessage::Pump).is_err()
         {
             // the mailbox is full: whoever filled it makes us come by again
             self.pump.store(false, Ordering::Release);
@@ -289,31 +275,6 @@ impl RouterState {
         }
         Ok(lesson)
     }
-
-    /// Says for good that a session can't take an entry, and passes it over.
-    async fn bury(
-        &mut self,
-        key: &SessionKey,
-        position: Position,
-        reason: &str,
-    ) -> Result<(), ActorProcessingErr> {
-        let letter = DeadLetter {
-            id: FactId::computed(&[
-                "sessions",
-                key.classroom.as_str(),
-                key.student.as_str(),
-                &position.to_string(),
-            ]),
-            classroom: Some(key.classroom.clone()),
-            consumer: "sessions".to_owned(),
-            position,
-            reason: reason.to_owned(),
-        };
-        append_dead_letter(&*self.context.session.journal, &self.vitals, letter).await?;
-        metrics::counter!("mimamori_dead_letters_total", "consumer" => "sessions").increment(1);
-        self.poison.insert((key.clone(), position));
-        Ok(())
-    }
 }
 
 /// Whether this student's session must see the entry.
@@ -358,8 +319,16 @@ impl Saved {
 }
 
 impl RouterState {
-    fn load(arguments: RouterArguments) -> Result<Self, ActorProcessingErr> {
-        let session = &arguments.context.session;
+    fn load(
+        myself: ActorRef<Envelope<RouterMessage>>,
+        arguments: RouterArguments,
+    ) -> Result<Self, ActorProcessingErr> {
+        let RouterArguments {
+            address,
+            context,
+            sessions,
+        } = arguments;
+        let session = &context.session;
         let saved = session.snapshots.router(&session.journal.id())?;
         let (lessons, offset) = match saved {
             Some((bytes, offset)) => (Saved::decode(&bytes)?, offset),
@@ -374,23 +343,44 @@ impl RouterState {
                 .set(&Owner::Classroom(timer.classroom), vec![(due, timer.cause)]);
         }
         session.journal.committed("sessions", offset);
-        let vitals = Arc::clone(arguments.address.vitals());
+        let attempts = Attempts::load(&*session.snapshots, &session.journal.id())?;
+        let own = address.attach(myself);
+        let pump = PumpFlag::default();
         Ok(Self {
-            context: arguments.context,
-            address: arguments.address,
-            roster: arguments.roster,
-            sessions: arguments.sessions,
-            vitals,
+            vitals: Arc::clone(address.vitals()),
             read_through: offset,
             committed: offset,
             lessons,
             lines: HashMap::new(),
             behind: BTreeSet::new(),
-            attempts: HashMap::new(),
-            poison: BTreeSet::new(),
+            looked_after: None,
+            attempts,
             is_checkpointing: false,
             catch_up: None,
-            pump: Arc::new(AtomicBool::new(false)),
+            _pumping: pump_when_it_grows(&own, &pump, session.journal.end()),
+            pump,
+            own,
+            sessions,
+            context,
         })
     }
+}
+
+/// Asks for a read at once, and whenever the journal grows.
+fn pump_when_it_grows(
+    own: &Own<RouterMessage>,
+    pump: &PumpFlag,
+    mut end: watch::Receiver<Position>,
+) -> Later {
+    let (own, pump) = (own.clone(), Arc::clone(pump));
+    Later::run(async move {
+        loop {
+            if !pump.swap(true, Ordering::AcqRel) && own.send(RouterMessage::Pump).await.is_err() {
+                return;
+            }
+            if end.changed().await.is_err() {
+                return;
+            }
+        }
+    })
 }

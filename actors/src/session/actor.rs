@@ -4,24 +4,29 @@
 //! only what was applied. So a state never rests on a fact that could be lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use super::careful::Careful;
 use super::fold::{Outcome, SessionState};
+use super::progress::Progress;
 use crate::classroom::{ClassroomMessage, Directory};
 use crate::deadlines::{Deadlines, Owner};
-use crate::domain::{Entry, LessonId, Position, SessionKey, SessionUpdate};
+use crate::domain::{Entry, LessonId, Position, SessionKey, SessionUpdate, StudentView};
 use crate::inside::append_facts;
 use crate::ports::{Journal, Snapshots};
 use crate::registry::Registry;
-use crate::tree::{ActorState, Address, Envelope, Vitals};
+use crate::tree::{ActorState, Address, Envelope, Step, Vitals, Witness};
 
 /// How many entries may wait for one session.
 pub(crate) const MAILBOX: usize = 64;
 /// With an entry in hand for longer than this a session is frozen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// A classroom that takes nothing is replaced well before.
+const CLASSROOM_TAKES_WITHIN: Duration = Duration::from_secs(30);
+/// The snapshots' disk is busy, or hangs.
+const SNAPSHOTS_TAKE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) enum SessionMessage {
     /// Fold this entry.
@@ -33,42 +38,6 @@ pub(crate) enum SessionMessage {
     Save,
 }
 
-/// What router and session share of one session: it outlives the incarnations.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    /// The state up to here is in the snapshots.
-    saved: AtomicU64,
-    /// The entry being applied, 0 if none: after a failure this one is to blame.
-    in_hand: AtomicU64,
-    /// Its snapshot could not be read: it needs everything that the journal still has.
-    is_anew: AtomicBool,
-}
-
-impl Progress {
-    pub(crate) fn at(position: Position) -> Arc<Self> {
-        Arc::new(Self {
-            saved: AtomicU64::new(position.0),
-            in_hand: AtomicU64::new(0),
-            is_anew: AtomicBool::new(false),
-        })
-    }
-
-    pub(crate) fn saved(&self) -> Position {
-        Position(self.saved.load(Ordering::Acquire))
-    }
-
-    /// Whether the incarnation that was just started has lost its snapshot.
-    pub(crate) fn take_is_anew(&self) -> bool {
-        self.is_anew.swap(false, Ordering::AcqRel)
-    }
-
-    /// The entry that was in hand when the session failed.
-    pub(crate) fn take_in_hand(&self) -> Option<Position> {
-        Some(Position(self.in_hand.swap(0, Ordering::AcqRel)))
-            .filter(|position| *position != Position::ZERO)
-    }
-}
-
 /// What every session needs.
 pub(crate) struct SessionContext {
     pub(crate) journal: Arc<dyn Journal>,
@@ -76,6 +45,9 @@ pub(crate) struct SessionContext {
     pub(crate) registry: Arc<Registry>,
     pub(crate) classrooms: Arc<Directory>,
     pub(crate) deadlines: Arc<Deadlines>,
+    pub(crate) witness: Arc<dyn Witness>,
+    /// Nothing after a clean stop.
+    pub(crate) careful: Option<Careful>,
 }
 
 pub(crate) struct SessionArguments {
@@ -83,6 +55,8 @@ pub(crate) struct SessionArguments {
     pub(crate) context: Arc<SessionContext>,
     pub(crate) address: Address<SessionMessage>,
     pub(crate) progress: Arc<Progress>,
+    /// Which incarnation this is: only the last one may tell anything.
+    pub(crate) incarnation: u64,
 }
 
 pub(crate) struct SessionActor;
@@ -104,10 +78,7 @@ impl Actor for SessionActor {
         arguments: SessionArguments,
     ) -> Result<Running, ActorProcessingErr> {
         let fold = load(&arguments)?;
-        arguments
-            .progress
-            .saved
-            .store(fold.position().0, Ordering::Release);
+        arguments.progress.set_saved(fold.position());
         arguments.address.attach(myself);
         let vitals = Arc::clone(arguments.address.vitals());
         vitals.started();
@@ -160,10 +131,15 @@ fn load(arguments: &SessionArguments) -> Result<SessionState, ActorProcessingErr
             error = %error,
             "a session's snapshot can't be read, it is folded again from the journal"
         );
-        progress.is_anew.store(true, Ordering::Release);
+        progress.set_is_anew();
         SessionState::new(key.clone())
     }))
 }
+
+/// The incarnation was replaced: what it concluded is nobody's business any more.
+#[derive(Debug, thiserror::Error)]
+#[error("it was replaced")]
+struct Replaced;
 
 impl Running {
     async fn apply(
@@ -174,30 +150,42 @@ impl Running {
         if entry.position <= self.fold.position() {
             return Ok(());
         }
-        let progress = &self.arguments.progress;
-        progress.in_hand.store(entry.position.0, Ordering::Release);
-        let outcome = self.fold.apply(entry, lesson);
+        self.arguments.progress.took(entry.position);
+        let outcome = self.fold(entry, lesson).await;
         let facts = outcome.facts.clone();
         // consoles need not wait for the facts: what they rest on is on disk
-        self.tell(entry.position, outcome).await;
+        self.tell(entry.position, outcome).await?;
         let journal = &*self.arguments.context.journal;
         let appended = append_facts(journal, &self.vitals, facts).await;
         // a journal that fails is not the entry's fault
-        let progress = &self.arguments.progress;
-        progress.in_hand.store(0, Ordering::Release);
+        self.arguments.progress.put_down(self.arguments.incarnation);
         Ok(appended?)
     }
 
-    async fn tell(&self, position: Position, outcome: Outcome) {
+    async fn fold(&mut self, entry: &Entry, lesson: Option<&LessonId>) -> Outcome {
+        let SessionArguments {
+            key,
+            context,
+            progress,
+            ..
+        } = &self.arguments;
+        let _folding = progress.folding();
+        let _flight = context
+            .careful
+            .as_ref()
+            .and_then(|careful| careful.begin(key, entry.position));
+        if let Some(wait) = context.witness.before(Step::Fold { key, entry }) {
+            wait.await;
+        }
+        self.fold.apply(entry, lesson)
+    }
+
+    async fn tell(&self, position: Position, outcome: Outcome) -> Result<(), Replaced> {
         let SessionArguments { key, context, .. } = &self.arguments;
-        context
-            .deadlines
-            .set(&Owner::Session(key.clone()), self.fold.deadlines());
         let view = Arc::new(self.fold.view());
-        // first the registry: a classroom that starts anew takes it from there, and hears what comes after
-        context.registry.publish(key, Arc::clone(&view));
+        self.publish(&view)?;
         let Some(classroom) = context.classrooms.get(&key.classroom) else {
-            return;
+            return Ok(());
         };
         let update = SessionUpdate {
             key: key.clone(),
@@ -206,10 +194,32 @@ impl Running {
             event: outcome.event,
             alerts: outcome.alerts,
         };
+        let _waiting = self.vitals.waiting(CLASSROOM_TAKES_WITHIN);
         // it comes back if the classroom is down; its next incarnation finds the registry
         let _ = classroom
             .send(ClassroomMessage::Update(Box::new(update)))
             .await;
+        Ok(())
+    }
+
+    /// First the registry: a classroom that starts anew takes it from there, and hears what comes after.
+    fn publish(&self, view: &Arc<StudentView>) -> Result<(), Replaced> {
+        let SessionArguments {
+            key,
+            context,
+            progress,
+            incarnation,
+            ..
+        } = &self.arguments;
+        let deadlines = self.fold.deadlines();
+        progress
+            .as_current(*incarnation, || {
+                context
+                    .deadlines
+                    .set(&Owner::Session(key.clone()), deadlines);
+                context.registry.publish(key, Arc::clone(view));
+            })
+            .ok_or(Replaced)
     }
 
     fn save(&mut self) -> Result<(), ActorProcessingErr> {
@@ -217,13 +227,21 @@ impl Running {
             key,
             context,
             progress,
+            incarnation,
             ..
         } = &self.arguments;
         let position = self.fold.position();
-        if position > progress.saved() {
-            context.snapshots.put_session(key, &self.fold.encode())?;
-            progress.saved.store(position.0, Ordering::Release);
+        if position <= progress.saved() {
+            return Ok(());
         }
-        Ok(())
+        let state = self.fold.encode();
+        let _waiting = self.vitals.waiting(SNAPSHOTS_TAKE_WITHIN);
+        progress
+            .as_current(*incarnation, || {
+                context.snapshots.put_session(key, &state)?;
+                progress.set_saved(position);
+                Ok(())
+            })
+            .unwrap_or_else(|| Err(Replaced.into()))
     }
 }

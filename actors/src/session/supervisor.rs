@@ -5,16 +5,19 @@
 //! the next one begins where the snapshots end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use dashmap::DashMap;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
+use tokio::time::Instant;
 
-use crate::domain::SessionKey;
+use super::lost::Member;
 use crate::router::{Router, RouterArguments, RouterContext, RouterMessage};
 use crate::tree::{ActorState, Address, Budget, Decision, RestartPolicy, Vitals};
 
-/// Which session an actor is; written by the router, read when one ends.
-pub(crate) type Roster = DashMap<ActorId, SessionKey>;
+/// Sessions of an earlier router that are not gone by now are folding and do not come back.
+const SESSIONS_END_WITHIN: Duration = Duration::from_millis(300);
+/// Between two looks whether they are gone.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(crate) struct Sessions;
 
@@ -32,7 +35,6 @@ pub(crate) struct SessionsArguments {
 
 pub(crate) struct SessionsState {
     arguments: SessionsArguments,
-    roster: Arc<Roster>,
     budget: Budget,
     router: Option<ActorCell>,
 }
@@ -49,7 +51,6 @@ impl Actor for Sessions {
     ) -> Result<SessionsState, ActorProcessingErr> {
         let mut state = SessionsState {
             arguments,
-            roster: Arc::new(Roster::new()),
             budget: Budget::new(RestartPolicy::DEFAULT),
             router: None,
         };
@@ -92,6 +93,8 @@ impl Actor for Sessions {
         event: SupervisionEvent,
         state: &mut SessionsState,
     ) -> Result<(), ActorProcessingErr> {
+        let vitals = Arc::clone(&state.arguments.vitals);
+        let _working = vitals.working();
         let (cell, reason, is_failure) = match event {
             SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string(), true),
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
@@ -113,16 +116,19 @@ impl Actor for Sessions {
         {
             return state.router_ended(&reason, &myself);
         }
-        if let Some((_, key)) = state.roster.remove(&cell.get_id())
-            && is_failure
-        {
+        let context = &state.arguments.context;
+        if let Some((_, member)) = context.roster.remove(&cell.get_id()) {
             let message = RouterMessage::SessionFailed {
-                key,
+                key: member.key,
                 actor: cell.get_id(),
                 reason,
             };
-            // comes back only if the router is down: then it starts every session anew
-            let _ = state.arguments.router.send(message).await;
+            if is_failure {
+                // comes back only if the router is down: then it starts every session anew
+                let _ = state.arguments.router.send(message).await;
+            }
+        } else {
+            context.lost.came_back(cell.get_id());
         }
         Ok(())
     }
@@ -133,13 +139,10 @@ impl SessionsState {
         &mut self,
         myself: &ActorRef<SessionsMessage>,
     ) -> Result<(), ActorProcessingErr> {
-        // sessions of an earlier router must not tell of themselves any more
-        self.roster.clear();
-        myself.get_cell().stop_children_and_wait(None, None).await;
+        self.end_sessions().await;
         let arguments = RouterArguments {
             address: self.arguments.router.clone(),
             context: Arc::clone(&self.arguments.context),
-            roster: Arc::clone(&self.roster),
             sessions: myself.get_cell(),
         };
         let (router, _) = Actor::spawn_linked(None, Router, arguments, myself.get_cell()).await?;
@@ -151,12 +154,47 @@ impl SessionsState {
         Ok(())
     }
 
+    /// Sessions of an earlier router must not tell of themselves any more.
+    async fn end_sessions(&self) {
+        let RouterContext { roster, lost, .. } = &*self.arguments.context;
+        let members: Vec<Member> = roster.iter().map(|entry| entry.value().clone()).collect();
+        roster.clear();
+        for member in &members {
+            member.cell.kill();
+        }
+        let progresses: Vec<_> = members
+            .iter()
+            .map(|member| Arc::clone(&member.progress))
+            .collect();
+        // waits for what is being written into the snapshots
+        let closing = tokio::task::spawn_blocking(move || {
+            for progress in progresses {
+                progress.close();
+            }
+        });
+        // it fails only with the runtime
+        let _ = closing.await;
+        let deadline = Instant::now() + SESSIONS_END_WITHIN;
+        while Instant::now() < deadline && members.iter().any(is_there) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        for member in members.iter().filter(|member| is_there(member)) {
+            if member.progress.is_folding() {
+                lost.add(member.cell.get_id());
+                // the next router counts what it does to the next incarnation
+                lost.is_counted(member.cell.get_id());
+            }
+        }
+    }
+
     fn router_ended(
         &mut self,
         reason: &str,
         myself: &ActorRef<SessionsMessage>,
     ) -> Result<(), ActorProcessingErr> {
         self.router = None;
+        let frozen = self.arguments.router.vitals().take_frozen();
+        let reason = frozen.as_ref().map_or(reason, |frozen| &frozen.reason);
         self.arguments.router.vitals().failed(reason);
         metrics::counter!("mimamori_actors_restarts_total", "kind" => "router").increment(1);
         let is_asked_for = self.arguments.router.vitals().take_restart_asked_for();
@@ -171,6 +209,12 @@ impl SessionsState {
                 Ok(())
             }
             Decision::Escalate => Err(format!("router fails too often: {reason}").into()),
+            Decision::LetGo => Ok(()),
         }
     }
+}
+
+/// Those that are at an await end at once.
+fn is_there(member: &Member) -> bool {
+    member.cell.get_status() != ActorStatus::Stopped
 }

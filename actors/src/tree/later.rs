@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::mailbox::Address;
+use super::mailbox::Own;
 
 /// Something planned; called off when it is dropped.
 #[derive(Debug)]
@@ -13,12 +13,8 @@ pub(crate) struct Later(AbortHandle);
 
 impl Later {
     /// Sends the message after `wait`.
-    pub(crate) fn send<M: Send + 'static>(
-        address: &Address<M>,
-        message: M,
-        wait: Duration,
-    ) -> Self {
-        Self::send_when(address, message, async move {
+    pub(crate) fn send<M: Send + 'static>(own: &Own<M>, message: M, wait: Duration) -> Self {
+        Self::send_when(own, message, async move {
             tokio::time::sleep(wait).await;
             true
         })
@@ -26,18 +22,22 @@ impl Later {
 
     /// Sends the message when `until` is over, unless that gives `false`.
     pub(crate) fn send_when<M: Send + 'static>(
-        address: &Address<M>,
+        own: &Own<M>,
         message: M,
         until: impl Future<Output = bool> + Send + 'static,
     ) -> Self {
-        let address = address.clone();
-        let task = tokio::spawn(async move {
+        let own = own.clone();
+        Self::run(async move {
             if until.await {
                 // it comes back only if the actor is gone
-                let _ = address.send(message).await;
+                let _ = own.send(message).await;
             }
-        });
-        Self(task.abort_handle())
+        })
+    }
+
+    /// Runs what serves this incarnation alone.
+    pub(crate) fn run(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task).abort_handle())
     }
 }
 

@@ -10,12 +10,25 @@ use tokio::time::Instant;
 pub(crate) struct RestartPolicy {
     /// So many restarts …
     pub(crate) restarts: usize,
-    /// … within this time; one more and the parent itself fails.
+    /// … within this time; one more, and …
     pub(crate) within: Duration,
+    /// … this is done.
+    pub(crate) then: WhenUsedUp,
     /// The wait before the first restart; doubled with each further one.
     pub(crate) first_wait: Duration,
     /// The longest wait.
     pub(crate) longest_wait: Duration,
+}
+
+/// What comes of a child that fails more often than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenUsedUp {
+    /// The parent fails too, and the next one decides.
+    Escalate,
+    /// The child stays away, its parent and the others go on.
+    LetGo,
+    /// It is started again all the same, after the longest wait.
+    KeepTrying,
 }
 
 impl RestartPolicy {
@@ -23,8 +36,28 @@ impl RestartPolicy {
     pub(crate) const DEFAULT: Self = Self {
         restarts: 5,
         within: Duration::from_secs(30),
+        then: WhenUsedUp::Escalate,
         first_wait: Duration::from_millis(10),
         longest_wait: Duration::from_secs(1),
+    };
+
+    /// A session's failures are its own: they end no parent, and it is never given up.
+    /// What an entry may do to it is bounded by the attempts that the entry has.
+    pub(crate) const SESSION: Self = Self {
+        restarts: 6,
+        within: Duration::from_secs(30),
+        then: WhenUsedUp::KeepTrying,
+        first_wait: Duration::from_millis(100),
+        longest_wait: Duration::from_secs(5),
+    };
+
+    /// A console comes back by itself and resumes: its subscriber is never started again.
+    pub(crate) const SUBSCRIBER: Self = Self {
+        restarts: 0,
+        within: Duration::from_secs(30),
+        then: WhenUsedUp::LetGo,
+        first_wait: Duration::ZERO,
+        longest_wait: Duration::ZERO,
     };
 }
 
@@ -35,12 +68,15 @@ pub(crate) enum Decision {
     RestartAfter(Duration),
     /// It fails too often: fail too, and let the next parent decide.
     Escalate,
+    /// Go on without it.
+    LetGo,
 }
 
 /// What of a policy has been used.
 #[derive(Debug)]
 pub(crate) struct Budget {
     policy: RestartPolicy,
+    /// At most as many as there are restarts.
     failures: VecDeque<Instant>,
 }
 
@@ -71,7 +107,11 @@ impl Budget {
             self.failures.pop_front();
         }
         if self.failures.len() >= self.policy.restarts {
-            return Decision::Escalate;
+            return match self.policy.then {
+                WhenUsedUp::Escalate => Decision::Escalate,
+                WhenUsedUp::LetGo => Decision::LetGo,
+                WhenUsedUp::KeepTrying => Decision::RestartAfter(self.policy.longest_wait),
+            };
         }
         let doublings = u32::try_from(self.failures.len())
             .unwrap_or(u32::MAX)
@@ -86,15 +126,19 @@ impl Budget {
 mod tests {
     use super::*;
 
+    fn waits(ms: &[u64]) -> Vec<Decision> {
+        ms.iter()
+            .map(|ms| Decision::RestartAfter(Duration::from_millis(*ms)))
+            .collect()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_child_is_restarted_ever_later_and_the_sixth_failure_in_30_s_escalates() {
         let mut budget = Budget::new(RestartPolicy::DEFAULT);
 
         let decisions: Vec<_> = (0..6).map(|_| budget.failed()).collect();
 
-        let waits =
-            [10, 20, 40, 80, 160].map(|ms| Decision::RestartAfter(Duration::from_millis(ms)));
-        assert_eq!(decisions[..5], waits);
+        assert_eq!(decisions[..5], waits(&[10, 20, 40, 80, 160]));
         assert_eq!(decisions[5], Decision::Escalate);
     }
 
@@ -111,5 +155,33 @@ mod tests {
             budget.failed(),
             Decision::RestartAfter(Duration::from_millis(10))
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_person_asks_for_costs_nothing() {
+        let mut budget = Budget::new(RestartPolicy::DEFAULT);
+
+        for _ in 0..100 {
+            assert_eq!(
+                budget.spend(true),
+                Decision::RestartAfter(Duration::from_millis(10))
+            );
+        }
+
+        assert_eq!(budget.spend(false), waits(&[10])[0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_never_given_up_and_a_subscriber_at_once() {
+        let mut session = Budget::new(RestartPolicy::SESSION);
+        let mut subscriber = Budget::new(RestartPolicy::SUBSCRIBER);
+
+        let decisions: Vec<_> = (0..8).map(|_| session.failed()).collect();
+
+        assert_eq!(
+            decisions,
+            waits(&[100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000])
+        );
+        assert_eq!(subscriber.failed(), Decision::LetGo);
     }
 }

@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use ractor::ActorCell;
 use serde::Serialize;
 
-use super::vitals::Vitals;
+use super::vitals::{InHand, Vitals};
 
 /// How an actor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -126,6 +126,17 @@ impl Census {
 
     pub(crate) fn lag_of(&self, name: &str) -> Option<u64> {
         self.actors.get(name).and_then(|member| member.vitals.lag())
+    }
+
+    /// Everyone who has a message in hand now, and its incarnation.
+    pub(crate) fn in_hand(&self) -> Vec<(Arc<Vitals>, ActorCell, InHand)> {
+        self.actors
+            .iter()
+            .filter_map(|member| {
+                let in_hand = member.vitals.in_hand()?;
+                Some((Arc::clone(&member.vitals), member.cell.clone()?, in_hand))
+            })
+            .collect()
     }
 
     /// The whole tree; sessions and subscribers folded to the worst ten.

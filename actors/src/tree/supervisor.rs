@@ -122,6 +122,8 @@ impl Actor for Supervisor {
         event: SupervisionEvent,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
+        let vitals = Arc::clone(&state.vitals);
+        let _working = vitals.working();
         let (cell, reason) = match event {
             SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
@@ -171,6 +173,8 @@ impl SupervisorState {
         let child = &mut self.children[index];
         child.cell = None;
         let vitals = Arc::clone(&child.spec.vitals);
+        let frozen = vitals.take_frozen();
+        let reason = frozen.as_ref().map_or(reason, |frozen| &frozen.reason);
         vitals.failed(reason);
         metrics::counter!("mimamori_actors_restarts_total", "kind" => vitals.kind()).increment(1);
         let is_asked_for = vitals.take_restart_asked_for();
@@ -193,6 +197,7 @@ impl SupervisorState {
                 );
                 Err(format!("{} fails too often: {reason}", vitals.name()).into())
             }
+            Decision::LetGo => Ok(()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An actor's vital signs: plain atomics, read by the health endpoint while the actor is blocked.
+//! An actor's vital signs: plain atomics, read by the health endpoint and the watchdog while the actor is blocked.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,15 +22,42 @@ pub(crate) struct Vitals {
     born: Instant,
     state: AtomicU8,
     started_ms: AtomicU64,
+    /// Of which incarnation the queue below is: places of an earlier one no longer count.
+    queue: AtomicU64,
     depth: AtomicUsize,
     waiting_since_ms: AtomicU64,
     in_hand_since_ms: AtomicU64,
+    /// It waits for something outside of itself, and so long it may.
+    may_wait_ms: AtomicU64,
     last_progress_ms: AtomicU64,
     processed: AtomicU64,
     incarnation: AtomicU64,
     lag_events: AtomicU64,
     is_restart_asked_for: AtomicBool,
     last_error: Mutex<Option<String>>,
+    /// Written by the watchdog, taken by the parent.
+    frozen: Mutex<Option<Frozen>>,
+}
+
+/// A message that is in hand, as the watchdog sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InHand {
+    /// The same for as long as there is no progress.
+    pub(crate) stamp: (u64, u64),
+    /// How long there was none, by the clock.
+    pub(crate) for_so_long: Duration,
+    /// So long there may be none.
+    pub(crate) patience: Duration,
+    /// It waits for something outside of itself: what it has in hand is not to blame.
+    pub(crate) is_waiting: bool,
+}
+
+/// Why the watchdog ended an incarnation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frozen {
+    pub(crate) reason: String,
+    /// It did not wait for anything outside of itself.
+    pub(crate) is_to_blame: bool,
 }
 
 impl Vitals {
@@ -48,15 +75,18 @@ impl Vitals {
             born: Instant::now(),
             state: AtomicU8::new(ActorState::Starting as u8),
             started_ms: AtomicU64::new(0),
+            queue: AtomicU64::new(0),
             depth: AtomicUsize::new(0),
             waiting_since_ms: AtomicU64::new(0),
             in_hand_since_ms: AtomicU64::new(NONE),
+            may_wait_ms: AtomicU64::new(0),
             last_progress_ms: AtomicU64::new(0),
             processed: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             lag_events: AtomicU64::new(NONE),
             is_restart_asked_for: AtomicBool::new(false),
             last_error: Mutex::new(None),
+            frozen: Mutex::new(None),
         })
     }
 
@@ -81,7 +111,7 @@ impl Vitals {
         let now = self.now_ms();
         self.started_ms.store(now, Ordering::Relaxed);
         self.last_progress_ms.store(now, Ordering::Relaxed);
-        self.in_hand_since_ms.store(NONE, Ordering::Relaxed);
+        self.put_down();
         self.set_state(ActorState::Running);
         self.incarnation.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -95,8 +125,13 @@ impl Vitals {
             .last_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
-        self.in_hand_since_ms.store(NONE, Ordering::Relaxed);
+        self.put_down();
         self.set_state(ActorState::Backoff);
+    }
+
+    fn put_down(&self) {
+        self.in_hand_since_ms.store(NONE, Ordering::Relaxed);
+        self.may_wait_ms.store(0, Ordering::Relaxed);
     }
 
     /// An error that the actor handles itself.
@@ -107,15 +142,30 @@ impl Vitals {
             .unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
     }
 
-    pub(crate) fn queued(&self) {
-        if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
+    /// A new incarnation has an empty queue; gives the queue's number.
+    pub(crate) fn new_queue(&self) -> u64 {
+        let queue = self.queue.fetch_add(1, Ordering::Relaxed) + 1;
+        self.depth.store(0, Ordering::Relaxed);
+        queue
+    }
+
+    pub(crate) fn queued(&self, queue: u64) {
+        if self.queue.load(Ordering::Relaxed) == queue
+            && self.depth.fetch_add(1, Ordering::Relaxed) == 0
+        {
             self.waiting_since_ms
                 .store(self.now_ms(), Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn unqueued(&self) {
-        self.depth.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn unqueued(&self, queue: u64) {
+        if self.queue.load(Ordering::Relaxed) != queue {
+            return;
+        }
+        let less = |depth: usize| depth.checked_sub(1);
+        let _ = self
+            .depth
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         // what still waits came later than what was just taken
         self.waiting_since_ms
             .store(self.now_ms(), Ordering::Relaxed);
@@ -123,9 +173,51 @@ impl Vitals {
 
     /// A message is in hand until the guard is dropped.
     pub(crate) fn working(self: &Arc<Self>) -> Working {
+        self.may_wait_ms.store(0, Ordering::Relaxed);
         self.in_hand_since_ms
             .store(self.now_ms(), Ordering::Relaxed);
-        Working(Arc::clone(self))
+        Working {
+            vitals: Arc::clone(self),
+            queue: self.queue.load(Ordering::Relaxed),
+        }
+    }
+
+    /// With its message in hand it waits for something outside of itself (a
+    /// store, the journal, another actor's room), until the guard is dropped:
+    /// for so long that is no standstill.
+    pub(crate) fn waiting(&self, at_most: Duration) -> Waiting<'_> {
+        let ms = u64::try_from(at_most.as_millis()).unwrap_or(NONE);
+        self.may_wait_ms.store(ms, Ordering::Relaxed);
+        Waiting(self)
+    }
+
+    /// What is in hand now, if anything is.
+    pub(crate) fn in_hand(&self) -> Option<InHand> {
+        let since = self.in_hand_since_ms.load(Ordering::Relaxed);
+        if since == NONE {
+            return None;
+        }
+        let may_wait = Duration::from_millis(self.may_wait_ms.load(Ordering::Relaxed));
+        Some(InHand {
+            stamp: (self.queue.load(Ordering::Relaxed), since),
+            for_so_long: Duration::from_millis(self.now_ms().saturating_sub(since)),
+            patience: self.patience.max(may_wait),
+            is_waiting: !may_wait.is_zero(),
+        })
+    }
+
+    /// The watchdog ends this incarnation.
+    pub(crate) fn found_frozen(&self, frozen: Frozen) {
+        self.note_error(&frozen.reason);
+        *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = Some(frozen);
+    }
+
+    /// Whether the incarnation that just ended was ended by the watchdog.
+    pub(crate) fn take_frozen(&self) -> Option<Frozen> {
+        self.frozen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Waiting for a store within its time-out is progress.
@@ -156,14 +248,11 @@ impl Vitals {
 
     pub(crate) fn report(&self) -> ActorReport {
         let now = self.now_ms();
-        let in_hand = self.in_hand_since_ms.load(Ordering::Relaxed);
-        let busy_ms = if in_hand == NONE {
-            0
-        } else {
-            now.saturating_sub(in_hand)
-        };
+        let in_hand = self.in_hand();
+        let busy = in_hand.map_or(Duration::ZERO, |in_hand| in_hand.for_so_long);
+        let busy_ms = u64::try_from(busy.as_millis()).unwrap_or(NONE);
         let mut state = ActorState::from_u8(self.state.load(Ordering::Relaxed));
-        if state == ActorState::Running && Duration::from_millis(busy_ms) > self.patience {
+        if state == ActorState::Running && in_hand.is_some_and(|it| it.for_so_long > it.patience) {
             state = ActorState::Frozen;
         }
         let depth = self.depth.load(Ordering::Relaxed);
@@ -196,14 +285,32 @@ impl Vitals {
 
 /// Marks a message in hand.
 #[derive(Debug)]
-pub(crate) struct Working(Arc<Vitals>);
+pub(crate) struct Working {
+    vitals: Arc<Vitals>,
+    queue: u64,
+}
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.in_hand_since_ms.store(NONE, Ordering::Relaxed);
-        self.0
-            .last_progress_ms
-            .store(self.0.now_ms(), Ordering::Relaxed);
-        self.0.processed.fetch_add(1, Ordering::Relaxed);
+        let vitals = &self.vitals;
+        vitals.processed.fetch_add(1, Ordering::Relaxed);
+        // one that was written off and comes back has nothing to say of its successor
+        if vitals.queue.load(Ordering::Relaxed) == self.queue {
+            vitals.put_down();
+            vitals
+                .last_progress_ms
+                .store(vitals.now_ms(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Marks a wait for something outside; its end is progress.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a Vitals);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.progressed();
+        self.0.may_wait_ms.store(0, Ordering::Relaxed);
     }
 }

@@ -150,3 +150,47 @@ fn the_highest_position_is_that_of_the_commit_or_of_a_newer_state() {
     assert_eq!(committed, Position(7));
     assert_eq!(highest(), Position(9));
 }
+
+fn attempt(student: &str, position: u64, count: u32) -> Attempt {
+    Attempt {
+        key: key("c", student),
+        position: Position(position),
+        count,
+    }
+}
+
+#[test]
+fn attempts_are_there_after_a_restart_without_a_commit_and_gone_once_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = JournalId::new("jrn_a");
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+
+    for (student, position, count) in [("s", 7, 1), ("s", 7, 2), ("t", 7, 1), ("s", 9, 1)] {
+        snapshots
+            .put_attempts(&journal, &attempt(student, position, count))
+            .unwrap();
+    }
+    drop(snapshots);
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+
+    let counted = snapshots.attempts(&journal).unwrap();
+    let expected = [attempt("s", 7, 2), attempt("t", 7, 1), attempt("s", 9, 1)];
+    assert_eq!(counted, expected);
+    let of_another = snapshots.attempts(&JournalId::new("jrn_b")).unwrap();
+    assert_eq!(of_another, []);
+    snapshots.forget_attempts(&journal, Position(8)).unwrap();
+    let counted = snapshots.attempts(&journal).unwrap();
+    assert_eq!(counted, [attempt("s", 9, 1)]);
+}
+
+#[test]
+fn attempts_of_another_journal_are_forgotten_with_the_first_that_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (JournalId::new("jrn_a"), JournalId::new("jrn_b"));
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+    snapshots.put_attempts(&one, &attempt("s", 70, 1)).unwrap();
+
+    snapshots.forget_attempts(&other, Position(1)).unwrap();
+
+    assert_eq!(snapshots.attempts(&one).unwrap(), []);
+}

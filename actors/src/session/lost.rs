@@ -1,0 +1,106 @@
+//! Threads that a fold holds and never gives back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+use ractor::{ActorCell, ActorId};
+use tokio::sync::watch;
+
+use super::progress::Progress;
+use crate::domain::SessionKey;
+use crate::router::RouterMessage;
+use crate::tree::{Address, Threads, Undertaker};
+
+/// A session's running incarnation.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) key: SessionKey,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) cell: ActorCell,
+}
+
+/// Which session an actor is; written by the router, read when one ends.
+pub(crate) type Roster = DashMap<ActorId, Member>;
+
+/// Why the tree must end, once it must.
+pub(crate) type Verdict = watch::Sender<Option<String>>;
+
+/// The incarnations that were written off, and whether what they did is on disk.
+#[derive(Debug)]
+pub(crate) struct LostThreads {
+    of: Mutex<HashMap<ActorId, bool>>,
+    verdict: Arc<Verdict>,
+}
+
+impl LostThreads {
+    pub(crate) fn new(verdict: Arc<Verdict>) -> Self {
+        Self {
+            of: Mutex::default(),
+            verdict,
+        }
+    }
+
+    /// This incarnation holds a thread. The process does not end because of it
+    /// before [`LostThreads::is_counted`] was said of it.
+    pub(crate) fn add(&self, actor: ActorId) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        of.entry(actor).or_insert(false);
+        metrics::counter!("mimamori_sessions_written_off_total").increment(1);
+        metrics::gauge!("mimamori_sessions_lost_threads").set(of.len() as f64);
+    }
+
+    /// Its entry's attempt is on disk. With too many threads lost the process ends.
+    pub(crate) fn is_counted(&self, actor: ActorId) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(is_counted) = of.get_mut(&actor) {
+            *is_counted = true;
+        }
+        if of.len() >= Threads::MAY_BE_LOST && of.values().all(|is_counted| *is_counted) {
+            let reason = format!("{} threads are lost to folds that do not return", of.len());
+            self.verdict.send_replace(Some(reason));
+        }
+    }
+
+    /// The fold returned after all.
+    pub(crate) fn came_back(&self, actor: ActorId) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if of.remove(&actor).is_some() {
+            metrics::gauge!("mimamori_sessions_lost_threads").set(of.len() as f64);
+        }
+    }
+}
+
+/// Has sessions replaced that a kill does not end; ends the tree for anything else.
+pub(crate) struct SessionsUndertaker {
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) router: Address<RouterMessage>,
+    pub(crate) lost: Arc<LostThreads>,
+    pub(crate) verdict: Arc<Verdict>,
+}
+
+impl Undertaker for SessionsUndertaker {
+    fn write_off(&self, actor: ActorId, reason: &str) -> bool {
+        // who is not there has ended meanwhile
+        let Some((_, member)) = self.roster.remove(&actor) else {
+            return true;
+        };
+        self.lost.add(actor);
+        let message = RouterMessage::SessionFailed {
+            key: member.key.clone(),
+            actor,
+            reason: reason.to_owned(),
+        };
+        if self.router.try_send(message).is_ok() {
+            return true;
+        }
+        self.lost.came_back(actor);
+        self.roster.insert(actor, member);
+        false
+    }
+
+    fn give_up(&self, reason: String) {
+        tracing::error!(error = reason, "nobody can replace it, the process ends");
+        self.verdict.send_replace(Some(reason));
+    }
+}

@@ -1,0 +1,176 @@
+//! Actors that fail or stand still, and what the others notice of it.
+
+use super::*;
+use crate::testing::Fault;
+
+/// The kind of step, the actor that takes it, how soon it is found frozen.
+const ACTORS: [(&str, &str, Duration); 5] = [
+    ("route", "router", Duration::from_secs(3)),
+    ("update", "classroom/default", Duration::from_secs(3)),
+    ("write", "records", Duration::from_secs(33)),
+    ("count", "series", Duration::from_secs(33)),
+    ("round", "housekeeping", Duration::from_secs(33)),
+];
+
+async fn goes_on(grove: &Grove, tree: &Tree, fault: Fault, step: &'static str, within: Duration) {
+    *grove.faults.once.lock().unwrap() = Some((step, fault));
+    let begun = tokio::time::Instant::now();
+    grove
+        .append(vec![
+            event("taro", EventKind::CellExecuted, 1),
+            event("hanako", EventKind::CellExecuted, 1),
+        ])
+        .await;
+    until("the fault happened", || {
+        grove.faults.once.lock().unwrap().is_none()
+    })
+    .await;
+    until("sessions", || {
+        runs(tree, "taro") == 1 && runs(tree, "hanako") == 1
+    })
+    .await;
+    let stored = |store: &MemoryStore| {
+        let rows = store.rows.lock().unwrap();
+        let events = rows.values();
+        let is_event =
+            |entry: &&Arc<crate::domain::Entry>| matches!(entry.record, Record::Event(_));
+        events.filter(is_event).count() == 2
+    };
+    until("stores", || stored(&grove.records) && stored(&grove.series)).await;
+    assert!(begun.elapsed() <= within, "{step}: {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_actor_that_panics_or_waits_for_ever_is_replaced_and_nothing_is_lost() {
+    for fault in [Fault::Panic, Fault::Hang] {
+        for (step, name, within) in ACTORS {
+            let grove = Grove::new();
+            let tree = grove.plant().await;
+            let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+            let console = tree.consoles().connect(Arc::clone(&outbox)).await.unwrap();
+            let classroom = ClassroomId::new("default");
+            console.subscribe(&classroom, None).await.unwrap();
+
+            goes_on(&grove, &tree, fault, step, within).await;
+
+            let told = told_both(&outbox).await;
+            assert!(told <= within, "{step}: told after {told:?}");
+            until("it stands in the tree", || {
+                report(&tree, name)["restarts"] == 1
+            })
+            .await;
+            let own = report(&tree, name);
+            let error = own["lastError"].as_str().unwrap();
+            assert_eq!(error.contains("frozen"), fault == Fault::Hang, "{error}");
+            assert_eq!(own["state"], "running");
+        }
+    }
+}
+
+/// How long it takes until the console knows of both students' runs.
+async fn told_both(outbox: &Outbox) -> Duration {
+    let begun = tokio::time::Instant::now();
+    let mut known = std::collections::BTreeSet::new();
+    while known.len() < 2 {
+        let frame = next_json(outbox).await;
+        for student in frame["students"].as_array().into_iter().flatten() {
+            if student["executions"] == 1 {
+                known.insert(student["id"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_stands_still_is_shown_counted_and_replaced_while_others_go_on() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    *grove.faults.once.lock().unwrap() = Some(("fold", Fault::Hang));
+    grove
+        .append(vec![event("taro", EventKind::CellExecuted, 1)])
+        .await;
+    tokio::time::sleep(Duration::from_millis(1_020)).await;
+    assert_eq!(report(&tree, "session/default/taro")["state"], "frozen");
+
+    grove
+        .append(vec![event("hanako", EventKind::CellExecuted, 1)])
+        .await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(runs(&tree, "hanako"), 1, "she waits for nobody");
+
+    until("taro goes on", || runs(&tree, "taro") == 1).await;
+    let own = report(&tree, "session/default/taro");
+    assert_eq!(own["restarts"], 1);
+    assert!(own["lastError"].as_str().unwrap().contains("frozen"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_stands_still_is_closed_and_its_console_may_come_back() {
+    for (fault, within) in [(Fault::Panic, 1), (Fault::Hang, 32)] {
+        let grove = Grove::new();
+        let tree = grove.plant().await;
+        let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+        let console = tree.consoles().connect(Arc::clone(&outbox)).await.unwrap();
+        *grove.faults.once.lock().unwrap() = Some(("subscribe", fault));
+        let begun = tokio::time::Instant::now();
+
+        let answer = console.subscribe(&ClassroomId::new("default"), None).await;
+
+        assert!(answer.is_err());
+        until("closed", || outbox.closed().is_some()).await;
+        assert!(begun.elapsed() < Duration::from_secs(within));
+        drop(console);
+        let again = tree.consoles().connect(outbox).await.unwrap();
+        drop(again);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_the_whole_process_freezes_nobody() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    *grove.faults.once.lock().unwrap() = Some(("fold", Fault::Hang));
+    grove
+        .append(vec![event("taro", EventKind::CellExecuted, 1)])
+        .await;
+    until("in hand", || grove.faults.once.lock().unwrap().is_none()).await;
+
+    // no task runs meanwhile, the clock does
+    tokio::time::advance(Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    assert_eq!(report(&tree, "session/default/taro")["restarts"], 0);
+    until("later it is found", || runs(&tree, "taro") == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_takes_its_time_for_is_no_standstill() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    grove.journal.is_full.store(true, Ordering::Relaxed);
+    grove.append(vec![event("taro", EventKind::Help, 1)]).await;
+
+    tokio::time::sleep(Duration::from_secs(100)).await;
+
+    for name in ["router", "session/default/taro"] {
+        let of_tree = serde_json::to_value(tree.census().tree().unwrap()).unwrap();
+        if let Some(own) = find(&of_tree, name) {
+            assert_eq!(own["restarts"], 0, "{own}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_that_fails_too_often_takes_its_parent_with_it_and_the_root_is_the_last() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    for _ in 0..6 {
+        *grove.faults.once.lock().unwrap() = Some(("round", Fault::Panic));
+        until("failed", || grove.faults.once.lock().unwrap().is_none()).await;
+    }
+
+    // housekeeping stands right below the root
+    let mut tree = tree;
+    assert!(tree.ended().await.contains("too often"));
+}

@@ -1,0 +1,157 @@
+//! Finds actors that have a message in hand and make no progress, and sees that they are replaced.
+//!
+//! It reads vital signs and asks no actor, so it runs on a thread of its own.
+//! What it finds frozen it kills: that ends an await which never ends, and the
+//! parent starts the next incarnation. What cannot be killed, because it does
+//! not come back from a computation, holds a thread for ever: of a session the
+//! incarnation is written off, anything else ends the process.
+//!
+//! Standstill is counted in looks, none of which counts for more than twice
+//! the time between two: while the whole process stood still (stopped, or its
+//! machine asleep) nobody was frozen.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorCell, ActorId};
+use tokio::time::Instant;
+
+use super::report::Census;
+use super::vitals::{Frozen, InHand, Vitals};
+
+/// Between two looks.
+pub(crate) const EVERY: Duration = Duration::from_millis(100);
+/// After a kill an await has ended by the next look; who is still there is not at an await.
+const DIES_WITHIN: Duration = Duration::from_millis(300);
+/// What is no session may come back from its computation within this time.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What becomes of an actor that a kill did not end.
+pub(crate) trait Undertaker: Send + Sync {
+    /// Writes the incarnation off and has it replaced; `false` if that could not be said now.
+    fn write_off(&self, actor: ActorId, reason: &str) -> bool;
+
+    /// Nobody can replace it: the process is to end.
+    fn give_up(&self, reason: String);
+}
+
+/// The looks of one watchdog.
+pub struct Watchdog {
+    census: Arc<Census>,
+    undertaker: Arc<dyn Undertaker>,
+    last_look: Option<Instant>,
+    suspects: HashMap<String, Suspect>,
+}
+
+impl std::fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watchdog").finish_non_exhaustive()
+    }
+}
+
+struct Suspect {
+    stamp: (u64, u64),
+    still_for: Duration,
+    /// Since when, in its standstill, it should be dead.
+    killed_at: Option<Duration>,
+    is_written_off: bool,
+}
+
+impl Watchdog {
+    /// Time between two looks.
+    pub const EVERY: Duration = EVERY;
+
+    pub(crate) fn new(census: Arc<Census>, undertaker: Arc<dyn Undertaker>) -> Self {
+        Self {
+            census,
+            undertaker,
+            last_look: None,
+            suspects: HashMap::new(),
+        }
+    }
+
+    /// Looks at every actor once; to be called every [`Watchdog::EVERY`].
+    pub fn look(&mut self) {
+        let now = Instant::now();
+        let since_last = self
+            .last_look
+            .replace(now)
+            .map_or(EVERY, |last| now.duration_since(last))
+            .min(EVERY * 2);
+        let mut before = std::mem::take(&mut self.suspects);
+        for (vitals, cell, in_hand) in self.census.in_hand() {
+            let known = before
+                .remove(vitals.name())
+                .filter(|known| known.stamp == in_hand.stamp);
+            let mut suspect = known.unwrap_or(Suspect {
+                stamp: in_hand.stamp,
+                still_for: Duration::ZERO,
+                killed_at: None,
+                is_written_off: false,
+            });
+            suspect.still_for += since_last.min(in_hand.for_so_long);
+            self.judge(&vitals, &cell, in_hand, &mut suspect);
+            self.suspects.insert(vitals.name().to_owned(), suspect);
+        }
+    }
+
+    fn judge(&self, vitals: &Vitals, cell: &ActorCell, in_hand: InHand, suspect: &mut Suspect) {
+        if suspect.still_for <= in_hand.patience || suspect.is_written_off {
+            return;
+        }
+        let Some(killed_at) = suspect.killed_at else {
+            suspect.killed_at = Some(suspect.still_for);
+            kill(vitals, cell, in_hand);
+            return;
+        };
+        // what it waits for may be on this very thread: a disk that hangs is no computation
+        if in_hand.is_waiting {
+            return;
+        }
+        let dying_for = suspect.still_for.saturating_sub(killed_at);
+        if vitals.kind() == "session" {
+            if dying_for >= DIES_WITHIN {
+                suspect.is_written_off = self
+                    .undertaker
+                    .write_off(cell.get_id(), &reason(vitals, in_hand));
+            }
+        } else if dying_for >= COMES_BACK_WITHIN {
+            suspect.is_written_off = true;
+            let reason = format!("{} does not come back from a computation", vitals.name());
+            self.undertaker.give_up(reason);
+        }
+    }
+}
+
+fn reason(vitals: &Vitals, in_hand: InHand) -> String {
+    let doing = if in_hand.is_waiting {
+        "waiting"
+    } else {
+        "without progress"
+    };
+    format!(
+        "frozen: {doing} for more than {} s at message {}",
+        in_hand.patience.as_secs(),
+        vitals.report().processed + 1
+    )
+}
+
+fn kill(vitals: &Vitals, cell: &ActorCell, in_hand: InHand) {
+    let reason = reason(vitals, in_hand);
+    metrics::counter!("mimamori_actors_frozen_total", "kind" => vitals.kind()).increment(1);
+    tracing::error!(
+        actor.name = vitals.name(),
+        error = reason,
+        "an actor is frozen, it is ended and started again"
+    );
+    vitals.found_frozen(Frozen {
+        reason,
+        is_to_blame: !in_hand.is_waiting,
+    });
+    cell.kill();
+}
+
+#[cfg(test)]
+#[path = "watchdog/tests.rs"]
+mod tests;
