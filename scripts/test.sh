@@ -16,7 +16,7 @@ fi
 
 say "server"
 # no tests are skipped because others failed: all of what is wrong is told
-cargo test --locked --workspace --no-fail-fast
+cargo test --locked --workspace --features faulty --no-fail-fast
 
 if [ -f tests/browser/package.json ]; then
     say "browser"

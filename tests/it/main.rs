@@ -13,6 +13,8 @@
 
 mod bad_input;
 mod crash;
+#[cfg(feature = "faulty")]
+mod faults;
 mod fsync_order;
 mod harness;
 mod ingest;

@@ -12,9 +12,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorId};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::report::Census;
@@ -36,12 +38,48 @@ pub(crate) trait Undertaker: Send + Sync {
     fn give_up(&self, reason: String);
 }
 
+/// Someone runs a task among the actors within this time, or none of them gets a turn.
+const TURNS_COME_WITHIN: Duration = Duration::from_secs(30);
+
 /// The looks of one watchdog.
 pub struct Watchdog {
     census: Arc<Census>,
     undertaker: Arc<dyn Undertaker>,
+    turns: Turns,
     last_look: Option<Instant>,
     suspects: HashMap<String, Suspect>,
+}
+
+/// Whether the actors' threads still take turns: with all of them held by what
+/// never returns nobody may have a message in hand.
+struct Turns {
+    tree: Handle,
+    /// The last one that was asked for was had.
+    is_had: Arc<AtomicBool>,
+    waited: Duration,
+}
+
+impl Turns {
+    fn of(tree: Handle) -> Self {
+        Self {
+            tree,
+            is_had: Arc::new(AtomicBool::new(true)),
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Asks for the next turn when the last was had; `false` once that takes too long.
+    fn come(&mut self, since_last: Duration) -> bool {
+        if self.is_had.swap(false, Ordering::AcqRel) {
+            self.waited = Duration::ZERO;
+            let is_had = Arc::clone(&self.is_had);
+            self.tree
+                .spawn(async move { is_had.store(true, Ordering::Release) });
+        } else {
+            self.waited += since_last;
+        }
+        self.waited <= TURNS_COME_WITHIN
+    }
 }
 
 impl std::fmt::Debug for Watchdog {
@@ -62,10 +100,11 @@ impl Watchdog {
     /// Time between two looks.
     pub const EVERY: Duration = EVERY;
 
-    pub(crate) fn new(census: Arc<Census>, undertaker: Arc<dyn Undertaker>) -> Self {
+    pub(crate) fn new(census: Arc<Census>, undertaker: Arc<dyn Undertaker>, tree: Handle) -> Self {
         Self {
             census,
             undertaker,
+            turns: Turns::of(tree),
             last_look: None,
             suspects: HashMap::new(),
         }
@@ -79,6 +118,10 @@ impl Watchdog {
             .replace(now)
             .map_or(EVERY, |last| now.duration_since(last))
             .min(EVERY * 2);
+        if !self.turns.come(since_last) {
+            let reason = "every thread of the actors is held by something that does not return";
+            self.undertaker.give_up(reason.to_owned());
+        }
         let mut before = std::mem::take(&mut self.suspects);
         for (vitals, cell, in_hand) in self.census.in_hand() {
             let known = before

@@ -31,11 +31,18 @@ pub struct Server {
     pub address: SocketAddr,
     dir: Arc<TempDir>,
     env: Vec<(String, String)>,
+    binary: &'static str,
 }
+
+/// The program as it is shipped.
+const SHIPPED: &str = env!("CARGO_BIN_EXE_mimamori");
+/// The program whose actors fail where an event asks for it.
+#[cfg(feature = "faulty")]
+const FAULTY: &str = env!("CARGO_BIN_EXE_mimamori-faulty");
 
 /// The program with the environment of the tests and of this directory, and nothing else.
 pub fn program(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mimamori"));
+    let mut command = Command::new(SHIPPED);
     prepare(&mut command, dir);
     command
 }
@@ -68,23 +75,44 @@ impl Server {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Self::launch(dir, env, &[]).await
+        Self::launch(SHIPPED, dir, env, &[]).await
+    }
+
+    /// A server whose actors fail where an event asks for it.
+    #[cfg(feature = "faulty")]
+    pub async fn faulty() -> Self {
+        let dir = Arc::new(TempDir::with_prefix("mimamori-it-").unwrap());
+        Self::launch(FAULTY, dir, Vec::new(), &[]).await
+    }
+
+    /// Started again where it ends by itself before it is ready; how it ended.
+    #[cfg(feature = "faulty")]
+    pub async fn start_that_ends(&self, within: Duration) -> ExitStatus {
+        let mut command = Command::new(FAULTY);
+        prepare(&mut command, self.dir());
+        let mut child = command
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log(self.dir()))
+            .spawn()
+            .unwrap();
+        timeout(within, child.wait()).await.unwrap().unwrap()
     }
 
     /// A server that is run by another program, such as strace.
     pub async fn under(launcher: &[&str]) -> Self {
         let dir = Arc::new(TempDir::with_prefix("mimamori-it-").unwrap());
-        Self::launch(dir, Vec::new(), launcher).await
+        Self::launch(SHIPPED, dir, Vec::new(), launcher).await
     }
 
-    async fn launch(dir: Arc<TempDir>, env: Vec<(String, String)>, launcher: &[&str]) -> Self {
-        let binary = env!("CARGO_BIN_EXE_mimamori");
+    async fn launch(
+        binary: &'static str,
+        dir: Arc<TempDir>,
+        env: Vec<(String, String)>,
+        launcher: &[&str],
+    ) -> Self {
         let words: Vec<&str> = launcher.iter().copied().chain([binary, "serve"]).collect();
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log_of(dir.path()))
-            .unwrap();
         let mut command = Command::new(words[0]);
         prepare(&mut command, dir.path());
         let mut child = command
@@ -92,7 +120,7 @@ impl Server {
             .envs(env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(log(dir.path()))
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -112,6 +140,7 @@ impl Server {
             address,
             dir,
             env,
+            binary,
         };
         server.ready().await;
         server
@@ -130,18 +159,19 @@ impl Server {
 
     /// Started again, on the same directory and with the same variables; on a free port.
     pub async fn start_again(self) -> Self {
-        let (dir, env) = (self.dir.clone(), self.env.clone());
+        let (binary, dir, env) = (self.binary, self.dir.clone(), self.env.clone());
         drop(self);
-        Self::launch(dir, env, &[]).await
+        Self::launch(binary, dir, env, &[]).await
     }
 
     /// Started again where it was.
     pub async fn start_again_on_its_port(self) -> Self {
-        let (dir, mut env, address) = (self.dir.clone(), self.env.clone(), self.address);
+        let (binary, dir, address) = (self.binary, self.dir.clone(), self.address);
+        let mut env = self.env.clone();
         drop(self);
         env.retain(|(name, _)| name != "MIMAMORI_HTTP__LISTEN");
         env.push(("MIMAMORI_HTTP__LISTEN".to_owned(), address.to_string()));
-        Self::launch(dir, env, &[]).await
+        Self::launch(binary, dir, env, &[]).await
     }
 
     /// A client that holds the admin token.
@@ -211,6 +241,12 @@ impl Drop for Server {
             waited += step;
         }
     }
+}
+
+fn log(dir: &Path) -> std::fs::File {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    options.open(log_of(dir)).unwrap()
 }
 
 fn log_of(dir: &Path) -> PathBuf {

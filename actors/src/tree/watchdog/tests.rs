@@ -57,7 +57,7 @@ async fn watched(kind: &'static str) -> Watched {
     Watched {
         vitals,
         cell: actor.get_cell(),
-        watchdog: Watchdog::new(census, book.clone()),
+        watchdog: Watchdog::new(census, book.clone(), Handle::current()),
         book,
     }
 }
@@ -159,4 +159,21 @@ async fn time_in_which_the_watchdog_itself_stood_still_does_not_count() {
     it.look_for(Duration::from_millis(200)).await;
 
     assert!(!it.is_killed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn threads_that_take_no_turns_end_the_process() {
+    let mut it = watched("session").await;
+    // a runtime that nobody drives, as one of which every worker is held
+    let held = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    it.watchdog.turns = Turns::of(held.handle().clone());
+
+    it.look_for(Duration::from_secs(29)).await;
+    assert!(it.book.given_up.lock().unwrap().is_empty());
+    it.look_for(Duration::from_secs(2)).await;
+
+    assert!(!it.book.given_up.lock().unwrap().is_empty());
+    held.shutdown_background();
 }

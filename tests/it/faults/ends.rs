@@ -1,0 +1,105 @@
+//! Faults that end the process, and what the next one makes of it.
+
+use std::os::unix::process::ExitStatusExt;
+
+use rustix::process::Signal;
+
+use super::*;
+
+/// A start and the exit of a process that has its reasons.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn with_four_threads_lost_the_process_ends_and_the_next_one_carries_on() {
+    let mut server = Server::faulty().await;
+    let api = server.api();
+    let mut hanako = Hanako::at(&server).await;
+    hanako.works(Duration::from_millis(300)).await;
+
+    for student in ["taro", "jiro"] {
+        let poison = fault(&format!("{student}-1"), student, "block:session");
+        let next = run(&format!("{student}-2"), student, "c1", Run::Ok);
+        api.accepted(&[poison, next]).await;
+    }
+
+    // two of them, twice each
+    let status = server.ended(ENDS_WITHIN).await;
+    assert_eq!(status.code(), Some(1), "{}", server.log());
+    let server = server.start_again().await;
+    let api = server.api();
+    wait_for_dead_letters(&api, 2, PATIENCE).await;
+    for student in ["taro", "jiro"] {
+        wait_for_runs(&api, student, 1).await;
+    }
+    wait_for_runs(&api, "hanako", hanako.sent).await;
+    assert_all_there(&api, hanako.sent + 4).await;
+    // each has had its three attempts, the last one here
+    let metrics = api.get("/metrics").await.text;
+    assert!(metrics.contains("mimamori_sessions_failed_attempts_total 2"));
+}
+
+#[tokio::test]
+async fn an_event_that_ends_the_whole_process_is_out_after_three_more_starts() {
+    let mut server = Server::faulty().await;
+    let api = server.api();
+    let mut hanako = Hanako::at(&server).await;
+    hanako.works(Duration::from_millis(300)).await;
+
+    let poison = fault("t1", "taro", "abort:session");
+    let next = run("t2", "taro", "c1", Run::Ok);
+    // it is on disk before it is folded, but the answer may not make it
+    let _ = api.try_ingest(&[poison, next]).await;
+
+    let abort = Some(Signal::ABORT.as_raw());
+    assert_eq!(server.ended(ENDS_WITHIN).await.signal(), abort);
+    for _ in 0..3 {
+        let status = server.start_that_ends(ENDS_WITHIN).await;
+        assert_eq!(status.signal(), abort, "{}", server.log());
+    }
+    let server = server.start_again().await;
+    let api = server.api();
+    wait_for_dead_letters(&api, 1, PATIENCE).await;
+    wait_for_runs(&api, "taro", 1).await;
+    wait_for_runs(&api, "hanako", hanako.sent).await;
+    assert_all_there(&api, hanako.sent + 2).await;
+}
+
+#[tokio::test]
+async fn health_and_ingest_answer_while_every_session_spins_in_a_fold() {
+    let mut server = Server::faulty().await;
+    let api = server.api();
+    let mut spinning = Vec::new();
+    for number in 0..20 {
+        let student = format!("s{number}");
+        spinning.push(fault(&student, &student, "spin:session"));
+    }
+
+    api.accepted(&spinning).await;
+    let begun = Instant::now();
+    // the folds are found after a second, and end the process soon after
+    while begun.elapsed() < Duration::from_millis(900) {
+        assert_health_answers(&api).await;
+        let id = format!("more-{}", begun.elapsed().as_micros());
+        api.accepted(&[run(&id, "hanako", "c1", Run::Ok)]).await;
+    }
+
+    let status = server.ended(ENDS_WITHIN).await;
+    assert_eq!(status.code(), Some(1), "{}", server.log());
+}
+
+#[tokio::test]
+async fn health_answers_while_every_worker_of_the_tree_is_blocked_and_the_process_ends_then() {
+    let mut server = Server::faulty().await;
+    let api = server.api();
+
+    api.accepted(&[fault("t1", "taro", "block:tree")]).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert_health_answers(&api).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // a disk may hang for 30 s
+    let status = server.ended(ENDS_WITHIN + Duration::from_secs(30)).await;
+    assert_eq!(status.code(), Some(1), "{}", server.log());
+}

@@ -1,0 +1,143 @@
+//! Actors that panic, wait for ever or never return, in the real program: what
+//! breaks is replaced, nobody else's event is lost, and consoles hardly notice.
+//!
+//! The program is `mimamori-faulty`: the same, with faults where events ask for
+//! them (`tests/faulty`).
+
+mod ends;
+mod others;
+mod sessions;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{Api, Console, PATIENCE, ROOM, Run, Server, ensure, eventually, run};
+
+/// A faulty session delays nobody else by more than this.
+const SESSION: Duration = Duration::from_secs(1);
+/// A faulty router or classroom delays nobody by more than this.
+const ROUTER_OR_CLASSROOM: Duration = Duration::from_secs(3);
+/// What has no place in the live path delays nobody.
+const NOBODY: Duration = Duration::from_secs(1);
+
+/// An event that asks for a fault.
+fn fault(id: &str, student: &str, how_and_who: &str) -> Value {
+    run(id, student, &format!("fault:{how_and_who}"), Run::Ok)
+}
+
+/// A student who has nothing to do with it, and the console that watches her.
+struct Hanako {
+    api: Api,
+    console: Console,
+    sent: u64,
+}
+
+impl Hanako {
+    async fn at(server: &Server) -> Self {
+        let mut hanako = Self {
+            api: server.api(),
+            console: Console::watching(server, ROOM).await,
+            sent: 0,
+        };
+        hanako.runs_a_cell().await;
+        hanako
+    }
+
+    /// Runs one cell; how long it takes until the console shows it.
+    async fn runs_a_cell(&mut self) -> Duration {
+        self.sent += 1;
+        let event = run(&format!("hanako-{}", self.sent), "hanako", "c1", Run::Ok);
+        let begun = Instant::now();
+        self.api.accepted(&[event]).await;
+        let sent = self.sent;
+        self.console
+            .until(PATIENCE, "hanako's run", |console| {
+                let hanako = console.rooms[ROOM].named("hanako");
+                hanako.is_some_and(|student| student["executions"] == sent)
+            })
+            .await;
+        begun.elapsed()
+    }
+
+    /// One cell after the other; the longest that one took.
+    async fn works(&mut self, during: Duration) -> Duration {
+        let begun = Instant::now();
+        let mut longest = Duration::ZERO;
+        while begun.elapsed() < during {
+            longest = longest.max(self.runs_a_cell().await);
+        }
+        longest
+    }
+}
+
+/// Every accepted event of the clients is there once, poison included.
+async fn assert_all_there(api: &Api, expected: u64) {
+    eventually("every event is there", PATIENCE, async || {
+        let events = api.all("/events?since=0", 1000).await;
+        let ids: BTreeSet<_> = events
+            .iter()
+            .map(|event| event["eventId"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids.len(), events.len(), "one is there twice");
+        ensure(events.len() as u64 == expected, || {
+            format!("{} of {expected}", events.len())
+        })
+    })
+    .await;
+}
+
+/// How many entries of sessions became dead letters.
+async fn wait_for_dead_letters(api: &Api, expected: usize, within: Duration) {
+    eventually("the dead letters", within, async || {
+        let letters = api.all("/dead-letters", 100).await;
+        let of_sessions = letters
+            .iter()
+            .filter(|letter| letter["consumer"] == "sessions")
+            .count();
+        ensure(of_sessions == expected, || format!("{letters:?}"))
+    })
+    .await;
+}
+
+/// The student's runs that are known live.
+async fn wait_for_runs(api: &Api, student: &str, expected: u64) {
+    eventually("the session goes on", PATIENCE, async || {
+        let all = api.room("/overview").await.good();
+        let found = all["students"].as_array().unwrap().iter().find(|known| {
+            known["name"]
+                .as_str()
+                .is_some_and(|name| name.ends_with(student))
+        });
+        ensure(
+            found.is_some_and(|known| known["executions"] == expected),
+            || format!("{found:?}"),
+        )
+    })
+    .await;
+}
+
+/// An actor as the tree shows it; null if it does not stand there.
+async fn actor(api: &Api, name: &str) -> Value {
+    fn find(below: &Value, name: &str) -> Option<Value> {
+        if below["name"] == name {
+            return Some(below.clone());
+        }
+        let children = below["children"].as_array()?;
+        children.iter().find_map(|child| find(child, name))
+    }
+    let tree = api.get("/api/v1/health/actors").await.good();
+    find(&tree, name).unwrap_or(json!(null))
+}
+
+/// Everything that must always answer, does, within a second.
+async fn assert_health_answers(api: &Api) {
+    for path in ["/livez", "/readyz", "/metrics", "/api/v1/health/actors"] {
+        let begun = Instant::now();
+        let answer = api.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        assert!(begun.elapsed() < Duration::from_secs(1), "{path}");
+    }
+}

@@ -1,0 +1,112 @@
+//! The router, the classroom, writers and subscribers.
+
+use super::*;
+use crate::harness::{Ended, SignIn};
+
+async fn a_fault_of(who: &str, name: &str, within: Duration) {
+    for how in ["panic", "hang"] {
+        let server = Server::faulty().await;
+        let api = server.api();
+        let mut hanako = Hanako::at(&server).await;
+
+        api.accepted(&[fault("t1", "taro", &format!("{how}:{who}"))])
+            .await;
+        let longest = hanako.works(Duration::from_secs(4)).await;
+
+        assert!(longest < within, "{how}: hanako waited for {longest:?}");
+        let replaced = actor(&api, name).await;
+        assert_eq!(replaced["restarts"], 1, "{replaced}");
+        assert_eq!(replaced["state"], "running", "{replaced}");
+        let error = replaced["lastError"].as_str().unwrap();
+        assert_eq!(error.contains("frozen"), how == "hang", "{error}");
+        wait_for_runs(&api, "taro", 1).await;
+        assert_all_there(&api, hanako.sent + 1).await;
+        let letters = api.all("/dead-letters", 10).await;
+        assert!(letters.is_empty(), "{letters:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_router_that_panics_or_waits_for_ever_is_replaced_within_3_seconds() {
+    a_fault_of("router", "router", ROUTER_OR_CLASSROOM).await;
+}
+
+#[tokio::test]
+async fn a_classroom_that_panics_or_waits_for_ever_is_replaced_within_3_seconds() {
+    a_fault_of("classroom", "classroom/default", ROUTER_OR_CLASSROOM).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_is_replaced_and_consoles_do_not_notice() {
+    for (who, name) in [("records", "records"), ("series", "series")] {
+        a_fault_that_nobody_sees(who, name).await;
+    }
+}
+
+async fn a_fault_that_nobody_sees(who: &str, name: &str) {
+    let server = Server::faulty().await;
+    let api = server.api();
+    let mut hanako = Hanako::at(&server).await;
+
+    api.accepted(&[fault("t1", "taro", &format!("panic:{who}"))])
+        .await;
+    let longest = hanako.works(Duration::from_secs(1)).await;
+
+    assert!(longest < NOBODY, "hanako waited for {longest:?}");
+    assert_all_there(&api, hanako.sent + 1).await;
+    eventually("replaced", PATIENCE, async || {
+        let writer = actor(&api, name).await;
+        ensure(writer["restarts"] == 1, || writer.to_string())
+    })
+    .await;
+}
+
+/// Asks for a fault of the subscriber, by the epoch that it claims to resume from.
+async fn ask_subscriber(server: &Server, how: &str) -> Console {
+    let mut console = Console::connect(server, &SignIn::bearer(crate::harness::ADMIN))
+        .await
+        .unwrap();
+    console.hello().await;
+    let since = json!({"epoch": format!("fault:{how}:subscriber"), "seq": 1});
+    let subscribe = json!({"type": "subscribe", "classroom": ROOM, "since": since});
+    console.say(&subscribe).await;
+    console
+}
+
+#[tokio::test]
+async fn a_subscriber_that_panics_is_closed_and_no_other_console_notices() {
+    let server = Server::faulty().await;
+    let mut hanako = Hanako::at(&server).await;
+
+    let mut console = ask_subscriber(&server, "panic").await;
+    let longest = hanako.works(Duration::from_secs(1)).await;
+
+    assert!(longest < NOBODY, "hanako waited for {longest:?}");
+    assert_eq!(console.ended(PATIENCE).await, Ended::Closed(1001));
+    Console::watching(&server, ROOM).await;
+}
+
+#[tokio::test]
+async fn a_writer_and_a_subscriber_that_wait_for_ever_are_replaced_after_their_30_seconds() {
+    let server = Server::faulty().await;
+    let api = server.api();
+    let mut hanako = Hanako::at(&server).await;
+    let begun = Instant::now();
+
+    api.accepted(&[fault("t1", "taro", "hang:records")]).await;
+    let mut console = ask_subscriber(&server, "hang").await;
+    let longest = hanako.works(Duration::from_secs(3)).await;
+
+    assert!(longest < NOBODY, "hanako waited for {longest:?}");
+    assert_eq!(
+        console.ended(Duration::from_secs(40)).await,
+        Ended::Closed(1001)
+    );
+    eventually("replaced", PATIENCE, async || {
+        let records = actor(&api, "records").await;
+        ensure(records["restarts"] == 1, || records.to_string())
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(36));
+    assert_all_there(&api, hanako.sent + 1).await;
+}
