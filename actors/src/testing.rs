@@ -44,6 +44,8 @@ pub(crate) struct MemoryJournal {
     clock: Arc<TestClock>,
     /// The disk is full: nothing is appended from inside.
     pub(crate) is_full: AtomicBool,
+    /// How often it was read.
+    pub(crate) reads: AtomicUsize,
 }
 
 impl MemoryJournal {
@@ -54,6 +56,7 @@ impl MemoryJournal {
             end: watch::Sender::new(Position::ZERO),
             clock,
             is_full: AtomicBool::new(false),
+            reads: AtomicUsize::new(0),
         })
     }
 
@@ -111,6 +114,7 @@ impl Journal for MemoryJournal {
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Batch, ReadError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let entries = self.entries.lock().unwrap();
         let from = usize::try_from(after.0).unwrap();
         let part: Vec<_> = entries.iter().skip(from).take(limit).cloned().collect();

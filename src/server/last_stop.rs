@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use mimamori_actors::domain::{Position, SessionKey};
+use mimamori_actors::domain::{JournalId, Position, SessionKey};
 use mimamori_actors::ports::{Attempt, Journal, Snapshots};
 use mimamori_actors::session::careful::Careful;
 
@@ -41,7 +41,7 @@ pub(super) async fn look_back(dir: &Path, stores: &Stores) -> anyhow::Result<Opt
         let opened = FlightFile::open(&path, &journal.id());
         let (flights, left) =
             opened.with_context(|| format!("{} can't be read", path.display()))?;
-        count(&left, &*journal, &*snapshots)?;
+        count(&left, &journal.id(), &*snapshots)?;
         flights.clear()?;
         Ok((!is_clean).then(|| Careful {
             flights: Arc::new(flights),
@@ -66,7 +66,7 @@ fn take_marker(dir: &Path) -> io::Result<bool> {
 /// Each is one more attempt; on disk before anything is folded.
 fn count(
     left: &[(SessionKey, Position)],
-    journal: &dyn Journal,
+    journal: &JournalId,
     snapshots: &dyn Snapshots,
 ) -> anyhow::Result<()> {
     if left.is_empty() {
@@ -76,7 +76,7 @@ fn count(
         entries = left.len(),
         "the last process ended while it folded entries, they count as tried"
     );
-    let known = snapshots.attempts(&journal.id())?;
+    let known = snapshots.attempts(journal)?;
     for (key, position) in left {
         let before = known
             .iter()
@@ -87,8 +87,50 @@ fn count(
             position: *position,
             count: before + 1,
         };
-        snapshots.put_attempts(&journal.id(), &attempt)?;
+        snapshots.put_attempts(journal, &attempt)?;
         metrics::counter!("mimamori_sessions_failed_attempts_total").increment(1);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mimamori_actors::domain::{ClassroomId, StudentId};
+
+    use super::*;
+    use crate::storage::snapshots::FjallSnapshots;
+
+    #[test]
+    fn the_mark_of_a_clean_stop_counts_for_one_start() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!take_marker(dir.path()).unwrap());
+
+        was_clean(dir.path());
+
+        assert!(take_marker(dir.path()).unwrap());
+        assert!(!take_marker(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn what_was_in_hand_when_a_process_ended_is_one_more_attempt() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+        let journal = JournalId::new("jrn_a");
+        let key = SessionKey {
+            classroom: ClassroomId::new("c"),
+            student: StudentId::new("s"),
+        };
+        let left = [(key.clone(), Position(7))];
+
+        for _ in 0..2 {
+            count(&left, &journal, &snapshots).unwrap();
+        }
+
+        let expected = Attempt {
+            key,
+            position: Position(7),
+            count: 2,
+        };
+        assert_eq!(snapshots.attempts(&journal).unwrap(), [expected]);
+    }
 }

@@ -56,6 +56,17 @@ impl LostThreads {
         if let Some(is_counted) = of.get_mut(&actor) {
             *is_counted = true;
         }
+        self.judge(&of);
+    }
+
+    /// A new router counts anew what those before it no longer can.
+    pub(crate) fn all_are_counted(&self) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        of.values_mut().for_each(|is_counted| *is_counted = true);
+        self.judge(&of);
+    }
+
+    fn judge(&self, of: &HashMap<ActorId, bool>) {
         if of.len() >= Threads::MAY_BE_LOST && of.values().all(|is_counted| *is_counted) {
             let reason = format!("{} threads are lost to folds that do not return", of.len());
             self.verdict.send_replace(Some(reason));
@@ -102,5 +113,46 @@ impl Undertaker for SessionsUndertaker {
     fn give_up(&self, reason: String) {
         tracing::error!(error = reason, "nobody can replace it, the process ends");
         self.verdict.send_replace(Some(reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> (LostThreads, watch::Receiver<Option<String>>) {
+        let verdict = Arc::new(Verdict::new(None));
+        let said = verdict.subscribe();
+        (LostThreads::new(verdict), said)
+    }
+
+    #[test]
+    fn four_lost_threads_end_the_process_but_not_before_all_four_attempts_are_on_disk() {
+        let (lost, said) = lost();
+        for number in 0..4 {
+            lost.add(ActorId::Local(number));
+        }
+        for number in 0..3 {
+            lost.is_counted(ActorId::Local(number));
+        }
+        assert!(said.borrow().is_none());
+
+        lost.is_counted(ActorId::Local(3));
+
+        assert!(said.borrow().is_some());
+    }
+
+    #[test]
+    fn a_fold_that_returned_after_all_no_longer_counts() {
+        let (lost, said) = lost();
+        for number in 0..3 {
+            lost.add(ActorId::Local(number));
+        }
+        lost.came_back(ActorId::Local(0));
+
+        lost.add(ActorId::Local(3));
+        lost.all_are_counted();
+
+        assert!(said.borrow().is_none());
     }
 }

@@ -181,10 +181,10 @@ impl SessionsState {
         for member in members.iter().filter(|member| is_there(member)) {
             if member.progress.is_folding() {
                 lost.add(member.cell.get_id());
-                // the next router counts what it does to the next incarnation
-                lost.is_counted(member.cell.get_id());
             }
         }
+        // the next router counts what the same entries do to the next incarnations
+        lost.all_are_counted();
     }
 
     fn router_ended(

@@ -174,3 +174,58 @@ async fn an_actor_that_fails_too_often_takes_its_parent_with_it_and_the_root_is_
     let mut tree = tree;
     assert!(tree.ended().await.contains("too often"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_student_costs_no_reads_and_holds_up_nobody() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    *grove.faults.once.lock().unwrap() = Some(("fold", Fault::Hang));
+    let many = (0..2_000).map(|number| event("taro", EventKind::CellExecuted, number));
+    grove.append(many.collect()).await;
+    // taro's mailbox is full, and his session frozen, but not yet found
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = grove.journal.reads.load(Ordering::Relaxed);
+
+    for number in 0..60 {
+        let begun = tokio::time::Instant::now();
+        grove
+            .append(vec![event("hanako", EventKind::CellExecuted, number)])
+            .await;
+        until("hanako", || runs(&tree, "hanako") == number + 1).await;
+        assert!(begun.elapsed() < Duration::from_millis(10));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    let reads = grove.journal.reads.load(Ordering::Relaxed) - before;
+    // those of the router and of both writers, and nothing for taro
+    assert!(reads <= 60 * 6, "{reads} reads");
+    until("taro goes on", || runs(&tree, "taro") == 2_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_classroom_stands_still_its_sessions_wait_and_then_everything_moves() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    *grove.faults.once.lock().unwrap() = Some(("update", Fault::Hang));
+
+    // more than the mailboxes of classroom and sessions hold
+    for student in 0..10 {
+        let name = format!("s{student}");
+        let many = (0..1_500).map(|number| event(&name, EventKind::CellExecuted, number));
+        grove.append(many.collect()).await;
+    }
+
+    let begun = tokio::time::Instant::now();
+    for student in 0..10 {
+        let name = format!("s{student}");
+        until("all folded", || runs(&tree, &name) == 1_500).await;
+        let restarts = report(&tree, &format!("session/default/{name}"))["restarts"].clone();
+        assert_eq!(restarts, 0, "who waits for another is not frozen");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(report(&tree, "classroom/default")["restarts"], 1);
+}
