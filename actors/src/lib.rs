@@ -27,3 +27,5 @@ mod testing;
 mod tests;
 pub mod tree;
 mod writer;
+
+pub use router::{ROUTER_FORMAT, router_format};

@@ -12,8 +12,12 @@ pub(super) fn run(arguments: &Migrate) -> Result<(), Failure> {
     let _lock = ServerLock::take(&loaded.config.storage.dir).map_err(anyhow::Error::new)?;
     let dir = &loaded.config.storage.dir;
     runtime()?
-        .block_on(async { Records::open(dir).await?.close().await })
-        .map_err(|error| anyhow::Error::new(error).context("records"))?;
+        .block_on(async {
+            Records::check_format(dir).await?;
+            Records::open(dir).await?.close().await?;
+            anyhow::Ok(())
+        })
+        .map_err(|error| error.context("records"))?;
     answer(format_args!(
         "the records in {} are up to date",
         dir.display()

@@ -10,7 +10,7 @@ use super::error::JournalError;
 use super::found_index::Start;
 use super::frame::{self, FrameHeader};
 use super::index::{Checkpoint, Index, IndexError, Indexed};
-use super::scan::{Found, ScanError, Scanner};
+use super::scan::{Found, Scanner};
 use super::segment::{self, SEGMENT_HEADER_BYTES, Segment};
 
 /// Identities that go into one batch of the index.
@@ -97,9 +97,7 @@ impl CatchUp {
         let mut damaged = Vec::new();
         let mut end = from;
         loop {
-            let found = scanner
-                .next()
-                .map_err(|error| cannot_read(segment, error))?;
+            let found = scanner.next().map_err(|error| error.at(&segment.path))?;
             self.read_bytes += scanner.offset().saturating_sub(end);
             match found {
                 Some(Found::Frame { offset, header }) => {
@@ -238,17 +236,6 @@ impl CatchUp {
             Ok(())
         });
         cut.map_err(JournalError::io(&active.path))
-    }
-}
-
-fn cannot_read(segment: &Segment, error: ScanError) -> JournalError {
-    let path = segment.path.clone();
-    match error {
-        ScanError::Io(source) => JournalError::Io { path, source },
-        ScanError::UnknownVersion(version) => JournalError::UnknownVersion {
-            path,
-            version: u32::from(version),
-        },
     }
 }
 

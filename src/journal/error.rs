@@ -19,7 +19,7 @@ pub enum JournalError {
     InUse(PathBuf),
     /// Written by a newer program.
     #[error(
-        "{path} has the format version {version}, which this program does not know: use the program that wrote it",
+        "{path} has the format version {version}, this program reads up to {newest}: nothing was changed, use the program that wrote it",
         path = .path.display()
     )]
     UnknownVersion {
@@ -27,6 +27,8 @@ pub enum JournalError {
         path: PathBuf,
         /// The version it has.
         version: u32,
+        /// The newest that this program reads.
+        newest: u32,
     },
     /// Files of two journals in one directory.
     #[error(

@@ -38,7 +38,9 @@ impl FoundIndex {
         let ((index, checkpoint), rebuilt) = match Index::open(root) {
             Ok(found) => (found, None),
             Err(OpenFailure::Damaged(reason)) => (begin_anew(root)?, Some(reason)),
-            Err(error @ (OpenFailure::InUse | OpenFailure::Unusable(_))) => {
+            Err(
+                error @ (OpenFailure::InUse | OpenFailure::Unusable(_) | OpenFailure::Newer(_)),
+            ) => {
                 return Err(give_up(root, &error));
             }
         };
@@ -122,7 +124,7 @@ fn begin_anew(root: &Path) -> Result<(Index, Option<Checkpoint>), JournalError> 
 fn give_up(root: &Path, error: &OpenFailure) -> JournalError {
     match error {
         OpenFailure::InUse => JournalError::InUse(root.to_path_buf()),
-        OpenFailure::Unusable(_) | OpenFailure::Damaged(_) => {
+        OpenFailure::Unusable(_) | OpenFailure::Newer(_) | OpenFailure::Damaged(_) => {
             JournalError::Index(error.to_string())
         }
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::error::JournalError;
 use super::keeper::OFFSETS_FILE;
-use super::scan::{Found, ScanError, Scanner};
+use super::scan::{Found, Scanner};
 use super::segment::{self, HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// What was found in all segments.
@@ -81,13 +81,7 @@ fn read_segment(file: &File, path: &Path) -> Result<SegmentSummary, JournalError
     let mut scanner = Scanner::new(file, SEGMENT_HEADER_BYTES, length);
     let mut summary = SegmentSummary::default();
     loop {
-        let found = scanner.next().map_err(|error| match error {
-            ScanError::Io(error) => JournalError::io(path)(error),
-            ScanError::UnknownVersion(version) => JournalError::UnknownVersion {
-                path: path.to_path_buf(),
-                version: u32::from(version),
-            },
-        })?;
+        let found = scanner.next().map_err(|error| error.at(path))?;
         match found {
             Some(Found::Frame { header, .. }) => {
                 summary.frames += 1;

@@ -17,6 +17,7 @@ mod catch_up;
 mod claims;
 mod damage;
 mod error;
+mod formats;
 mod found_index;
 mod frame;
 mod index;
@@ -49,6 +50,7 @@ use tokio::sync::watch;
 
 pub use damage::DamagedSpot;
 pub use error::JournalError;
+pub use formats::check_formats;
 pub use room::RoomState;
 pub use trim::Consumer;
 

@@ -118,7 +118,11 @@ fn open_segments(dir: &Path) -> Result<Vec<Opened>, JournalError> {
                 None
             }
             HeaderFound::UnknownVersion(version) => {
-                return Err(JournalError::UnknownVersion { path, version });
+                return Err(JournalError::UnknownVersion {
+                    path,
+                    version,
+                    newest: segment::VERSION,
+                });
             }
         };
         let length = file.metadata().map_err(JournalError::io(&path))?.len();

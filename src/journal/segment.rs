@@ -27,7 +27,8 @@ use super::error::JournalError;
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 128;
 
 const MAGIC: [u8; 8] = *b"\xFF\xFEMIMAJ\n";
-const VERSION: u32 = 1;
+/// The format that is written; a later one is left alone.
+pub(super) const VERSION: u32 = 1;
 const ID_BYTES: usize = 36;
 const CRC_AT: usize = 124;
 /// Readers find their place by marks, so many bytes apart.

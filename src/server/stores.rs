@@ -1,5 +1,6 @@
 //! Everything under `storage.dir`, opened in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use mimamori_actors::ports::{Clock, Journal, Store};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::journal::{Consumer, FileJournal, JournalOptions, SEGMENT_BYTES};
+use crate::journal::{Consumer, FileJournal, JournalOptions, SEGMENT_BYTES, check_formats};
 use crate::keys::Keys;
 use crate::storage::records::Records;
 use crate::storage::series::Series;
@@ -42,6 +43,12 @@ pub(super) struct Stores {
 impl Stores {
     pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
         let dir = &config.storage.dir;
+        // what a later version wrote stays as it is: looked at before anything is opened for
+        // writing, and first that which cannot be looked at otherwise
+        check_formats(dir)?;
+        Records::check_format(dir).await?;
+        let snapshots = open_snapshots(dir.join("snapshots")).await?;
+        let series = Series::open(dir).context("the series can't be opened")?;
         let keys = Keys::load_or_create(
             dir,
             config.auth.admin_token.clone(),
@@ -50,21 +57,14 @@ impl Stores {
         let records = Records::open(dir)
             .await
             .context("the records (SQLite) can't be opened")?;
-        let series = Series::open(dir).context("the series can't be opened")?;
         let known = records
             .highest_position()
             .await?
-            .max(series.highest_position().await?);
-        let mut options = journal_options(config, clock, known);
-        let ((journal, last_accepted), snapshots) = tokio::task::spawn_blocking({
-            let dir = dir.join("snapshots");
-            move || {
-                let snapshots = FjallSnapshots::open(&dir)?;
-                options.begin_after = options.begin_after.max(snapshots.highest_position());
-                anyhow::Ok((open_journal(options)?, snapshots))
-            }
-        })
-        .await??;
+            .max(series.highest_position().await?)
+            .max(snapshots.highest_position());
+        let options = journal_options(config, clock, known);
+        let (journal, last_accepted) =
+            tokio::task::spawn_blocking(move || open_journal(options)).await??;
         let id = journal.id();
         let offsets = [
             ("records", records.offset(&id).await?),
@@ -147,6 +147,11 @@ fn journal_options(
         clock: Arc::clone(clock),
         segment_bytes: SEGMENT_BYTES,
     }
+}
+
+async fn open_snapshots(dir: PathBuf) -> anyhow::Result<FjallSnapshots> {
+    let opened = tokio::task::spawn_blocking(move || FjallSnapshots::open(&dir)).await?;
+    opened.context("the snapshots can't be opened")
 }
 
 /// Shows progress only when there is something to wait for.

@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::panic::{self, AssertUnwindSafe};
 
+use super::format::UnknownFormat;
+
 /// Why a database cannot be opened, by what is to be done about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenFailure {
@@ -12,6 +14,9 @@ pub(crate) enum OpenFailure {
     /// Beginning anew does not cure it: rights, a full disk.
     #[error("{0}")]
     Unusable(String),
+    /// A later version wrote it: leave it alone.
+    #[error(transparent)]
+    Newer(#[from] UnknownFormat),
     /// It contradicts itself: begin anew.
     #[error("damaged: {0}")]
     Damaged(String),

@@ -6,6 +6,7 @@ use mimamori_actors::domain::Timestamp;
 
 pub(crate) mod embedded;
 pub mod flights;
+pub mod format;
 pub mod records;
 pub mod series;
 pub mod snapshots;

@@ -15,9 +15,11 @@ use std::sync::{Mutex, PoisonError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
 use mimamori_actors::ports::{Attempt, SnapshotError, Snapshots};
-use mimamori_actors::session::fold::SessionState;
+use mimamori_actors::session::fold::{self, SessionState, StateError};
+use mimamori_actors::{ROUTER_FORMAT, router_format};
 
 use super::embedded::{OpenFailure, open_caught};
+use super::format::{self, UnknownFormat};
 
 /// The format of what this file adds around the states.
 const VERSION: u8 = 1;
@@ -32,6 +34,9 @@ pub enum OpenSnapshotsError {
     /// Another process has it open.
     #[error("{path} is in use by another process", path = .0.display())]
     InUse(PathBuf),
+    /// A later version wrote them.
+    #[error(transparent)]
+    Newer(#[from] UnknownFormat),
     /// Rights, or a full disk.
     #[error("{path}: {reason}", path = .path.display())]
     Unusable {
@@ -58,8 +63,10 @@ impl FjallSnapshots {
     /// is renamed (`….damaged`, in place of an earlier one) and begun anew: the
     /// sessions then start at the oldest position of the journal.
     pub fn open(dir: &Path) -> Result<Self, OpenSnapshotsError> {
+        format::check_fjall(dir)?;
         match open_caught(|| open_files(dir)) {
             Ok(snapshots) => Ok(snapshots),
+            Err(OpenFailure::Newer(format)) => Err(format.into()),
             Err(OpenFailure::Damaged(reason)) => {
                 metrics::counter!("mimamori_snapshots_set_aside_total").increment(1);
                 tracing::warn!(
@@ -88,6 +95,7 @@ impl FjallSnapshots {
 fn explain(dir: &Path, failure: OpenFailure) -> OpenSnapshotsError {
     let path = dir.to_path_buf();
     match failure {
+        OpenFailure::Newer(format) => OpenSnapshotsError::Newer(format),
         OpenFailure::InUse => OpenSnapshotsError::InUse(path),
         OpenFailure::Unusable(reason) | OpenFailure::Damaged(reason) => {
             OpenSnapshotsError::Unusable { path, reason }
@@ -114,9 +122,7 @@ fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
         highest: Position::ZERO,
     };
     // what cannot be read is found now, while everything can still be replayed
-    snapshots.highest = snapshots
-        .find_highest()
-        .map_err(|error| OpenFailure::Damaged(error.0))?;
+    snapshots.highest = snapshots.find_highest(dir)?;
     Ok(snapshots)
 }
 
@@ -170,7 +176,7 @@ impl Committed {
         let (version, rest) = bytes.split_first().ok_or_else(too_short)?;
         if *version != VERSION {
             return Err(SnapshotError(format!(
-                "the router's state has the format version {version}, which this program does not know"
+                "the router's state has the format version {version}, this program reads {VERSION}"
             )));
         }
         let (offset, rest) = rest.split_first_chunk::<8>().ok_or_else(too_short)?;
@@ -201,15 +207,31 @@ impl FjallSnapshots {
         bytes.map(|bytes| Committed::decode(&bytes)).transpose()
     }
 
-    fn find_highest(&self) -> Result<Position, SnapshotError> {
-        let committed = self.committed()?;
-        let mut highest = committed.map_or(Position::ZERO, |committed| committed.offset);
-        self.all_sessions(&mut |_, state| {
-            // a state that the tree cannot read has no position; the tree says so
-            if let Ok(state) = SessionState::decode(state) {
-                highest = highest.max(state.position());
-            }
-        })?;
+    /// The highest position, unless a later version wrote any of the states.
+    fn find_highest(&self, dir: &Path) -> Result<Position, OpenFailure> {
+        let damaged = |error: SnapshotError| OpenFailure::Damaged(error.0);
+        if let Some(version) = self
+            .router
+            .get(ROUTER)?
+            .and_then(|kept| kept.first().copied())
+        {
+            format::check_version(&dir.join("router"), version.into(), VERSION.into())?;
+        }
+        let mut highest = Position::ZERO;
+        if let Some(committed) = self.committed().map_err(damaged)? {
+            highest = committed.offset;
+            let found = router_format(&committed.state);
+            format::check_version(&dir.join("router"), found, ROUTER_FORMAT)?;
+        }
+        let mut newest = 0;
+        self.all_sessions(&mut |_, state| match SessionState::decode(state) {
+            Ok(state) => highest = highest.max(state.position()),
+            Err(StateError::UnknownFormat(format)) => newest = newest.max(format),
+            // it has no position; the tree says so
+            Err(StateError::Damaged(_)) => {}
+        })
+        .map_err(damaged)?;
+        format::check_version(&dir.join("sessions"), newest.into(), fold::FORMAT.into())?;
         Ok(highest)
     }
 }

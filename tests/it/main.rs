@@ -24,3 +24,4 @@ mod live;
 mod reading;
 mod recorded;
 mod silence;
+mod upgrade;

@@ -24,8 +24,9 @@ use crate::harness::{
 /// Wide enough for the recorded times and for today: the items' `at` is one or the other.
 const ALWAYS: &str = "from=2026-01-01T00:00:00Z&to=2200-01-01T00:00:00Z";
 
+/// One request as it was on the wire.
 #[derive(Deserialize)]
-struct Recorded {
+pub struct Recorded {
     method: String,
     path: String,
     headers: Map<String, Value>,
@@ -38,7 +39,7 @@ impl Recorded {
     }
 
     /// As the browser would send it to the ingest address that a person pasted.
-    async fn post(&self, server: &Server) -> Answer {
+    pub async fn post(&self, server: &Server) -> Answer {
         let method = Method::from_bytes(self.method.as_bytes()).unwrap();
         let path = format!("/k/{INGEST_KEY}{}", self.path);
         let mut request = server.stranger().request(method, &path);
@@ -54,7 +55,8 @@ impl Recorded {
     }
 }
 
-fn requests() -> Vec<Recorded> {
+/// In the order in which they were sent.
+pub fn requests() -> Vec<Recorded> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cell-monitor");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .unwrap()

@@ -302,6 +302,18 @@ struct Saved {
     lessons: Lessons,
 }
 
+/// The newest format of a router's state that this version reads.
+pub const ROUTER_FORMAT: u32 = Saved::VERSION;
+
+/// The format of a router's state as kept; 0 if it says none.
+pub fn router_format(kept: &[u8]) -> u32 {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    serde_json::from_slice(kept).map_or(0, |kept: Version| kept.version)
+}
+
 impl Saved {
     const VERSION: u32 = 1;
 

@@ -55,7 +55,7 @@ pub use present::MAX_CELLS;
 pub use work::SESSION_SILENCE;
 
 /// The version that [`SessionState::encode`] writes, as the first byte.
-const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 1;
 
 /// Why kept bytes are not a state.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ const READERS: u32 = 4;
 /// A reading statement that takes longer is broken off.
 pub(super) const READING_LIMIT: Duration = Duration::from_secs(10);
 /// Another process (a backup, a person with a shell) may hold the file for a moment.
-const BUSY_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// How many of SQLite's instructions pass between two looks at the clock: well under a millisecond.
 const INSTRUCTIONS_A_LOOK: i32 = 20_000;
 

@@ -15,9 +15,12 @@ use mimamori_migrations::Migrator;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 
+use super::format::UnknownFormat;
+
 mod body;
 mod connect;
 mod fault;
+mod format;
 mod read;
 mod rows;
 mod sql;
@@ -42,6 +45,7 @@ pub struct Records {
 
 impl Records {
     /// Opens `records.sqlite` in `dir`, makes it if it is not there, and brings its tables up to date.
+    /// Those of a later version are not for it: [`Records::check_format`] comes first.
     ///
     /// # Errors
     /// When the file cannot be opened or its tables cannot be brought up to date.
@@ -51,6 +55,14 @@ impl Records {
         Migrator::up(&writing, None).await?;
         let reading = connect::reading(&file).await?;
         Ok(Self { writing, reading })
+    }
+
+    /// Whether this program knows the tables in `dir`, if there are any. Changes nothing.
+    ///
+    /// # Errors
+    /// When a later version wrote them.
+    pub async fn check_format(dir: &Path) -> Result<(), UnknownFormat> {
+        format::check(&dir.join("records.sqlite")).await
     }
 
     /// The highest position that any journal's entries reached here: a new journal goes on after it.

@@ -15,6 +15,7 @@ use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp
 use mimamori_actors::ports::{Store, StoreError};
 
 use super::embedded::{OpenFailure, open_caught};
+use super::format::{self, UnknownFormat};
 
 mod activity;
 mod counts;
@@ -25,6 +26,10 @@ use counts::Counts;
 #[cfg(doc)]
 use keys::Level;
 
+/// Keyspaces carry the format's version in their names: another form goes to another one.
+const FORMAT: u32 = 1;
+const COUNTS: &str = "counts-";
+const OFFSETS: &str = "offsets-";
 /// Blocks of the tables that are kept in memory.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// Changed cells that are kept in memory before they are sorted into a table.
@@ -41,6 +46,9 @@ pub enum SeriesError {
     /// It cannot be opened: in use, no rights, a full disk.
     #[error("the series: {0}")]
     Unopened(String),
+    /// A later version wrote them.
+    #[error(transparent)]
+    Newer(#[from] UnknownFormat),
     /// What stands there has no form that can be read.
     #[error("a cell of the series has no valid form")]
     Malformed,
@@ -63,6 +71,7 @@ impl From<SeriesError> for StoreError {
             SeriesError::MalformedOffset
             | SeriesError::Unavailable(_)
             | SeriesError::Unopened(_)
+            | SeriesError::Newer(_)
             | SeriesError::TooSlow
             | SeriesError::Aborted(_) => Self::Unavailable(error.to_string()),
         }
@@ -99,15 +108,17 @@ impl Series {
     /// the journal, and what was before is to be filled in from the records.
     ///
     /// # Errors
-    /// When another process has it open, or the disk does not let us.
+    /// When a later version wrote it, another process has it open, or the disk does not let us.
     pub fn open(dir: &Path) -> Result<Self, SeriesError> {
         let path = dir.join("series");
-        let failure = match open_caught(|| open_files(&path)) {
+        format::check_fjall(&path)?;
+        let reason = match open_caught(|| open_files(&path)) {
             Ok(series) => return Ok(series),
-            Err(failure) => failure,
-        };
-        let OpenFailure::Damaged(reason) = failure else {
-            return Err(SeriesError::Unopened(failure.to_string()));
+            Err(OpenFailure::Newer(format)) => return Err(format.into()),
+            Err(OpenFailure::Damaged(reason)) => reason,
+            Err(failure @ (OpenFailure::InUse | OpenFailure::Unusable(_))) => {
+                return Err(SeriesError::Unopened(failure.to_string()));
+            }
         };
         metrics::counter!("mimamori_series_set_aside_total").increment(1);
         tracing::error!(
@@ -178,9 +189,11 @@ fn open_files(path: &Path) -> Result<Series, OpenFailure> {
         .max_journaling_size(LOG_BYTES)
         .open()?;
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-    // the names carry the format's version: another form goes to another keyspace
-    let counts = database.keyspace("counts-1", options)?;
-    let offsets = database.keyspace("offsets-1", options)?;
+    for name in database.list_keyspace_names() {
+        format::check_version(path, format_of(&name), FORMAT)?;
+    }
+    let counts = database.keyspace(&format!("{COUNTS}{FORMAT}"), options)?;
+    let offsets = database.keyspace(&format!("{OFFSETS}{FORMAT}"), options)?;
     Ok(Series {
         inner: Arc::new(Inner {
             database,
@@ -189,6 +202,14 @@ fn open_files(path: &Path) -> Result<Series, OpenFailure> {
             writing: Mutex::new(()),
         }),
     })
+}
+
+/// Of which format a keyspace is; of none for one that is not ours.
+fn format_of(keyspace: &str) -> u32 {
+    [COUNTS, OFFSETS]
+        .iter()
+        .find_map(|prefix| keyspace.strip_prefix(prefix)?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn set_aside(path: &Path) -> io::Result<()> {

@@ -47,6 +47,19 @@ pub fn program(dir: &Path) -> Command {
     command
 }
 
+/// `mimamori serve`, run by another program.
+pub fn program_under(launcher: &[&str], dir: &Path) -> Command {
+    serve(SHIPPED, launcher, dir)
+}
+
+fn serve(binary: &str, launcher: &[&str], dir: &Path) -> Command {
+    let words: Vec<&str> = launcher.iter().copied().chain([binary, "serve"]).collect();
+    let mut command = Command::new(words[0]);
+    prepare(&mut command, dir);
+    command.args(&words[1..]);
+    command
+}
+
 fn prepare(command: &mut Command, dir: &Path) {
     command
         .env_clear()
@@ -70,19 +83,28 @@ impl Server {
 
     /// A server with these variables besides those of every test.
     pub async fn with(env: &[(&str, &str)]) -> Self {
-        let dir = Arc::new(TempDir::with_prefix("mimamori-it-").unwrap());
+        Self::on(TempDir::with_prefix("mimamori-it-").unwrap(), env).await
+    }
+
+    /// A server on a directory that holds something already.
+    pub async fn on(dir: TempDir, env: &[(&str, &str)]) -> Self {
         let env = env
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Self::launch(SHIPPED, dir, env, &[]).await
+        Self::launch(SHIPPED, Arc::new(dir), env, &[], Stdio::null()).await
+    }
+
+    /// A server on a directory that others hold too, run by another program.
+    pub async fn on_under(dir: &Arc<TempDir>, launcher: &[&str], stdin: Stdio) -> Self {
+        Self::launch(SHIPPED, Arc::clone(dir), Vec::new(), launcher, stdin).await
     }
 
     /// A server whose actors fail where an event asks for it.
     #[cfg(feature = "faulty")]
     pub async fn faulty() -> Self {
         let dir = Arc::new(TempDir::with_prefix("mimamori-it-").unwrap());
-        Self::launch(FAULTY, dir, Vec::new(), &[]).await
+        Self::launch(FAULTY, dir, Vec::new(), &[], Stdio::null()).await
     }
 
     /// Started again where it ends by itself before it is ready; how it ended.
@@ -103,7 +125,7 @@ impl Server {
     /// A server that is run by another program, such as strace.
     pub async fn under(launcher: &[&str]) -> Self {
         let dir = Arc::new(TempDir::with_prefix("mimamori-it-").unwrap());
-        Self::launch(SHIPPED, dir, Vec::new(), launcher).await
+        Self::on_under(&dir, launcher, Stdio::null()).await
     }
 
     async fn launch(
@@ -111,14 +133,11 @@ impl Server {
         dir: Arc<TempDir>,
         env: Vec<(String, String)>,
         launcher: &[&str],
+        stdin: Stdio,
     ) -> Self {
-        let words: Vec<&str> = launcher.iter().copied().chain([binary, "serve"]).collect();
-        let mut command = Command::new(words[0]);
-        prepare(&mut command, dir.path());
-        let mut child = command
-            .args(&words[1..])
+        let mut child = serve(binary, launcher, dir.path())
             .envs(env.iter().cloned())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(log(dir.path()))
             .spawn()
@@ -161,7 +180,7 @@ impl Server {
     pub async fn start_again(self) -> Self {
         let (binary, dir, env) = (self.binary, self.dir.clone(), self.env.clone());
         drop(self);
-        Self::launch(binary, dir, env, &[]).await
+        Self::launch(binary, dir, env, &[], Stdio::null()).await
     }
 
     /// Started again where it was.
@@ -171,7 +190,7 @@ impl Server {
         drop(self);
         env.retain(|(name, _)| name != "MIMAMORI_HTTP__LISTEN");
         env.push(("MIMAMORI_HTTP__LISTEN".to_owned(), address.to_string()));
-        Self::launch(binary, dir, env, &[]).await
+        Self::launch(binary, dir, env, &[], Stdio::null()).await
     }
 
     /// A client that holds the admin token.
