@@ -1,11 +1,13 @@
 //! Puts the parts together and takes them apart: the only room that knows them all.
 
 mod last_stop;
+mod listener;
 mod stop;
 mod stores;
 mod threads;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,6 @@ use mimamori_actors::root::{Parts as TreeParts, Tree};
 use mimamori_actors::session::careful::Careful;
 use mimamori_actors::tree::{Census, RestartError, Threads, Watchdog, Witness};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::admit::StudentKey;
 use crate::bus::InProcess;
@@ -36,12 +37,15 @@ use crate::http::service::{Front, FrontOptions};
 use crate::http::{Access, ApiError};
 use crate::journal::{FileJournal, RoomState};
 use crate::telemetry::metrics;
+pub use listener::Inherited;
 use stop::Stop;
 use stores::Stores;
 use threads::Runtimes;
 
 /// So long may requests in hand go on after a stop.
 const REQUESTS_FINISH_WITHIN: Duration = Duration::from_millis(2_000);
+/// So long may answers take to leave when the journal failed: the process is to end within a second.
+const REFUSALS_LEAVE_WITHIN: Duration = Duration::from_millis(400);
 /// So long may consoles take to hear that the server goes.
 const CONSOLES_CLOSE_WITHIN: Duration = Duration::from_millis(700);
 /// So long may actors take to stop: what they had in hand is read again.
@@ -60,6 +64,7 @@ const COME_AGAIN: Duration = Duration::from_secs(2);
 pub async fn run(
     config: Config,
     announce: &Announce,
+    inherited: Inherited,
     witness: Arc<dyn Witness>,
 ) -> anyhow::Result<()> {
     let metrics = metrics::install().context("the metrics can't be installed")?;
@@ -75,10 +80,11 @@ pub async fn run(
     };
     let (mut tree, watchdog) = plant(&config, &stores, clock.clone(), soil).await?;
     threads::watch(watchdog).context("no thread for the watchdog")?;
-    let stop = Stop::listen()?;
+    let stop = Stop::listen(inherited.is_some())?;
     let open = OpenSockets::default();
     let server = Server {
         config,
+        inherited,
         stores,
         clock,
         stop,
@@ -128,6 +134,7 @@ async fn plant(
 
 struct Server {
     config: Config,
+    inherited: Inherited,
     stores: Stores,
     clock: Arc<SteadyClock>,
     stop: Stop,
@@ -143,9 +150,7 @@ impl Server {
         });
         let front = self.front(tree, &door)?;
         let http = &self.config.http;
-        let listener = TcpListener::bind(http.listen)
-            .await
-            .with_context(|| format!("http.listen: can't listen on {}", http.listen))?;
+        let listener = self.inherited.or_bind(&self.config).await?;
         announce.listening(
             listener.local_addr()?,
             http.public_url.as_ref(),
@@ -161,8 +166,24 @@ impl Server {
             drain_deadline: REQUESTS_FINISH_WITHIN,
         };
         let mut failed = self.stores.journal.failed();
+        let no_more = async {
+            let mut failed = self.stores.journal.failed();
+            tokio::select! {
+                () = self.stop.after_notice() => {}
+                _ = failed.wait_for(Option::is_some) => {}
+            }
+        };
+        let mut serving = pin!(accept::serve(listener, front, options, no_more));
         tokio::select! {
-            dropped = accept::serve(listener, front, options, self.stop.after_notice()) => {
+            biased;
+            // requests in hand are not known to be on disk: they are told so, the process ends, and reads again
+            reason = failed.wait_for(Option::is_some) => {
+                let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
+                // whoever has not got an answer by then sees the connection end
+                let _ = tokio::time::timeout(REFUSALS_LEAVE_WITHIN, serving).await;
+                anyhow::bail!("the journal failed: {reason}")
+            }
+            dropped = &mut serving => {
                 if dropped > 0 {
                     tracing::warn!(connections = dropped, "requests in hand were dropped at the deadline");
                 }
@@ -170,11 +191,6 @@ impl Server {
                     tracing::warn!(consoles = self.open.count(), "consoles did not answer their close in time");
                 }
                 Ok(())
-            }
-            // requests in hand are not known to be on disk: the process ends, and reads again
-            reason = failed.wait_for(Option::is_some) => {
-                let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
-                anyhow::bail!("the journal failed: {reason}")
             }
             reason = tree.ended() => anyhow::bail!("{reason}; see the log"),
         }
@@ -267,6 +283,8 @@ fn connect(access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Conne
     }
 }
 
+const DRAINING: &str = "draining";
+
 /// Whether events can be taken now.
 struct Door {
     journal: Arc<FileJournal>,
@@ -276,7 +294,7 @@ struct Door {
 impl Door {
     fn reason(&self) -> Option<(&'static str, String)> {
         if self.stop.is_draining() {
-            return Some(("draining", "the server is stopping".to_owned()));
+            return Some((DRAINING, "the server is stopping".to_owned()));
         }
         match self.journal.room() {
             RoomState::Free => None,
@@ -311,7 +329,10 @@ impl Door {
 
 impl Gate for Door {
     fn refuse(&self) -> Option<ApiError> {
+        // whoever is connected already is still served: the others wait for the next server
+        let is_last = !self.stop.is_followed();
         self.reason()
+            .filter(|(code, _)| is_last || *code != DRAINING)
             .map(|(code, reason)| ApiError::unavailable(code, reason, COME_AGAIN))
     }
 }

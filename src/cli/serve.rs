@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use super::arguments::Serve;
 use super::lock::ServerLock;
 use super::{Announce, Failure, load_config, runtime, storage_dir};
-use crate::server;
+use crate::server::{self, Inherited};
 use crate::telemetry::logs;
 
 /// Work on the disk that has begun cannot be cancelled, and one that hangs is
@@ -20,6 +20,7 @@ const THREADS_END_WITHIN: Duration = Duration::from_millis(100);
 pub(super) fn run(arguments: &Serve, witness: Arc<dyn Witness>) -> Result<(), Failure> {
     let loaded = load_config(arguments.file.config.as_deref())?;
     logs::install(loaded.config.log.format);
+    let inherited = Inherited::take()?;
     raise_open_files();
     // what students wrote is for nobody else on this machine, in a directory of others too
     umask(Mode::RWXG | Mode::RWXO);
@@ -27,7 +28,7 @@ pub(super) fn run(arguments: &Serve, witness: Arc<dyn Witness>) -> Result<(), Fa
     let lock = ServerLock::take(&loaded.config.storage.dir).map_err(anyhow::Error::new)?;
     let announce = Announce::new(lock, arguments.print_links);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(server::run(loaded.config, &announce, witness));
+    let outcome = runtime.block_on(server::run(loaded.config, &announce, inherited, witness));
     runtime.shutdown_timeout(THREADS_END_WITHIN);
     Ok(outcome?)
 }

@@ -13,6 +13,8 @@
 
 mod bad_input;
 mod crash;
+mod disk_flip;
+mod disk_fsync;
 #[cfg(feature = "faulty")]
 mod faults;
 mod fsync_order;
@@ -21,7 +23,10 @@ mod ingest;
 mod interleaving;
 mod lifecycle;
 mod live;
+mod power;
 mod reading;
 mod recorded;
+mod records_blocked;
 mod silence;
+mod takeover;
 mod upgrade;

@@ -3,6 +3,8 @@
 mod api;
 mod console;
 mod events;
+mod hold;
+mod ledger;
 mod random;
 mod raw;
 mod recount;
@@ -17,10 +19,12 @@ use tokio::time::{Instant, sleep};
 pub use api::{Answer, Api};
 pub use console::{Console, Ended, SignIn, assert_is_student};
 pub use events::{Run, event, help, markdown, now, run, shuffled, skipped};
+pub use hold::Hold;
+pub use ledger::{Counted, Ledger, Pace, Senders};
 pub use random::Random;
 pub use raw::{RawAnswer, exchange};
 pub use recount::{Expected, assert_is, recount};
-pub use server::{ADMIN, INGEST_KEY, ROOM, Server, program};
+pub use server::{ADMIN, INGEST_KEY, ROOM, Server, program, program_under};
 
 /// Within so long everything answered 202 is in every reading call (contract, section 3).
 pub const READABLE: Duration = Duration::from_secs(2);
