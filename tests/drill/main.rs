@@ -1,0 +1,149 @@
+//! The drills: faults in their long and timed forms, and one table at the end.
+//!
+//! `make drill` runs all, `scripts/drill.sh kill power` those that are named. A
+//! drill that needs no more than many rounds of a test of `tests/it` is that
+//! test's own code; the others are files here. A figure outside of its target,
+//! or an acknowledged event that is lost or doubled, makes the program end with 1.
+
+#![allow(clippy::print_stdout, reason = "a report is what this program is for")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a drill fails")]
+#![allow(unreachable_pub, reason = "the modules of one program")]
+
+mod blocked;
+mod crowd;
+mod memory;
+mod overload;
+mod report;
+
+#[path = "../load/client.rs"]
+mod client;
+#[path = "../load/disk.rs"]
+mod disk;
+#[allow(dead_code, reason = "the benchmarks use the rest")]
+#[path = "../load/figures.rs"]
+mod figures;
+
+#[allow(unused_imports, reason = "their tests are not compiled here")]
+#[path = "../it/crash.rs"]
+mod crash;
+#[allow(unused_imports, reason = "their tests are not compiled here")]
+#[path = "../it/disk_flip.rs"]
+mod disk_flip;
+#[allow(unused_imports, reason = "their tests are not compiled here")]
+#[path = "../it/disk_fsync.rs"]
+mod disk_fsync;
+/// What the short forms in `tests/it` are made of, and they themselves.
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+#[path = "../it/harness/mod.rs"]
+mod harness;
+#[allow(unused_imports, reason = "their tests are not compiled here")]
+#[path = "../it/power.rs"]
+mod power;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "their tests are not compiled here"
+)]
+#[path = "../it/takeover.rs"]
+mod takeover;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use disk_flip::Place;
+use report::{Drill, Outcome, Report};
+
+/// Ready again after the worst that is promised to be survived.
+const READY: Duration = Duration::from_secs(2);
+
+/// Every drill, the quick ones first.
+fn drills() -> Vec<Drill> {
+    vec![
+        Drill::new(
+            "kill",
+            "kill -9 at a random moment under 2,000 events/s, 20 times in one directory",
+            "everything acknowledged there once, consoles agree, ready < 2 s",
+            || async { Outcome::recovered(crash::kill_at_random(20).await, READY) },
+        ),
+        Drill::new(
+            "power",
+            "the file system forgets what was not synced (ext4 image, shutdown ioctl) under 2,000 events/s, 5 times",
+            "everything acknowledged there once, ready < 2 s",
+            || async {
+                match power::cut_at_random(5).await {
+                    Some(counted) => Outcome::recovered(counted, READY),
+                    None => Outcome::not_tried("a file system can't be mounted here"),
+                }
+            },
+        ),
+        Drill::new(
+            "fsync",
+            "one fdatasync of the journal fails with EIO (strace), the 3rd, 25th, 80th, 200th",
+            "requests in hand get 503, the process ends with 1 within 1 s, the next start has all acknowledged",
+            || async {
+                let counted = disk_fsync::fail_the_nth(&[3, 25, 80, 200]).await;
+                Outcome::recovered(counted, disk_fsync::ENDS_WITHIN)
+            },
+        ),
+        Drill::new(
+            "flip",
+            "a bit flipped in a closed segment, in the open one, in its last request",
+            "only the request that was hit may go (3 events each), and it is named; ready < 2 s",
+            || async {
+                let mut sum = harness::Counted::default();
+                for place in [Place::Closed, Place::Open, Place::Last] {
+                    let next = disk_flip::flip_a_bit(place).await;
+                    println!("  {place:?}: {} events lost, all others there", next.lost);
+                    sum = sum.plus(next);
+                }
+                Outcome::with_loss(sum, READY, 9)
+            },
+        ),
+        Drill::new(
+            "restart",
+            "SIGTERM and the next server, 10 times, behind a socket that is handed over",
+            "no connection refused, everything acknowledged there once",
+            || async { Outcome::counted(takeover::restart_under_load(10).await) },
+        ),
+        blocked::drill(),
+        overload::drill(),
+        memory::drill(),
+    ]
+}
+
+fn main() -> ExitCode {
+    // clients are built with TLS, which wants a provider
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let drills = drills();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| !drills.iter().any(|drill| drill.name == **name))
+    {
+        let names: Vec<_> = drills.iter().map(|drill| drill.name).collect();
+        println!(
+            "there is no drill {unknown}; there are {}",
+            names.join(", ")
+        );
+        return ExitCode::from(2);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut report = Report::default();
+    for drill in drills {
+        if wanted.is_empty() || wanted.iter().any(|name| name == drill.name) {
+            report.add(runtime.block_on(drill.run()));
+        }
+    }
+    report.print_and_keep();
+    if report.is_met() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    }
+}
