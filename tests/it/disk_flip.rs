@@ -9,7 +9,9 @@ use std::process::Output;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::harness::{Counted, Hold, Ledger, PATIENCE, ROOM, Run, Server, event, program, run};
+use crate::harness::{
+    Counted, Hold, Ledger, PATIENCE, ROOM, Run, Server, ensure, event, eventually, program, run,
+};
 
 /// Small segments: some are closed soon.
 const SMALL: &[(&str, &str)] = &[("MIMAMORI_JOURNAL__MAX_BYTES", "2MiB")];
@@ -79,6 +81,18 @@ fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes, text)
 }
 
+/// What the index has had is known to have been acknowledged, even if it is the journal's last.
+async fn indexed(server: &Server, entries: usize) {
+    let noted = server.dir().join("journal/offsets.json");
+    eventually("the index has all", PATIENCE, async || {
+        let noted = fs::read(&noted).map_err(|error| error.to_string())?;
+        let noted: Value = serde_json::from_slice(&noted).map_err(|error| error.to_string())?;
+        let indexed = noted["indexed"].as_u64().unwrap_or(0);
+        ensure(indexed >= entries as u64, || format!("through {indexed}"))
+    })
+    .await;
+}
+
 async fn inspect(server: &Server) -> Output {
     program(server.dir())
         .args(["journal", "inspect"])
@@ -100,6 +114,7 @@ pub async fn flip_a_bit(place: Place) -> Counted {
         api.accepted(&batch).await;
         ledger.note(&batch);
     }
+    indexed(&server, 1 + REQUESTS * BATCH).await;
     server.kill9().await;
     hold.release().await;
 

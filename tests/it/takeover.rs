@@ -104,7 +104,7 @@ pub async fn restart_under_load(rounds: usize) -> Counted {
     let api = server.api();
     eventually("each acknowledged event once", PATIENCE, async || {
         let events = api.all("/events?since=0", 1000).await;
-        let seen: HashSet<_> = events.iter().map(|event| id(event)).collect();
+        let seen: HashSet<_> = events.iter().map(id).collect();
         assert_eq!(seen.len(), events.len(), "an event is there twice");
         ensure(seen == acknowledged, || {
             format!("{} of {}", seen.len(), acknowledged.len())
