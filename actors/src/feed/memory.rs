@@ -9,20 +9,23 @@ use super::merge::Merged;
 
 /// A console that missed more deltas than this gets them as one.
 const SEND_SINGLY: usize = 16;
+/// So many merged runs are kept for the next who asks: consoles that were cut
+/// off together stand at a few places, not at one.
+const MERGED_RUNS: usize = 16;
 
 /// The last deltas without a gap, bounded in number and bytes.
 #[derive(Default)]
 pub(super) struct Memory {
     deltas: VecDeque<Arc<Delta>>,
     bytes: usize,
-    /// The last long run that was merged: consoles that were cut off together come back together.
-    merged: Option<Arc<Delta>>,
+    /// The long runs up to the newest delta that were merged, the latest last.
+    merged: VecDeque<Arc<Delta>>,
 }
 
 impl Memory {
     /// Remembers the newest delta and forgets the oldest ones beyond the limits.
     pub(super) fn remember(&mut self, delta: Arc<Delta>, limits: &FeedLimits) {
-        self.merged = None;
+        self.merged.clear();
         self.bytes += weigh(&delta);
         self.deltas.push_back(delta);
         while self.deltas.len() > limits.remember_deltas || self.bytes > limits.remember_bytes {
@@ -48,9 +51,9 @@ impl Memory {
         if self.deltas.len() - begin <= SEND_SINGLY {
             return Some(self.deltas.range(begin..).cloned().collect());
         }
-        match &self.merged {
-            Some(merged) if merged.after == since => Some(vec![Arc::clone(merged)]),
-            Some(_) | None => self.merge(begin, max_events).map(|merged| vec![merged]),
+        match self.merged.iter().find(|merged| merged.after == since) {
+            Some(merged) => Some(vec![Arc::clone(merged)]),
+            None => self.merge(begin, max_events).map(|merged| vec![merged]),
         }
     }
 
@@ -61,7 +64,10 @@ impl Memory {
             merged.add(delta);
         }
         let merged = Arc::new(merged.into_delta());
-        self.merged = Some(Arc::clone(&merged));
+        if self.merged.len() == MERGED_RUNS {
+            self.merged.pop_front();
+        }
+        self.merged.push_back(Arc::clone(&merged));
         Some(merged)
     }
 }

@@ -392,6 +392,7 @@ fn a_console_that_missed_much_gets_it_as_one_and_shares_it_with_the_others() {
     let mut feed = feed_with_deltas(100, FeedLimits::default());
 
     let first = resumed(feed.resume(&since("epoch-1", 10)));
+    feed.resume(&since("epoch-1", 20)); // one that was cut off a little later
     let second = resumed(feed.resume(&since("epoch-1", 10)));
 
     assert_eq!((first.len(), first[0].after, first[0].seq), (1, 10, 100));
