@@ -195,6 +195,23 @@ describe("the fold over frames", () => {
     expect(apply(state, delta(10, 11)).state.staleSince).toBeNull();
   });
 
+  it("is stale before the first snapshot too, and no longer with it", () => {
+    const stale: Frame = { type: "stale", classroom: "default", since: "2026-01-01T00:00:00.000Z" };
+    const waiting = run(stale).state;
+    expect([waiting.isReady, waiting.staleSince]).toEqual([false, "2026-01-01T00:00:00.000Z"]);
+
+    expect(apply(waiting, snapshot()).state.staleSince).toBeNull();
+  });
+
+  it("is not made stale by another classroom, and not healed by a reset alone", () => {
+    const stale: Frame = { type: "stale", classroom: "default", since: null };
+    const { state } = run(snapshot(), { ...stale, classroom: "other" });
+    expect(state.staleSince).toBeNull();
+
+    const reset: Frame = { type: "reset", classroom: "default", reason: "restarted" };
+    expect(run(snapshot(), stale, reset).state.staleSince).not.toBeNull();
+  });
+
   it("does not listen to another classroom", () => {
     const { state } = run(snapshot(), delta(10, 11, { classroom: "other", removed: ["a"] }));
 

@@ -333,6 +333,33 @@ describe("a cut", () => {
     assert.deepEqual(tab.faultsBut(SERVER_AWAY), []);
   });
 
+  it("behind the server is told as stale, and forgotten with the next change", async (t) => {
+    const server = await startServer(t);
+    const tab = await openTab(t);
+    let tellPage;
+    await tab.page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
+      const real = socket.connectToServer();
+      tellPage = (frame) => socket.send(JSON.stringify(frame));
+      real.onMessage((message) => socket.send(message));
+      socket.onMessage((message) => real.send(message));
+    });
+    await tab.page.goto(await server.signInLink());
+    await tab.seesConnection("live");
+    const hanako = new StudentAtWork("山田花子");
+    await server.accept([hanako.runs(0)]);
+    await tab.seesStatus("山田花子", "Active");
+
+    tellPage({ type: "stale", classroom: "default", since: new Date(Date.now() - 7_000).toISOString() });
+    await tab.sees("Stale");
+    await tab.shot("stale");
+    await server.accept([hanako.fails(1)]);
+
+    await tab.seesStatus("山田花子", "Error");
+    await tab.sees("Live");
+    assert.equal(await tab.page.getByText("Stale").count(), 0);
+    assert.deepEqual(tab.faults, []);
+  });
+
   it("that nobody told of is looked for when the computer wakes", async (t) => {
     const server = await startServer(t);
     const tab = await openTab(t);

@@ -54,12 +54,13 @@ function tell(connection: ConnectionState, state: ClassState): Told {
 
 function tellLive(state: ClassState): Told {
   const { connection: said } = words;
-  if (!state.isReady || state.isResyncing) {
-    return { look: "waiting", text: said.connecting, meaning: "" };
-  }
+  // also before the first snapshot: the server says itself that it is late
   if (state.staleSince !== null) {
     const age = ageText(state.staleSince, now());
     return { look: "waiting", text: said.stale, meaning: said.staleMeaning(age) };
+  }
+  if (!state.isReady || state.isResyncing) {
+    return { look: "waiting", text: said.connecting, meaning: "" };
   }
   return { look: "good", text: said.live, meaning: said.liveMeaning };
 }
