@@ -219,6 +219,7 @@ impl Server {
                 sign_in: access.clone(),
                 consoles: tree.consoles(),
                 draining: self.stop.draining(),
+                withdrawals: access.withdrawals(),
                 open: self.open.clone(),
                 settings: LiveSettings::default(),
             }),

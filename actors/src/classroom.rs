@@ -60,6 +60,10 @@ impl Directory {
         }
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ClassroomId> {
+        self.classrooms.keys().cloned()
+    }
+
     pub(crate) fn get(&self, classroom: &ClassroomId) -> Option<&Address<ClassroomMessage>> {
         self.classrooms.get(classroom)
     }
@@ -271,6 +275,7 @@ impl ClassroomState {
                 self.feed.cursor(),
             );
         }
+        self.context.hub.note_told(&self.classroom);
     }
 }
 

@@ -1,34 +1,44 @@
-//! `consoles` and its children `subscriber/<n>`: one for each console that is connected.
+//! `consoles` and below it `subscriber/<n>`: one for each console that is connected.
+//!
+//! A subscriber is no actor beside the task that serves its console's socket:
+//! it is that task ([ADR 10](../../docs/adr/0010-a-console-is-two-tasks.md)).
+//! It stands in the tree, can be ended from there, and takes nothing with it
+//! when it panics but its own connection.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::oneshot;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::classroom::{ClassroomMessage, Directory};
-use crate::domain::{ClassroomId, Cursor};
+use crate::domain::{ClassroomId, Cursor, Position};
+use crate::feed::stale_frame;
 use crate::hub::{ConsoleId, Hub};
 use crate::live::{Console, Consoles, SubscribeError, TooManyConsoles};
 use crate::outbox::{CloseCode, Outbox};
-use crate::tree::{
-    ActorState, Address, Budget, Census, Decision, Envelope, RestartPolicy, Step, Threads, Vitals,
-    Witness, on,
-};
+use crate::ports::Clock;
+use crate::silence::{Sight, Silence};
+use crate::tree::{ActorState, Census, EndedOnRequest, Step, Vitals, Witness};
 
-/// How many messages may wait for a subscriber; a console sends them one after the other.
-const MAILBOX: usize = 16;
 /// A classroom answers within this time, or the subscriber is frozen.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a console waits for a classroom that starts anew.
 const CLASSROOM_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether something is missing on the consoles.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The parent of the subscribers. It restarts none: the console comes back by itself and resumes.
 pub(crate) struct ConsolesSupervisor;
+
+pub(crate) enum ConsolesMessage {
+    /// Look whether something is missing on the consoles.
+    Look,
+}
 
 #[derive(Clone)]
 pub(crate) struct ConsolesArguments {
@@ -36,18 +46,76 @@ pub(crate) struct ConsolesArguments {
     pub(crate) office: Arc<FrontOffice>,
 }
 
+pub(crate) struct ConsolesState {
+    arguments: ConsolesArguments,
+    silences: Vec<(ClassroomId, Silence)>,
+}
+
 /// Takes consoles in; outlives the incarnations of the supervisor.
 pub(crate) struct FrontOffice {
-    pub(crate) census: Arc<Census>,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) classrooms: Arc<Directory>,
-    pub(crate) threads: Threads,
-    pub(crate) witness: Arc<dyn Witness>,
-    pub(crate) max_consoles: usize,
+    census: Arc<Census>,
+    hub: Arc<Hub>,
+    classrooms: Arc<Directory>,
+    clock: Arc<dyn Clock>,
+    /// The end of the journal.
+    end: watch::Receiver<Position>,
+    witness: Arc<dyn Witness>,
+    max_consoles: usize,
     connected: AtomicUsize,
     next_id: AtomicU64,
-    supervisor: std::sync::RwLock<Option<ActorCell>>,
-    subscribers: DashMap<ActorId, Arc<Outbox>>,
+    subscribers: DashMap<ConsoleId, Arc<Outbox>>,
+}
+
+impl Actor for ConsolesSupervisor {
+    type Msg = ConsolesMessage;
+    type State = ConsolesState;
+    type Arguments = ConsolesArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: ConsolesArguments,
+    ) -> Result<ConsolesState, ActorProcessingErr> {
+        // the subscribers of an earlier incarnation end with it: their consoles come back by themselves
+        for subscriber in &arguments.office.subscribers {
+            subscriber.close(CloseCode::Draining);
+        }
+        let classrooms = arguments.office.classrooms.ids();
+        let silences = classrooms.map(|id| (id, Silence::default())).collect();
+        // it ends with this incarnation
+        drop(myself.send_interval(LOOK_EVERY, || ConsolesMessage::Look));
+        arguments.vitals.started();
+        Ok(ConsolesState {
+            arguments,
+            silences,
+        })
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut ConsolesState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.arguments.vitals.set_state(ActorState::Stopped);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        message: ConsolesMessage,
+        state: &mut ConsolesState,
+    ) -> Result<(), ActorProcessingErr> {
+        let _working = state.arguments.vitals.working();
+        match message {
+            ConsolesMessage::Look => {
+                for (classroom, silence) in &mut state.silences {
+                    state.arguments.office.look(classroom, silence);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl FrontOffice {
@@ -55,7 +123,8 @@ impl FrontOffice {
         census: Arc<Census>,
         hub: Arc<Hub>,
         classrooms: Arc<Directory>,
-        threads: Threads,
+        clock: Arc<dyn Clock>,
+        end: watch::Receiver<Position>,
         witness: Arc<dyn Witness>,
         max_consoles: usize,
     ) -> Arc<Self> {
@@ -63,227 +132,47 @@ impl FrontOffice {
             census,
             hub,
             classrooms,
-            threads,
+            clock,
+            end,
             witness,
             max_consoles,
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
-            supervisor: std::sync::RwLock::new(None),
             subscribers: DashMap::new(),
         })
     }
 
-    fn supervisor(&self) -> Option<ActorCell> {
-        self.supervisor
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    }
-}
-
-pub(crate) struct ConsolesState {
-    arguments: ConsolesArguments,
-    budget: Budget,
-}
-
-impl Actor for ConsolesSupervisor {
-    type Msg = ();
-    type State = ConsolesState;
-    type Arguments = ConsolesArguments;
-
-    async fn pre_start(
-        &self,
-        myself: ActorRef<()>,
-        arguments: ConsolesArguments,
-    ) -> Result<ConsolesState, ActorProcessingErr> {
-        *arguments
-            .office
-            .supervisor
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(myself.get_cell());
-        // the subscribers of an earlier incarnation ended with it: their consoles come back by themselves
-        let office = &arguments.office;
-        let orphans: Vec<ActorId> = office
-            .subscribers
-            .iter()
-            .map(|entry| *entry.key())
-            .collect();
-        for orphan in orphans {
-            if let Some((_, outbox)) = office.subscribers.remove(&orphan) {
-                outbox.close(CloseCode::Draining);
-            }
-        }
-        arguments.vitals.started();
-        Ok(ConsolesState {
-            arguments,
-            budget: Budget::new(RestartPolicy::SUBSCRIBER),
-        })
-    }
-
-    async fn post_stop(
-        &self,
-        _: ActorRef<()>,
-        state: &mut ConsolesState,
-    ) -> Result<(), ActorProcessingErr> {
-        state.arguments.vitals.set_state(ActorState::Stopped);
-        Ok(())
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        _myself: ActorRef<()>,
-        event: SupervisionEvent,
-        state: &mut ConsolesState,
-    ) -> Result<(), ActorProcessingErr> {
-        let vitals = Arc::clone(&state.arguments.vitals);
-        let _working = vitals.working();
-        let cell = match event {
-            SupervisionEvent::ActorFailed(cell, error) => {
-                metrics::counter!("mimamori_consoles_failures_total").increment(1);
-                tracing::warn!(error = %error, "a subscriber failed, its console is told to come back");
-                cell
-            }
-            SupervisionEvent::ActorTerminated(cell, _, _) => cell,
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
-                return Ok(());
-            }
+    /// Tells the consoles of a classroom if nothing comes where something should.
+    fn look(&self, classroom: &ClassroomId, silence: &mut Silence) {
+        let Some(address) = self.classrooms.get(classroom) else {
+            return;
         };
-        let subscribers = &state.arguments.office.subscribers;
-        let Some((_, outbox)) = subscribers.remove(&cell.get_id()) else {
-            return Ok(());
+        let actor = address.vitals().report();
+        let sight = Sight {
+            now: Instant::now(),
+            told_at: self.hub.told_at(classroom),
+            // one that is frozen is judged by what it has in hand
+            is_running: matches!(actor.state, ActorState::Running | ActorState::Frozen),
+            oldest_message: Duration::from_millis(actor.oldest_message_ms),
+            end: *self.end.borrow(),
+            handed_out: self.census.read_through_of("router").unwrap_or_default(),
         };
-        match state.budget.failed() {
-            // 1001 is not final: a console that is still there connects anew and resumes
-            Decision::LetGo | Decision::RestartAfter(_) => outbox.close(CloseCode::Draining),
-            Decision::Escalate => return Err("subscribers fail too often".into()),
-        }
-        Ok(())
-    }
-}
-
-struct Subscriber;
-
-enum SubscriberMessage {
-    Subscribe {
-        classroom: ClassroomId,
-        since: Option<Cursor>,
-        answer: oneshot::Sender<Result<(), SubscribeError>>,
-    },
-    Unsubscribe {
-        classroom: ClassroomId,
-    },
-}
-
-struct SubscriberArguments {
-    id: ConsoleId,
-    address: Address<SubscriberMessage>,
-    outbox: Arc<Outbox>,
-    office: Arc<FrontOffice>,
-}
-
-struct SubscriberState {
-    arguments: SubscriberArguments,
-    watched: BTreeSet<ClassroomId>,
-}
-
-impl Actor for Subscriber {
-    type Msg = Envelope<SubscriberMessage>;
-    type State = SubscriberState;
-    type Arguments = SubscriberArguments;
-
-    async fn pre_start(
-        &self,
-        myself: ActorRef<Self::Msg>,
-        arguments: SubscriberArguments,
-    ) -> Result<SubscriberState, ActorProcessingErr> {
-        arguments
-            .office
-            .subscribers
-            .insert(myself.get_id(), Arc::clone(&arguments.outbox));
-        arguments.address.attach(myself);
-        arguments.address.vitals().started();
-        Ok(SubscriberState {
-            arguments,
-            watched: BTreeSet::new(),
-        })
-    }
-
-    async fn handle(
-        &self,
-        _myself: ActorRef<Self::Msg>,
-        envelope: Envelope<SubscriberMessage>,
-        state: &mut SubscriberState,
-    ) -> Result<(), ActorProcessingErr> {
-        let vitals = Arc::clone(state.arguments.address.vitals());
-        let _working = vitals.working();
-        match envelope.open() {
-            SubscriberMessage::Subscribe {
-                classroom,
-                since,
-                answer,
-            } => {
-                // it fails only if the console left meanwhile
-                let _ = answer.send(state.subscribe(classroom, since).await);
-            }
-            SubscriberMessage::Unsubscribe { classroom } => {
-                state
-                    .arguments
-                    .office
-                    .hub
-                    .unwatch(&classroom, state.arguments.id);
-                state.arguments.outbox.stop_classroom(&classroom);
-                state.watched.remove(&classroom);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl SubscriberState {
-    async fn subscribe(
-        &mut self,
-        classroom: ClassroomId,
-        since: Option<Cursor>,
-    ) -> Result<(), SubscribeError> {
-        let SubscriberArguments {
-            id, outbox, office, ..
-        } = &self.arguments;
-        let step = Step::Subscribe {
-            classroom: &classroom,
-            since: since.as_ref(),
+        let sessions_wait = || {
+            let sessions = format!("session/{classroom}/");
+            self.census.longest_wait_below(&sessions)
         };
-        if let Some(wait) = office.witness.before(step) {
-            wait.await;
-        }
-        let address = office
-            .classrooms
-            .get(&classroom)
-            .ok_or(SubscribeError::NotFound)?;
-        let (watching, is_watching) = oneshot::channel();
-        let message = ClassroomMessage::Watch {
-            console: *id,
-            outbox: Arc::clone(outbox),
-            since,
-            watching,
-        };
-        self.watched.insert(classroom);
-        let answer = async {
-            let is_sent = address.send(message).await.is_ok();
-            is_sent && is_watching.await.is_ok()
-        };
-        match tokio::time::timeout(CLASSROOM_ANSWERS_WITHIN, answer).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(SubscribeError::Unavailable),
+        if let Some(silent) = silence.look(&sight, sessions_wait) {
+            let since = self.clock.now().minus(silent);
+            self.hub
+                .tell_stale(classroom, &stale_frame(classroom, since));
         }
     }
 }
 
-/// A console's line into the tree: the actor ends with it.
+/// A console's line into the tree: the subscriber's place there ends with it.
 struct Line {
     id: ConsoleId,
-    name: String,
-    address: Address<SubscriberMessage>,
-    cell: ActorCell,
+    vitals: Arc<Vitals>,
     office: Arc<FrontOffice>,
     outbox: Arc<Outbox>,
     _seat: Seat,
@@ -293,51 +182,33 @@ struct Line {
 #[derive(Clone)]
 pub(crate) struct ConsolesHandle(pub(crate) Arc<FrontOffice>);
 
-#[async_trait]
 impl Consoles for ConsolesHandle {
-    async fn connect(&self, outbox: Arc<Outbox>) -> Result<Box<dyn Console>, TooManyConsoles> {
-        let seat = Seat::take(&self.0).ok_or(TooManyConsoles)?;
-        Ok(Box::new(self.open(outbox, seat).await?))
-    }
-}
-
-impl ConsolesHandle {
-    async fn open(&self, outbox: Arc<Outbox>, seat: Seat) -> Result<Line, TooManyConsoles> {
-        let office = Arc::clone(&self.0);
-        // while the supervisor starts anew no console can be taken in
-        let supervisor = office.supervisor().ok_or(TooManyConsoles)?;
+    fn connect(&self, outbox: Arc<Outbox>) -> Result<Box<dyn Console>, TooManyConsoles> {
+        let office = &self.0;
+        let seat = Seat::take(office).ok_or(TooManyConsoles)?;
         let id = office.next_id.fetch_add(1, Ordering::Relaxed);
         let name = format!("subscriber/{id}");
         let vitals = office
             .census
-            .enter(name.clone(), "subscriber", Some("consoles"), PATIENCE);
-        let address = Address::new(vitals, MAILBOX);
-        let arguments = SubscriberArguments {
+            .enter(name.as_str(), "subscriber", Some("consoles"), PATIENCE);
+        vitals.started();
+        let task = Arc::downgrade(&outbox);
+        office.census.runs_task(&name, task);
+        office.subscribers.insert(id, Arc::clone(&outbox));
+        Ok(Box::new(Line {
             id,
-            address: address.clone(),
-            outbox: Arc::clone(&outbox),
-            office: Arc::clone(&office),
-        };
-        let start = Actor::spawn_linked(None, Subscriber, arguments, supervisor);
-        match on(&office.threads.tree, start).await {
-            Ok((actor, _)) => {
-                office.census.runs(&name, actor.get_cell());
-                Ok(Line {
-                    id,
-                    name,
-                    address,
-                    cell: actor.get_cell(),
-                    office,
-                    outbox,
-                    _seat: seat,
-                })
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "a console could not be taken in");
-                office.census.leave(&name);
-                Err(TooManyConsoles)
-            }
-        }
+            vitals,
+            office: Arc::clone(office),
+            outbox,
+            _seat: seat,
+        }))
+    }
+}
+
+impl EndedOnRequest for Outbox {
+    /// 1001 is not final: a console that is still there connects anew and resumes.
+    fn end(&self) {
+        self.close(CloseCode::Draining);
     }
 }
 
@@ -348,38 +219,56 @@ impl Console for Line {
         classroom: &ClassroomId,
         since: Option<Cursor>,
     ) -> Result<(), SubscribeError> {
-        let (answer, answered) = oneshot::channel();
-        let message = SubscriberMessage::Subscribe {
-            classroom: classroom.clone(),
-            since,
-            answer,
+        let _working = self.vitals.working();
+        let Line { id, outbox, .. } = self;
+        let address = self.office.classrooms.get(classroom);
+        let address = address.ok_or(SubscribeError::NotFound)?;
+        let step = Step::Subscribe {
+            classroom,
+            since: since.as_ref(),
         };
-        self.address
-            .send(message)
-            .await
-            .map_err(|_returned| SubscribeError::Unavailable)?;
-        answered.await.unwrap_or(Err(SubscribeError::Unavailable))
+        let first = self.office.witness.before(step);
+        let (watching, is_watching) = oneshot::channel();
+        let message = ClassroomMessage::Watch {
+            console: *id,
+            outbox: Arc::clone(outbox),
+            since,
+            watching,
+        };
+        let asked = async {
+            if let Some(wait) = first {
+                wait.await;
+            }
+            address.send(message).await.ok()?;
+            is_watching.await.ok()
+        };
+        match tokio::time::timeout(CLASSROOM_ANSWERS_WITHIN, asked).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) | Err(_) => {
+                self.office.hub.wait(classroom, *id, outbox);
+                Err(SubscribeError::Unavailable)
+            }
+        }
     }
 
-    async fn unsubscribe(&self, classroom: &ClassroomId) {
-        let message = SubscriberMessage::Unsubscribe {
-            classroom: classroom.clone(),
-        };
-        // comes back only if the subscriber failed: then the console is closed anyway
-        let _ = self.address.send(message).await;
+    fn unsubscribe(&self, classroom: &ClassroomId) {
+        self.office.hub.unwatch(classroom, self.id);
+        self.outbox.stop_classroom(classroom);
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         let office = &self.office;
+        if std::thread::panicking() {
+            metrics::counter!("mimamori_consoles_failures_total").increment(1);
+            tracing::warn!("a subscriber failed, its console is told to come back");
+        }
         // first closed, so that a classroom that has yet to take it in sees that it left
         self.outbox.close(CloseCode::Draining);
-        // every classroom: the actor that knew which ones may have failed
         office.hub.forget(self.id);
-        office.subscribers.remove(&self.cell.get_id());
-        self.cell.stop(None);
-        office.census.leave(&self.name);
+        office.subscribers.remove(&self.id);
+        office.census.leave(self.vitals.name());
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) mod tests;
 
 pub use delta::Delta;
 pub use frames::reset_frame;
+pub(crate) use frames::stale_frame;
 pub(crate) use merge::Merged;
 
 use delta::DeltaParts;

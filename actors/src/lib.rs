@@ -21,6 +21,7 @@ pub mod registry;
 pub mod root;
 mod router;
 pub mod session;
+mod silence;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

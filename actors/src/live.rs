@@ -24,10 +24,9 @@ pub enum SubscribeError {
 }
 
 /// Takes consoles in.
-#[async_trait]
 pub trait Consoles: Send + Sync + 'static {
     /// A console connected; what is for it goes into `outbox`.
-    async fn connect(&self, outbox: Arc<Outbox>) -> Result<Box<dyn Console>, TooManyConsoles>;
+    fn connect(&self, outbox: Arc<Outbox>) -> Result<Box<dyn Console>, TooManyConsoles>;
 }
 
 /// One console's line into the tree; dropped when it disconnects.
@@ -41,5 +40,5 @@ pub trait Console: Send + Sync {
     ) -> Result<(), SubscribeError>;
 
     /// No more deltas of this classroom.
-    async fn unsubscribe(&self, classroom: &ClassroomId);
+    fn unsubscribe(&self, classroom: &ClassroomId);
 }

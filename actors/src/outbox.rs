@@ -9,7 +9,7 @@
 //! It promises: of each classroom a console sees its opening (a snapshot, or
 //! nothing where it resumes), then deltas of which each one's `after` is the
 //! last one's `seq`; and what waits is never more than
-//! [`OutboxLimits::max_bytes`] and one opening a classroom.
+//! [`OutboxLimits::max_bytes`], or one delta, and one opening a classroom.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,7 +33,8 @@ use queue::{Queue, Taken};
 /// How much may wait for one console.
 #[derive(Debug, Clone, Copy)]
 pub struct OutboxLimits {
-    /// Besides the snapshots, which all consoles share and of which one a classroom may wait.
+    /// Besides the snapshots, which all consoles share and of which one a classroom may wait,
+    /// and besides a delta where nothing else waits: that is shared too.
     pub max_bytes: usize,
 }
 
@@ -100,6 +101,12 @@ impl Outbox {
         if outcome.lost > 0 {
             counter!("mimamori_live_resnapshots_total").increment(outcome.lost);
         }
+    }
+
+    /// Tells the console that nothing comes of a classroom that it watches,
+    /// unless it was told since it last got something.
+    pub(crate) fn tell_stale(&self, classroom: &ClassroomId, frame: &Bytes) {
+        self.change(|queue| queue.tell_stale(classroom, frame, self.limits.max_bytes));
     }
 
     /// No more of this classroom: what waits of it is dropped.

@@ -234,7 +234,8 @@ impl Ground {
             Arc::clone(&self.census),
             Arc::clone(&self.parts.hub),
             Arc::clone(&self.directory),
-            self.parts.threads.clone(),
+            Arc::clone(&self.parts.clock),
+            self.parts.journal.end(),
             Arc::clone(&self.parts.witness),
             self.parts.max_consoles,
         ));

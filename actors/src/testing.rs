@@ -46,6 +46,8 @@ pub(crate) struct MemoryJournal {
     pub(crate) is_full: AtomicBool,
     /// How often it was read.
     pub(crate) reads: AtomicUsize,
+    /// The disk does not answer: whoever reads waits.
+    pub(crate) hangs: AtomicBool,
 }
 
 impl MemoryJournal {
@@ -57,6 +59,7 @@ impl MemoryJournal {
             clock,
             is_full: AtomicBool::new(false),
             reads: AtomicUsize::new(0),
+            hangs: AtomicBool::new(false),
         })
     }
 
@@ -115,6 +118,9 @@ impl Journal for MemoryJournal {
 
     async fn read(&self, after: Position, limit: usize) -> Result<Batch, ReadError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        while self.hangs.load(Ordering::Relaxed) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
         let entries = self.entries.lock().unwrap();
         let from = usize::try_from(after.0).unwrap();
         let part: Vec<_> = entries.iter().skip(from).take(limit).cloned().collect();

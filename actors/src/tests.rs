@@ -1,5 +1,6 @@
 //! The whole tree on paused time, with fakes at the ports.
 
+mod consoles;
 mod faults;
 mod frozen;
 mod poison;
@@ -37,6 +38,7 @@ struct Grove {
     records: Arc<MemoryStore>,
     series: Arc<MemoryStore>,
     faults: Arc<Faults>,
+    max_consoles: usize,
 }
 
 impl Grove {
@@ -49,6 +51,7 @@ impl Grove {
             records: Arc::default(),
             series: Arc::default(),
             faults: Arc::default(),
+            max_consoles: 2,
         }
     }
 
@@ -67,7 +70,7 @@ impl Grove {
             bus: Arc::new(InProcess(Arc::clone(&hub))),
             hub,
             classrooms: vec![ClassroomId::new("default")],
-            max_consoles: 2,
+            max_consoles: self.max_consoles,
             threads: Threads::current(),
             witness: self.faults.clone(),
             careful,
@@ -137,7 +140,7 @@ async fn an_event_reaches_its_session_both_stores_and_the_consoles() {
     let grove = Grove::new();
     let tree = grove.plant().await;
     let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
-    let console = tree.consoles().connect(Arc::clone(&outbox)).await.unwrap();
+    let console = tree.consoles().connect(Arc::clone(&outbox)).unwrap();
     console
         .subscribe(&ClassroomId::new("default"), None)
         .await
@@ -277,7 +280,7 @@ async fn a_classroom_that_starts_anew_resets_its_consoles() {
         .await;
     until("folded", || runs(&tree, "taro") == 1).await;
     let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
-    let console = tree.consoles().connect(Arc::clone(&outbox)).await.unwrap();
+    let console = tree.consoles().connect(Arc::clone(&outbox)).unwrap();
     console
         .subscribe(&ClassroomId::new("default"), None)
         .await
@@ -373,12 +376,12 @@ async fn there_is_room_for_so_many_consoles_and_again_when_one_leaves() {
     let tree = grove.plant().await;
     let connect = || tree.consoles();
     let outbox = || Arc::new(Outbox::new(OutboxLimits::default()));
-    let first = connect().connect(outbox()).await.unwrap();
-    let _second = connect().connect(outbox()).await.unwrap();
+    let first = connect().connect(outbox()).unwrap();
+    let _second = connect().connect(outbox()).unwrap();
 
-    let third = connect().connect(outbox()).await;
+    let third = connect().connect(outbox());
     assert!(third.is_err());
     drop(first);
 
-    assert!(connect().connect(outbox()).await.is_ok());
+    assert!(connect().connect(outbox()).is_ok());
 }

@@ -1,7 +1,7 @@
 //! `GET /api/v1/live`: the WebSocket of a console (contract, section 5).
 //!
 //! The route takes hyper's upgrade itself: what warp brings costs 135 KiB a
-//! connection. A connection is two tasks that share nothing but the console's
+//! connection. A connection is two tasks that share little but the console's
 //! [`Outbox`](mimamori_actors::outbox::Outbox): one reads ([`listener`]), one
 //! writes ([`outbound`]). The reader never waits for a write, so it finds a
 //! console that no longer reads; the writer never copies a frame, so a
@@ -19,6 +19,7 @@ use warp::filters::BoxedFilter;
 
 use super::{Head, Response, request};
 
+mod between;
 mod connection;
 mod frames;
 mod handshake;
@@ -46,6 +47,8 @@ pub struct Live {
     pub consoles: Arc<dyn Consoles>,
     /// Turns true when the server stops: every console is told 1001.
     pub draining: watch::Receiver<bool>,
+    /// Moves on whenever a right is withdrawn: every console's is looked at again.
+    pub withdrawals: watch::Receiver<u64>,
     /// Counts the sockets, so that a stop can wait for them.
     pub open: OpenSockets,
     /// Times and bounds.
@@ -75,6 +78,8 @@ pub struct LiveSettings {
     pub max_message_bytes: usize,
     /// So many classrooms may be watched on one connection.
     pub max_classrooms: usize,
+    /// What the system may hold for a console that does not read; Linux takes twice as much.
+    pub send_buffer_bytes: usize,
     /// What may wait for one console.
     pub outbox: OutboxLimits,
 }
@@ -92,6 +97,7 @@ impl Default for LiveSettings {
             max_bad_messages: 50,
             max_message_bytes: 64 * 1024,
             max_classrooms: 64,
+            send_buffer_bytes: 64 * 1024,
             outbox: OutboxLimits::default(),
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::delta::DeltaParts;
-use crate::domain::{Alert, ClassroomId, EventBrief, Student, StudentId};
+use crate::domain::{Alert, ClassroomId, EventBrief, Student, StudentId, Timestamp};
 
 /// The parts of a snapshot.
 pub(super) struct Snapshot<'a> {
@@ -45,11 +45,20 @@ enum Frame<'a> {
         classroom: &'a ClassroomId,
         reason: &'a str,
     },
+    Stale {
+        classroom: &'a ClassroomId,
+        since: Timestamp,
+    },
 }
 
 /// Tells a console to forget a classroom: a snapshot follows.
 pub fn reset_frame(classroom: &ClassroomId, reason: &str) -> Bytes {
     text(&Frame::Reset { classroom, reason })
+}
+
+/// Tells a console that since then nothing has come where something should.
+pub(crate) fn stale_frame(classroom: &ClassroomId, since: Timestamp) -> Bytes {
+    text(&Frame::Stale { classroom, since })
 }
 
 pub(super) fn snapshot_frame(snapshot: &Snapshot<'_>) -> Bytes {

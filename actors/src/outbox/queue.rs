@@ -1,6 +1,6 @@
 //! The state of an outbox, without its lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::feed::{Delta, Merged};
 #[derive(Default)]
 pub(super) struct Queue {
     entries: VecDeque<Entry>,
-    lines: BTreeMap<ClassroomId, Line>,
+    lines: Lines,
     /// Of entries that are no openings, and of everything merged.
     pub(super) bytes: usize,
     opening_bytes: usize,
@@ -37,7 +37,13 @@ struct Line {
     /// What does not fit as it is. While it waits, every further delta is folded into it.
     merged: Option<Box<Merged>>,
     loss: Loss,
+    /// It was told that nothing comes, and has got nothing since.
+    is_stale: bool,
 }
+
+/// The classrooms that a console watches: nearly always one, so a list takes the least room.
+#[derive(Default)]
+struct Lines(Vec<(ClassroomId, Line)>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Loss {
@@ -87,6 +93,7 @@ impl Queue {
             cursor,
             merged: None,
             loss: Loss::None,
+            is_stale: false,
         };
         self.lines.insert(classroom.clone(), line);
         for frame in opening {
@@ -128,7 +135,10 @@ impl Queue {
             return outcome;
         }
         line.cursor.seq = delta.seq;
-        if line.merged.is_none() && self.bytes + delta.frame.len() <= max_bytes {
+        line.is_stale = false;
+        // one delta may always wait: the snapshot that would replace it is larger still
+        let has_room = self.bytes == 0 || self.bytes + delta.frame.len() <= max_bytes;
+        if line.merged.is_none() && has_room {
             self.bytes += delta.frame.len();
             self.entries.push_back(Entry::Delta(Arc::clone(delta)));
             return outcome;
@@ -137,6 +147,14 @@ impl Queue {
         self.merge(delta, &mut outcome);
         self.make_room(max_bytes, &mut outcome);
         outcome
+    }
+
+    pub(super) fn tell_stale(&mut self, classroom: &ClassroomId, frame: &Bytes, max_bytes: usize) {
+        if let Some(line) = self.lines.get_mut(classroom)
+            && !mem::replace(&mut line.is_stale, true)
+        {
+            self.push(frame.clone(), max_bytes);
+        }
     }
 
     /// What is taken out no longer counts as waiting.
@@ -152,8 +170,8 @@ impl Queue {
         }
         self.closed = Some(code);
         if !code.delivers_the_rest() {
-            self.entries.clear();
-            self.lines.clear();
+            self.entries = VecDeque::new();
+            self.lines = Lines::default();
             self.bytes = 0;
             self.opening_bytes = 0;
         }
@@ -198,6 +216,7 @@ impl Queue {
         }
         let (classroom, line) = self
             .lines
+            .0
             .iter_mut()
             .find(|(_, line)| line.loss == Loss::Untold)?;
         line.loss = Loss::Told;
@@ -243,6 +262,7 @@ impl Queue {
             self.merge_waiting(outcome);
             let heaviest = self
                 .lines
+                .0
                 .iter()
                 .filter_map(|(id, line)| Some((line.merged.as_ref()?.weight_bytes(), id)))
                 .max();
@@ -288,6 +308,37 @@ impl Entry {
             Self::Control(frame) | Self::Opening(_, frame) => frame,
             Self::Delta(delta) => delta.frame.clone(),
         }
+    }
+}
+
+impl Lines {
+    fn get(&self, classroom: &ClassroomId) -> Option<&Line> {
+        let (_, line) = self.0.iter().find(|(id, _)| id == classroom)?;
+        Some(line)
+    }
+
+    fn get_mut(&mut self, classroom: &ClassroomId) -> Option<&mut Line> {
+        let (_, line) = self.0.iter_mut().find(|(id, _)| id == classroom)?;
+        Some(line)
+    }
+
+    /// Whoever inserts has removed the earlier one.
+    fn insert(&mut self, classroom: ClassroomId, line: Line) {
+        self.0.reserve_exact(1);
+        self.0.push((classroom, line));
+    }
+
+    fn remove(&mut self, classroom: &ClassroomId) -> Option<Line> {
+        let index = self.0.iter().position(|(id, _)| id == classroom)?;
+        Some(self.0.swap_remove(index).1)
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Line> {
+        self.0.iter().map(|(_, line)| line)
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut Line> {
+        self.0.iter_mut().map(|(_, line)| line)
     }
 }
 

@@ -255,6 +255,46 @@ fn what_waits_is_delivered_before_a_drain_and_dropped_before_any_other_end() {
 }
 
 #[test]
+fn a_delta_that_is_larger_than_the_bound_is_told_as_it_is_where_nothing_else_waits() {
+    let mut feed = feed();
+    let outbox = outbox(10);
+    subscribe(&outbox, &mut feed, false);
+    let deltas = deltas(&mut feed, 2);
+
+    outbox.deliver(&deltas[0]);
+    assert_eq!(
+        outbox.try_next(),
+        Some(Item::Frame(deltas[0].frame.clone()))
+    );
+    outbox.deliver(&deltas[1]);
+
+    assert_eq!(
+        outbox.try_next(),
+        Some(Item::Frame(deltas[1].frame.clone()))
+    );
+}
+
+#[test]
+fn consoles_are_told_once_that_nothing_comes_until_something_does() {
+    let mut feed = feed();
+    let outbox = outbox(1 << 20);
+    let stale = Bytes::from_static(br#"{"type":"stale"}"#);
+    outbox.tell_stale(&classroom(), &stale);
+    assert_eq!(outbox.try_next(), None, "it does not watch");
+    subscribe(&outbox, &mut feed, false);
+
+    outbox.tell_stale(&classroom(), &stale);
+    outbox.tell_stale(&classroom(), &stale);
+    let delta = &deltas(&mut feed, 1)[0];
+    outbox.deliver(delta);
+    outbox.tell_stale(&classroom(), &stale);
+
+    let told: Vec<_> = std::iter::from_fn(|| outbox.try_next()).collect();
+    let frames = [stale.clone(), delta.frame.clone(), stale].map(Item::Frame);
+    assert_eq!(told, frames);
+}
+
+#[test]
 fn answers_that_nobody_reads_end_the_connection() {
     let outbox = outbox(1000);
 

@@ -351,7 +351,7 @@ impl Line {
         match self.budget.spend(is_asked_for) {
             Decision::RestartAfter(wait) => wait,
             // not by the policy of sessions
-            Decision::Escalate | Decision::LetGo => RestartPolicy::SESSION.longest_wait,
+            Decision::Escalate => RestartPolicy::SESSION.longest_wait,
         }
     }
 

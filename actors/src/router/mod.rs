@@ -184,6 +184,7 @@ impl RouterState {
         let end = *self.context.session.journal.end().borrow();
         self.vitals
             .set_lag(end.0.saturating_sub(self.read_through.0));
+        self.vitals.set_read_through(self.read_through);
         Ok(())
     }
 
@@ -358,6 +359,7 @@ impl RouterState {
         let attempts = Attempts::load(&*session.snapshots, &session.journal.id())?;
         let own = address.attach(myself);
         let pump = PumpFlag::default();
+        address.vitals().set_read_through(offset);
         Ok(Self {
             vitals: Arc::clone(address.vitals()),
             read_through: offset,

@@ -209,7 +209,6 @@ impl SessionsState {
                 Ok(())
             }
             Decision::Escalate => Err(format!("router fails too often: {reason}").into()),
-            Decision::LetGo => Ok(()),
         }
     }
 }

@@ -67,13 +67,13 @@ async fn consoles_of_a_supervisor_that_ended_are_told_to_come_back() {
     let grove = Grove::new();
     let tree = grove.plant().await;
     let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
-    let _console = tree.consoles().connect(Arc::clone(&outbox)).await.unwrap();
+    let _console = tree.consoles().connect(Arc::clone(&outbox)).unwrap();
 
     tree.census().restart("consoles").unwrap();
 
     until("closed", || outbox.closed().is_some()).await;
     let again = Arc::new(Outbox::new(OutboxLimits::default()));
-    let console = tree.consoles().connect(Arc::clone(&again)).await.unwrap();
+    let console = tree.consoles().connect(Arc::clone(&again)).unwrap();
     console
         .subscribe(&ClassroomId::new("default"), None)
         .await

@@ -25,8 +25,6 @@ pub(crate) struct RestartPolicy {
 pub(crate) enum WhenUsedUp {
     /// The parent fails too, and the next one decides.
     Escalate,
-    /// The child stays away, its parent and the others go on.
-    LetGo,
     /// It is started again all the same, after the longest wait.
     KeepTrying,
 }
@@ -50,15 +48,6 @@ impl RestartPolicy {
         first_wait: Duration::from_millis(100),
         longest_wait: Duration::from_secs(5),
     };
-
-    /// A console comes back by itself and resumes: its subscriber is never started again.
-    pub(crate) const SUBSCRIBER: Self = Self {
-        restarts: 0,
-        within: Duration::from_secs(30),
-        then: WhenUsedUp::LetGo,
-        first_wait: Duration::ZERO,
-        longest_wait: Duration::ZERO,
-    };
 }
 
 /// What to do with a child that failed.
@@ -68,8 +57,6 @@ pub(crate) enum Decision {
     RestartAfter(Duration),
     /// It fails too often: fail too, and let the next parent decide.
     Escalate,
-    /// Go on without it.
-    LetGo,
 }
 
 /// What of a policy has been used.
@@ -109,7 +96,6 @@ impl Budget {
         if self.failures.len() >= self.policy.restarts {
             return match self.policy.then {
                 WhenUsedUp::Escalate => Decision::Escalate,
-                WhenUsedUp::LetGo => Decision::LetGo,
                 WhenUsedUp::KeepTrying => Decision::RestartAfter(self.policy.longest_wait),
             };
         }
@@ -172,9 +158,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_is_never_given_up_and_a_subscriber_at_once() {
+    async fn a_session_is_never_given_up() {
         let mut session = Budget::new(RestartPolicy::SESSION);
-        let mut subscriber = Budget::new(RestartPolicy::SUBSCRIBER);
 
         let decisions: Vec<_> = (0..8).map(|_| session.failed()).collect();
 
@@ -182,6 +167,5 @@ mod tests {
             decisions,
             waits(&[100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000])
         );
-        assert_eq!(subscriber.failed(), Decision::LetGo);
     }
 }

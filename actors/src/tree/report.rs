@@ -1,6 +1,6 @@
 //! The supervision tree as it is now, read without asking any actor.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -8,6 +8,7 @@ use ractor::ActorCell;
 use serde::Serialize;
 
 use super::vitals::{InHand, Vitals};
+use crate::domain::Position;
 
 /// How an actor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -95,6 +96,13 @@ pub struct Census {
 struct Member {
     vitals: Arc<Vitals>,
     cell: Option<ActorCell>,
+    task: Option<Weak<dyn EndedOnRequest>>,
+}
+
+/// A member of the tree that is a task and no actor, and ends when it is asked to.
+pub(crate) trait EndedOnRequest: std::fmt::Debug + Send + Sync {
+    /// Asks it to end; whoever needs it starts it anew.
+    fn end(&self);
 }
 
 impl Census {
@@ -109,6 +117,7 @@ impl Census {
         let known = self.actors.entry(name.clone()).or_insert_with(|| Member {
             vitals: Vitals::new(name, kind, parent, patience),
             cell: None,
+            task: None,
         });
         Arc::clone(&known.vitals)
     }
@@ -118,6 +127,30 @@ impl Census {
         if let Some(mut member) = self.actors.get_mut(name) {
             member.cell = Some(cell);
         }
+    }
+
+    /// The task that runs now.
+    pub(crate) fn runs_task(&self, name: &str, task: Weak<dyn EndedOnRequest>) {
+        if let Some(mut member) = self.actors.get_mut(name) {
+            member.task = Some(task);
+        }
+    }
+
+    /// How far this reader of the journal has come.
+    pub(crate) fn read_through_of(&self, name: &str) -> Option<Position> {
+        let member = self.actors.get(name)?;
+        Some(member.vitals.read_through())
+    }
+
+    /// The longest that anything waits for one of the actors whose names begin so. Looks at all of them.
+    pub(crate) fn longest_wait_below(&self, prefix: &str) -> Duration {
+        let longest = self
+            .actors
+            .iter()
+            .filter(|member| member.key().starts_with(prefix))
+            .map(|member| member.vitals.oldest_message_ms())
+            .max();
+        Duration::from_millis(longest.unwrap_or(0))
     }
 
     pub(crate) fn leave(&self, name: &str) {
@@ -219,6 +252,12 @@ impl Census {
     /// Ends the actor's incarnation; its supervisor starts the next, with all that is below it.
     pub fn restart(&self, name: &str) -> Result<(), RestartError> {
         let member = self.actors.get(name).ok_or(RestartError::Unknown)?;
+        if let Some(task) = member.task.as_ref().and_then(Weak::upgrade) {
+            drop(member);
+            tracing::info!(actor.name = name, "ending a task on request");
+            task.end();
+            return Ok(());
+        }
         // nobody stands above the root to start it again, and the journal and the bus are no actors
         let cell = member
             .vitals

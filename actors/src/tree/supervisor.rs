@@ -197,7 +197,6 @@ impl SupervisorState {
                 );
                 Err(format!("{} fails too often: {reason}", vitals.name()).into())
             }
-            Decision::LetGo => Ok(()),
         }
     }
 }

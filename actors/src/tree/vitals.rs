@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::report::{ActorReport, ActorState};
+use crate::domain::Position;
 
 /// No value.
 const NONE: u64 = u64::MAX;
@@ -33,6 +34,8 @@ pub(crate) struct Vitals {
     processed: AtomicU64,
     incarnation: AtomicU64,
     lag_events: AtomicU64,
+    /// Of a reader of the journal: everything up to here is handed out.
+    read_through: AtomicU64,
     is_restart_asked_for: AtomicBool,
     last_error: Mutex<Option<String>>,
     /// Written by the watchdog, taken by the parent.
@@ -84,6 +87,7 @@ impl Vitals {
             processed: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             lag_events: AtomicU64::new(NONE),
+            read_through: AtomicU64::new(0),
             is_restart_asked_for: AtomicBool::new(false),
             last_error: Mutex::new(None),
             frozen: Mutex::new(None),
@@ -240,6 +244,26 @@ impl Vitals {
 
     pub(crate) fn set_lag(&self, events: u64) {
         self.lag_events.store(events, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_read_through(&self, position: Position) {
+        self.read_through.store(position.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read_through(&self) -> Position {
+        Position(self.read_through.load(Ordering::Relaxed))
+    }
+
+    /// How long the oldest message, or the one in hand, has waited.
+    pub(crate) fn oldest_message_ms(&self) -> u64 {
+        let now = self.now_ms();
+        let since = |begun: u64| now.saturating_sub(begun);
+        let in_hand = self.in_hand_since_ms.load(Ordering::Relaxed);
+        let busy_ms = if in_hand == NONE { 0 } else { since(in_hand) };
+        if self.depth.load(Ordering::Relaxed) == 0 {
+            return busy_ms;
+        }
+        busy_ms.max(since(self.waiting_since_ms.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn lag(&self) -> Option<u64> {

@@ -29,7 +29,7 @@ use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use warp::http::{Request, Response};
 
 use pulse::Pulse;
-pub use socket::Socket;
+pub use socket::{Seat, Socket};
 
 /// Answers every request of every connection.
 pub trait Answer: Clone + Send + Sync + 'static {

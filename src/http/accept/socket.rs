@@ -11,29 +11,40 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::pulse::Pulse;
 
-/// One of `http.max_connections`, given back when this is dropped; after an
-/// upgrade that is when its new owner drops it
-/// (`upgraded.downcast::<TokioIo<Socket>>()` finds it).
+/// A connection's socket. After an upgrade its new owner finds it by
+/// `upgraded.downcast::<TokioIo<Socket>>()` and takes it apart.
 #[derive(Debug)]
 pub struct Socket {
     tcp: TcpStream,
     pulse: Arc<Pulse>,
-    _seat: OwnedSemaphorePermit,
+    seat: Seat,
+}
+
+/// One of `http.max_connections`, given back when this is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    fn taken(permit: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!("mimamori_http_connections_open").increment(1);
+        Self { _permit: permit }
+    }
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, pulse: Arc<Pulse>, seat: OwnedSemaphorePermit) -> Self {
-        metrics::gauge!("mimamori_http_connections_open").increment(1);
+    pub(super) fn new(tcp: TcpStream, pulse: Arc<Pulse>, permit: OwnedSemaphorePermit) -> Self {
         Self {
             tcp,
             pulse,
-            _seat: seat,
+            seat: Seat::taken(permit),
         }
     }
 
-    /// The socket itself, for its options.
-    pub fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    /// The bare socket, which nobody watches any more, and its seat, to be kept as long.
+    pub fn into_parts(self) -> (TcpStream, Seat) {
+        (self.tcp, self.seat)
     }
 
     fn note_write(&self, written: &Poll<io::Result<usize>>) {
@@ -45,7 +56,7 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for Seat {
     fn drop(&mut self) {
         metrics::gauge!("mimamori_http_connections_open").decrement(1);
     }

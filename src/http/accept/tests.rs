@@ -404,7 +404,8 @@ async fn small_writes_are_not_held_back() {
     let upgraded = within(server.upgraded.recv()).await.unwrap();
     let inner = upgraded.downcast::<TokioIo<Socket>>().unwrap();
 
-    assert!(inner.io.inner().tcp().nodelay().unwrap());
+    let (tcp, _seat) = inner.io.into_inner().into_parts();
+    assert!(tcp.nodelay().unwrap());
 }
 
 #[test]

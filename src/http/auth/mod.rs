@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::Clock;
+use tokio::sync::watch;
 use warp::http::{Method, header};
 
 use super::{ApiError, Head};
@@ -206,6 +207,11 @@ impl Access {
         for session in [self.session_of_cookie(head), bearer].into_iter().flatten() {
             self.signed_out.add(session, self.clock.now()).await;
         }
+    }
+
+    /// Moves on whenever somebody signs out.
+    pub fn withdrawals(&self) -> watch::Receiver<u64> {
+        self.signed_out.count()
     }
 
     /// When the session of this request's cookie ends.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mimamori_actors::domain::Timestamp;
+use tokio::sync::watch;
 
 use crate::keys::{SESSION_LASTS, SessionToken, replace_file};
 
@@ -20,6 +21,8 @@ const FORMAT: &str = "signed-out 1";
 pub(super) struct SignedOut {
     file: Option<PathBuf>,
     list: Arc<Mutex<List>>,
+    /// How many signed out while we ran.
+    count: watch::Sender<u64>,
     /// One write at a time, each of what is known when it begins.
     writing: tokio::sync::Mutex<()>,
 }
@@ -48,8 +51,14 @@ impl SignedOut {
         Self {
             file,
             list: Arc::new(Mutex::new(list)),
+            count: watch::Sender::new(0),
             writing: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// Moves on with every session that signs out.
+    pub(super) fn count(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
     }
 
     pub(super) fn has(&self, session: &SessionToken) -> bool {
@@ -64,6 +73,7 @@ impl SignedOut {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .add(session, now);
+        self.count.send_modify(|count| *count += 1);
         let _one_at_a_time = self.writing.lock().await;
         if let Err(error) = self.save().await {
             metrics::counter!("mimamori_http_sign_out_write_failures_total").increment(1);

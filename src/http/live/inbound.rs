@@ -2,12 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use mimamori_actors::outbox::CloseCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -15,10 +16,11 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::LiveSettings;
-use super::outbound::Control;
+use super::between::Between;
 
-/// tungstenite zeroes its buffer at every attempt to read: small is fast here.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What a console sends is a few dozen bytes. tungstenite keeps its buffer for
+/// good and zeroes it at every attempt to read: small is cheap twice here.
+const READ_BUFFER_BYTES: usize = 256;
 
 /// Why a connection ends, as its reader sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(super) enum Ended {
 /// The reading side of a socket.
 pub(super) struct Inbound<R> {
     socket: WebSocketStream<ReadOnly<R>>,
-    controls: mpsc::Sender<Control>,
+    between: Arc<Between>,
     settings: LiveSettings,
     window_began: Instant,
     messages: u32,
@@ -45,7 +47,8 @@ pub(super) struct Inbound<R> {
 impl<R: AsyncRead + Unpin> Inbound<R> {
     pub(super) async fn new(
         read: R,
-        controls: mpsc::Sender<Control>,
+        already_read: Bytes,
+        between: Arc<Between>,
         settings: LiveSettings,
     ) -> Self {
         let config = WebSocketConfig::default()
@@ -56,9 +59,14 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
             .max_message_size(Some(settings.max_message_bytes))
             .max_frame_size(Some(settings.max_message_bytes));
         Self {
-            socket: WebSocketStream::from_raw_socket(ReadOnly(read), Role::Server, Some(config))
-                .await,
-            controls,
+            socket: WebSocketStream::from_partially_read(
+                ReadOnly(read),
+                already_read.into(),
+                Role::Server,
+                Some(config),
+            )
+            .await,
+            between,
             settings,
             window_began: Instant::now(),
             messages: 0,
@@ -79,8 +87,9 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
             match message {
                 Message::Text(text) => return Ok(text),
                 Message::Binary(_) => return Err(Ended::Close(CloseCode::BinaryFrame)),
-                // a pong that finds no room is left out: the writer is stuck, and only the last ping needs one
-                Message::Ping(payload) => drop(self.controls.try_send(Control::Pong(payload))),
+                Message::Ping(payload) => {
+                    self.between.ask(|controls| controls.pong = Some(payload));
+                }
                 Message::Pong(_) => self.unanswered_pings = 0,
                 Message::Close(frame) => {
                     return Err(Ended::ByConsole(frame.map(|frame| frame.code.into())));
@@ -105,8 +114,8 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
             return Err(Ended::Close(CloseCode::TooSlow));
         }
         self.unanswered_pings += 1;
-        // one that finds no room counts as unanswered: the writer is stuck
-        drop(self.controls.try_send(Control::Ping));
+        // one that the writer has yet to send counts as unanswered: it is stuck
+        self.between.ask(|controls| controls.ping = true);
         Ok(())
     }
 

@@ -10,9 +10,10 @@ use mimamori_actors::feed::reset_frame;
 use mimamori_actors::live::{Console, SubscribeError};
 use mimamori_actors::outbox::{CloseCode, Outbox};
 use tokio::io::AsyncRead;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::between::Between;
 use super::inbound::{Ended, Inbound};
 use super::message::{self, Message, Reference, Refusal};
 use super::sign_in::{Credential, Right};
@@ -28,13 +29,17 @@ const MAX_CLASSROOM_BYTES: usize = 1024;
 pub(super) struct Listener {
     live: Live,
     outbox: Arc<Outbox>,
-    /// Classrooms of which the outbox lost what waited.
-    lost: mpsc::Receiver<ClassroomId>,
+    /// Knows the classrooms of which the outbox lost what waited.
+    between: Arc<Between>,
 }
 
 impl Listener {
-    pub(super) fn new(live: Live, outbox: Arc<Outbox>, lost: mpsc::Receiver<ClassroomId>) -> Self {
-        Self { live, outbox, lost }
+    pub(super) fn new(live: Live, outbox: Arc<Outbox>, between: Arc<Between>) -> Self {
+        Self {
+            live,
+            outbox,
+            between,
+        }
     }
 
     /// Runs until the connection ends, and says why it does.
@@ -61,7 +66,6 @@ impl Listener {
             .live
             .consoles
             .connect(Arc::clone(&self.outbox))
-            .await
             .map_err(|_| Ended::Close(CloseCode::TooManyConsoles))?;
         self.outbox
             .push(frames::hello(self.live.settings.heartbeat));
@@ -75,9 +79,11 @@ impl Listener {
             unopened: BTreeSet::new(),
             _connected: Connected::new(),
         };
-        let ended = watching
-            .run(inbound, &mut self.live.draining.clone(), &mut self.lost)
-            .await;
+        let mut told = Told {
+            draining: self.live.draining.clone(),
+            withdrawals: self.live.withdrawals.clone(),
+        };
+        let ended = watching.run(inbound, &mut told, &self.between).await;
         if let Err(Ended::Close(code)) = ended {
             // before the console is let go: that closes the outbox too, and the first code counts
             watching.outbox.close(code);
@@ -142,8 +148,8 @@ impl Watching<'_> {
     async fn run<R>(
         &mut self,
         inbound: &mut Inbound<R>,
-        draining: &mut watch::Receiver<bool>,
-        lost: &mut mpsc::Receiver<ClassroomId>,
+        told: &mut Told,
+        between: &Between,
     ) -> Result<(), Ended>
     where
         R: AsyncRead + Unpin,
@@ -155,17 +161,18 @@ impl Watching<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = drained(draining) => return Err(Ended::Close(CloseCode::Draining)),
+                () = drained(&mut told.draining) => return Err(Ended::Close(CloseCode::Draining)),
+                () = withdrawn(&mut told.withdrawals) => self.check_right()?,
                 _ = pulse.tick() => {
                     pulses += 1;
                     self.check_pace()?;
+                    self.check_right()?;
                     if pulses % PULSES_A_HEARTBEAT == 0 {
-                        self.check_right()?;
                         inbound.ping()?;
                     }
                     self.open_the_unopened().await;
                 }
-                Some(classroom) = lost.recv() => self.begin_anew(classroom).await,
+                classroom = between.lost() => self.begin_anew(classroom).await,
                 text = inbound.next_text() => {
                     if !self.hear(&text?).await {
                         inbound.count_bad_message()?;
@@ -204,7 +211,7 @@ impl Watching<'_> {
                 classroom,
                 reference,
             }) => {
-                self.unsubscribe(&classroom, reference.as_ref()).await;
+                self.unsubscribe(&classroom, reference.as_ref());
                 None
             }
             Ok(Message::NotYet { reference }) => Some(Refusal::new(
@@ -254,10 +261,10 @@ impl Watching<'_> {
         Ok(())
     }
 
-    async fn unsubscribe(&mut self, classroom: &ClassroomId, reference: Option<&Reference>) {
+    fn unsubscribe(&mut self, classroom: &ClassroomId, reference: Option<&Reference>) {
         if self.classrooms.remove(classroom) {
             self.unopened.remove(classroom);
-            self.console.unsubscribe(classroom).await;
+            self.console.unsubscribe(classroom);
             self.outbox.stop_classroom(classroom);
         }
         if let Some(reference) = reference {
@@ -314,6 +321,20 @@ async fn drained(draining: &mut watch::Receiver<bool>) {
         // nobody is left who could ask for it
         std::future::pending::<()>().await;
     }
+}
+
+/// Waits until a right is withdrawn, anybody's.
+async fn withdrawn(withdrawals: &mut watch::Receiver<u64>) {
+    if withdrawals.changed().await.is_err() {
+        // nobody is left who could withdraw one
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Where a console hears of what concerns all.
+struct Told {
+    draining: watch::Receiver<bool>,
+    withdrawals: watch::Receiver<u64>,
 }
 
 /// Counts a console while it is connected.

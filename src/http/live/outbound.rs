@@ -5,23 +5,14 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use metrics::counter;
-use mimamori_actors::domain::ClassroomId;
+use metrics::{Counter, counter};
 use mimamori_actors::outbox::{CloseCode, Item, Outbox};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+
+use super::between::{Between, Controls};
 
 /// So many frames go out with one write.
 const FRAMES_A_WRITE: usize = 32;
-
-/// What the reader asks for besides what is in the outbox.
-#[derive(Debug)]
-pub(super) enum Control {
-    Ping,
-    Pong(Bytes),
-    /// The console closed: answer it, with its own code.
-    CloseEcho(Option<u16>),
-}
 
 /// How the writing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,20 +25,21 @@ pub(super) enum Parting {
     Gone,
 }
 
-/// Writes what is in the outbox until it is closed. `lost` is told of classrooms that must begin anew.
+/// Writes what is in the outbox until it is closed, and what the reader asks for before it.
 pub(super) async fn run<W: AsyncWrite + Unpin>(
     mut socket: W,
     outbox: Arc<Outbox>,
-    mut controls: mpsc::Receiver<Control>,
-    lost: mpsc::Sender<ClassroomId>,
+    between: Arc<Between>,
 ) -> Parting {
+    let sent = Sent::new();
     loop {
         let mut batch = Batch::default();
         let parting = tokio::select! {
             biased;
-            Some(control) = controls.recv() => batch.push_control(control),
-            item = outbox.next() => gather(item, &mut batch, &outbox, &lost),
+            controls = between.asked() => batch.push_controls(controls),
+            item = outbox.next() => gather(item, &mut batch, &outbox, &between),
         };
+        sent.count(&batch);
         if send(&mut socket, &mut batch).await.is_err() {
             return Parting::Gone;
         }
@@ -60,22 +52,12 @@ pub(super) async fn run<W: AsyncWrite + Unpin>(
 }
 
 /// Takes what waits, up to one write's worth.
-fn gather(
-    first: Item,
-    batch: &mut Batch,
-    outbox: &Outbox,
-    lost: &mpsc::Sender<ClassroomId>,
-) -> Option<Parting> {
+fn gather(first: Item, batch: &mut Batch, outbox: &Outbox, between: &Between) -> Option<Parting> {
     let mut next = Some(first);
     while let Some(item) = next {
         match item {
             Item::Frame(frame) => batch.push(Opcode::Text, frame),
-            Item::Resnapshot(classroom) => {
-                // there is room for every classroom; a full channel means that the reader hangs
-                if lost.try_send(classroom).is_err() {
-                    outbox.close(CloseCode::TooSlow);
-                }
-            }
+            Item::Resnapshot(classroom) => between.lose(classroom),
             Item::Closed(code) => {
                 batch.push_close(code.code(), code.reason());
                 return Some(Parting::Closed(code));
@@ -92,10 +74,27 @@ async fn send<W: AsyncWrite + Unpin>(socket: &mut W, batch: &mut Batch) -> io::R
     if batch.frames.is_empty() {
         return Ok(());
     }
-    counter!("mimamori_live_frames_sent_total").increment(batch.frames.len() as u64);
-    counter!("mimamori_live_sent_bytes_total").increment(batch.remaining() as u64);
-    socket.write_all_buf(batch).await?;
-    socket.flush().await
+    socket.write_all_buf(batch).await
+}
+
+/// The counters of what goes out, found once: to look for them at every write costs as much as a copy.
+struct Sent {
+    frames: Counter,
+    bytes: Counter,
+}
+
+impl Sent {
+    fn new() -> Self {
+        Self {
+            frames: counter!("mimamori_live_frames_sent_total"),
+            bytes: counter!("mimamori_live_sent_bytes_total"),
+        }
+    }
+
+    fn count(&self, batch: &Batch) {
+        self.frames.increment(batch.frames.len() as u64);
+        self.bytes.increment(batch.remaining() as u64);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -172,19 +171,18 @@ impl Batch {
         self.push(Opcode::Close, payload.into());
     }
 
-    fn push_control(&mut self, control: Control) -> Option<Parting> {
-        match control {
-            Control::Ping => self.push(Opcode::Ping, Bytes::new()),
-            Control::Pong(payload) => self.push(Opcode::Pong, payload),
-            Control::CloseEcho(code) => {
-                match code {
-                    Some(code) => self.push_close(code, ""),
-                    None => self.push(Opcode::Close, Bytes::new()),
-                }
-                return Some(Parting::Echoed);
-            }
+    fn push_controls(&mut self, asked: Controls) -> Option<Parting> {
+        if asked.ping {
+            self.push(Opcode::Ping, Bytes::new());
         }
-        None
+        if let Some(payload) = asked.pong {
+            self.push(Opcode::Pong, payload);
+        }
+        match asked.close? {
+            Some(code) => self.push_close(code, ""),
+            None => self.push(Opcode::Close, Bytes::new()),
+        }
+        Some(Parting::Echoed)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The live socket: who gets in, what is told, how one resumes, how it ends.
 
+mod crowds;
 mod sign_in;
 
 use reqwest::Method;

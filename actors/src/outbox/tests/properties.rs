@@ -77,6 +77,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Scene {
     feed: Feed,
     max_bytes: usize,
+    /// Of the frames so far: one may wait whatever it weighs.
+    largest_delta: usize,
     slow: (Outbox, Page),
     fast: (Outbox, Page),
     now: i64,
@@ -89,6 +91,7 @@ impl Scene {
         let mut scene = Self {
             feed: feed(),
             max_bytes,
+            largest_delta: 0,
             slow: (outbox(max_bytes), Page::default()),
             fast: (outbox(usize::MAX / 2), Page::default()),
             now: 0,
@@ -107,6 +110,7 @@ impl Scene {
             Step::Silence(seconds) => self.now += i64::from(*seconds),
             Step::Tick => {
                 if let Some(delta) = self.feed.tick(at(self.now)) {
+                    self.largest_delta = self.largest_delta.max(delta.frame.len());
                     self.slow.0.deliver(&delta);
                     self.fast.0.deliver(&delta);
                 }
@@ -115,7 +119,8 @@ impl Scene {
             Step::Answer => self.slow.0.push(Bytes::from_static(br#"{"type":"ack"}"#)),
             Step::Resume => self.resume(),
         }
-        prop_assert!(self.slow.0.lock().bytes <= self.max_bytes);
+        let bytes = self.slow.0.lock().bytes;
+        prop_assert!(bytes <= self.max_bytes.max(self.largest_delta));
         Ok(())
     }
 
@@ -131,6 +136,7 @@ impl Scene {
     /// As a classroom's actor and a connection do it together.
     fn resnapshot(&mut self) {
         if let Some(delta) = self.feed.tick(at(self.now)) {
+            self.largest_delta = self.largest_delta.max(delta.frame.len());
             self.slow.0.deliver(&delta);
             self.fast.0.deliver(&delta);
         }
@@ -153,6 +159,7 @@ impl Scene {
             crate::feed::Resume::Deltas(deltas) => {
                 self.slow.0.begin(&classroom(), Vec::new(), cursor);
                 for delta in deltas {
+                    self.largest_delta = self.largest_delta.max(delta.frame.len());
                     self.slow.0.deliver(&delta);
                 }
             }

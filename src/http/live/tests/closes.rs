@@ -132,6 +132,68 @@ async fn a_console_that_signed_out_is_told_4403_however_it_had_signed_in() {
 }
 
 #[tokio::test]
+async fn who_signs_out_is_closed_at_once_and_the_others_stay() {
+    let server = Server::start().await;
+    let (mut signed_out, _) = server
+        .open(&[("cookie", COOKIE), ("origin", OWN_ORIGIN)])
+        .await;
+    assert_eq!(signed_out.hear().await["type"], "hello");
+    let (mut other, _) = server.watching().await;
+
+    server.sign_in.is_signed_out.store(true, Ordering::Relaxed);
+    server.withdrawals.send_modify(|count| *count += 1);
+
+    // long before the next pulse
+    let end = tokio::time::timeout(Duration::from_secs(2), signed_out.end()).await;
+    assert_eq!(end, Ok(Some(4403)));
+    server.consoles.event("a");
+    assert_eq!(other.hear().await["type"], "delta");
+}
+
+#[tokio::test]
+async fn the_system_holds_little_for_a_console_that_does_not_read() {
+    let server = Server::start().await;
+    let (deaf, _) = server.watching().await;
+    let outbox = server.consoles.outbox();
+    let name = "x".repeat(20_000);
+
+    let mut taken = 0;
+    let is_taken = async || {
+        while outbox.queued_bytes() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    while tokio::time::timeout(Duration::from_millis(200), is_taken())
+        .await
+        .is_ok()
+    {
+        taken += server.consoles.event_of("a", &name).frame.len();
+        assert!(taken < 1 << 20, "{taken} bytes were taken");
+    }
+
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn a_connection_that_panics_ends_alone_and_its_console_comes_back() {
+    let server = Server::start().await;
+    let (mut failing, _) = server
+        .open(&[("cookie", COOKIE), ("origin", OWN_ORIGIN)])
+        .await;
+    assert_eq!(failing.hear().await["type"], "hello");
+    let (mut other, _) = server.watching().await;
+
+    server.sign_in.panics.store(true, Ordering::Relaxed);
+    server.withdrawals.send_modify(|count| *count += 1);
+
+    assert_eq!(failing.end().await, Some(1001));
+    server.sign_in.panics.store(false, Ordering::Relaxed);
+    server.consoles.event("a");
+    assert_eq!(other.hear().await["type"], "delta");
+    let (_again, _) = server.watching().await;
+}
+
+#[tokio::test]
 async fn a_console_that_answers_pings_stays() {
     let settings = LiveSettings {
         heartbeat: Duration::from_millis(300),

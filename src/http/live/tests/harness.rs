@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use mimamori_actors::domain::{
     ClassroomId, Cursor, EventBrief, EventId, EventKind, Heard, Moment, Position, SessionKey,
     SessionUpdate, StudentId, StudentView, Timestamp,
@@ -24,10 +24,13 @@ use tokio_tungstenite::tungstenite::handshake::client::Response as Handshake;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tower_service::Service;
+use warp::http::Request;
 
 use super::super::{Live, LiveSettings, OpenSockets, SignIn, routes};
+use crate::http::accept::{self, AcceptOptions, Answer};
 use crate::http::auth::OriginCheck;
-use crate::http::{Context, Head, Viewer};
+use crate::http::service::IntoBody;
+use crate::http::{Context, Head, Response, Viewer};
 
 /// Nothing on the loopback takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +46,8 @@ pub(super) const COOKIE: &str = "mimamori_session=mms_good-session";
 #[derive(Default)]
 pub(in super::super) struct FakeSignIn {
     pub(in super::super) is_signed_out: AtomicBool,
+    /// Whoever asks for the viewer of a cookie panics.
+    pub(super) panics: AtomicBool,
 }
 
 impl SignIn for FakeSignIn {
@@ -68,6 +73,7 @@ impl SignIn for FakeSignIn {
     }
 
     fn viewer_of_cookie(&self, head: &Head) -> Option<Viewer> {
+        assert!(!self.panics.load(Ordering::Relaxed), "as a test asks for");
         let is_good = head
             .header("cookie")
             .is_some_and(|line| line.contains(COOKIE));
@@ -130,6 +136,11 @@ impl FakeConsoles {
         self.with(|room| room.outboxes.len())
     }
 
+    /// Of the console that subscribed last.
+    pub(super) fn outbox(&self) -> Arc<Outbox> {
+        self.with(|room| Arc::clone(room.outboxes.last().expect("somebody watches")))
+    }
+
     pub(super) fn seq(&self) -> u64 {
         self.with(|room| room.feed.cursor().seq)
     }
@@ -176,9 +187,8 @@ impl Room {
     }
 }
 
-#[async_trait]
 impl Consoles for FakeConsoles {
-    async fn connect(&self, outbox: Arc<Outbox>) -> Result<Box<dyn Console>, TooManyConsoles> {
+    fn connect(&self, outbox: Arc<Outbox>) -> Result<Box<dyn Console>, TooManyConsoles> {
         if self.watching() >= self.max_consoles {
             return Err(TooManyConsoles);
         }
@@ -213,7 +223,7 @@ impl Console for FakeConsole {
         })
     }
 
-    async fn unsubscribe(&self, _classroom: &ClassroomId) {
+    fn unsubscribe(&self, _classroom: &ClassroomId) {
         self.consoles.with(|room| room.close(&self.outbox));
     }
 }
@@ -230,6 +240,7 @@ pub(super) struct Server {
     pub(super) consoles: FakeConsoles,
     pub(super) sign_in: Arc<FakeSignIn>,
     pub(super) draining: watch::Sender<bool>,
+    pub(super) withdrawals: watch::Sender<u64>,
     pub(super) open: OpenSockets,
 }
 
@@ -245,16 +256,18 @@ impl Server {
             consoles: FakeConsoles::new(max_consoles),
             sign_in: Arc::default(),
             draining: watch::Sender::new(false),
+            withdrawals: watch::Sender::new(0),
             open: OpenSockets::new(),
         };
         let live = Live {
             sign_in: Arc::clone(&server.sign_in) as Arc<dyn SignIn>,
             consoles: Arc::new(server.consoles.clone()),
             draining: server.draining.subscribe(),
+            withdrawals: server.withdrawals.subscribe(),
             open: server.open.clone(),
             settings,
         };
-        tokio::spawn(accept(listener, live));
+        tokio::spawn(serve(listener, live));
         server
     }
 
@@ -331,24 +344,34 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, live: Live) {
-    let service = warp::service(routes(live));
-    loop {
-        let (socket, peer) = listener.accept().await.unwrap();
-        let service = service.clone();
-        let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
-            request.extensions_mut().insert(Context {
-                request_id: "request-1".to_owned(),
-                peer,
-                path_key: None,
-                base_url: OWN_ORIGIN.to_owned(),
-            });
-            service.clone().call(request)
+/// The route behind the accept loop, whose sockets it takes over.
+async fn serve(listener: TcpListener, live: Live) {
+    let options = AcceptOptions {
+        header_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        max_connections: 10_000,
+        drain_deadline: PATIENCE,
+    };
+    accept::serve(listener, Route(live), options, std::future::pending()).await;
+}
+
+#[derive(Clone)]
+struct Route(Live);
+
+impl Answer for Route {
+    type Body = <Response as IntoBody>::Body;
+
+    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response {
+        request.extensions_mut().insert(Context {
+            request_id: "request-1".to_owned(),
+            peer,
+            path_key: None,
+            base_url: OWN_ORIGIN.to_owned(),
         });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(socket), service)
-            .with_upgrades();
-        tokio::spawn(connection);
+        warp::service(routes(self.0.clone()))
+            .call(request)
+            .await
+            .unwrap_or_else(|never| match never {})
     }
 }
 
