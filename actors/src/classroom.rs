@@ -16,6 +16,7 @@ use crate::domain::{ClassroomId, Cursor, EventBrief, Position, Record, SessionUp
 use crate::feed::{Feed, FeedLimits, Resume};
 use crate::hub::{ConsoleId, Hub};
 use crate::outbox::Outbox;
+use crate::pace;
 use crate::ports::{Bus, Clock, Journal};
 use crate::registry::Registry;
 use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witness};
@@ -28,8 +29,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 const RECENT: usize = 50;
 /// How far back in the journal the recent events are looked for.
 const RECENT_WITHIN: u64 = 2_000;
-/// The longest time between a change and its delta.
-const LONGEST_TICK: Duration = Duration::from_millis(500);
 
 pub(crate) enum ClassroomMessage {
     /// A session changed.
@@ -95,6 +94,7 @@ pub(crate) struct ClassroomState {
     vitals: Arc<Vitals>,
     feed: Feed,
     last_tick: Instant,
+    last_delta_bytes: usize,
     /// When the tick that is under way comes.
     next_tick: Option<Instant>,
     /// What waits to send it.
@@ -137,6 +137,7 @@ impl Actor for ClassroomActor {
             vitals,
             feed,
             last_tick: Instant::now(),
+            last_delta_bytes: 0,
             next_tick: None,
             timer: None,
         };
@@ -202,6 +203,7 @@ impl ClassroomState {
         self.last_tick = Instant::now();
         if let Some(delta) = self.feed.tick(self.context.clock.heard()) {
             metrics::counter!("mimamori_classrooms_deltas_total").increment(1);
+            self.last_delta_bytes = delta.frame.len();
             self.context.bus.publish(&delta);
         }
     }
@@ -236,11 +238,11 @@ impl ClassroomState {
         self.timer = Some(Later::send(&self.own, ClassroomMessage::Tick, wait));
     }
 
-    /// A few milliseconds for a class, up to half a second for thousands of consoles.
     fn pause_between_ticks(&self) -> Duration {
-        let consoles = self.context.hub.count(&self.classroom);
-        let pause = Duration::from_millis(u64::try_from(consoles / 20).unwrap_or(u64::MAX));
-        pause.clamp(Duration::from_millis(2), LONGEST_TICK)
+        pace::pause(
+            self.context.hub.count(&self.classroom),
+            self.last_delta_bytes,
+        )
     }
 
     /// What is pending comes with the next delta: a snapshot is the state at its `seq`.

@@ -16,6 +16,7 @@ mod inside;
 pub mod lesson;
 pub mod live;
 pub mod outbox;
+mod pace;
 pub mod ports;
 pub mod registry;
 pub mod root;
