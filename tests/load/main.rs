@@ -6,10 +6,14 @@
 #![allow(clippy::print_stdout, reason = "a report is what this program is for")]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
+mod bare;
 mod client;
+mod consoles;
+mod crowd;
 mod disk;
 mod fan_out;
 mod figures;
+mod frames;
 mod ingest;
 mod server;
 
@@ -19,6 +23,8 @@ fn main() -> ExitCode {
     if std::env::var_os(server::ROLE).is_some() {
         return server::ingest_alone();
     }
+    // thousands of consoles are as many files; without the right to more it says so itself
+    let _ = mimamori::http::accept::raise_open_files();
     // the client that asks for lags is built with TLS, which wants a provider
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -53,6 +59,18 @@ async fn run() -> anyhow::Result<bool> {
     }
     if is_wanted("fan-out") {
         all_met &= fan_out::to_200_consoles().await?;
+    }
+    if is_wanted("stalled") {
+        all_met &= consoles::stalled().await?;
+    }
+    if is_wanted("consoles") {
+        all_met &= consoles::two_thousand().await?;
+    }
+    if is_wanted("reconnect") {
+        all_met &= consoles::reconnect().await?;
+    }
+    if is_wanted("many-consoles") {
+        all_met &= consoles::ten_thousand().await?;
     }
     Ok(all_met)
 }

@@ -30,6 +30,8 @@ pub const ROLE: &str = "MIMAMORI_BENCH_ROLE";
 const WITH_JOURNAL: &str = "journal";
 /// The ingest route with decode and admit, and nothing behind it.
 const WITHOUT_JOURNAL: &str = "nothing";
+/// Ready bytes written to bare sockets.
+const BARE_WRITER: &str = "bare-writer";
 /// The ingest key of every server here.
 pub const KEY: &str = "ing_benchmark-benchmark-benchmark";
 /// The admin token of every server here.
@@ -59,6 +61,14 @@ impl Server {
     /// The same route with decode and admit, but no journal.
     pub fn without_journal() -> anyhow::Result<Self> {
         Self::start(Command::new(std::env::current_exe()?).env(ROLE, WITHOUT_JOURNAL))
+    }
+
+    /// A program that writes ready bytes to bare sockets, as the environment says.
+    pub fn bare_writer(settings: &[(&str, String)]) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(ROLE, BARE_WRITER);
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        Self::start(&mut command)
     }
 
     fn start(command: &mut Command) -> anyhow::Result<Self> {
@@ -113,6 +123,15 @@ impl Server {
         Ok(lags)
     }
 
+    /// What it holds in memory.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let pages = std::fs::read_to_string(path).unwrap_or_default();
+        let resident = pages.split_whitespace().nth(1);
+        let resident: u64 = resident.and_then(|pages| pages.parse().ok()).unwrap_or(0);
+        resident * 4096 // the page of every Linux that we run on
+    }
+
     /// CPU seconds it has used so far.
     pub fn cpu_seconds(&self) -> f64 {
         let stat =
@@ -147,6 +166,9 @@ fn target_dir() -> PathBuf {
 
 /// Serves `POST /api/v1/events` alone, as the environment says, until it is ended.
 pub fn ingest_alone() -> ExitCode {
+    if std::env::var(ROLE).is_ok_and(|role| role == BARE_WRITER) {
+        return crate::bare::write_alone();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
