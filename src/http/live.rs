@@ -105,6 +105,7 @@ impl Default for LiveSettings {
 
 /// The route.
 pub fn routes(live: Live) -> BoxedFilter<(Response,)> {
+    let live = Arc::new(live);
     warp::path!("api" / "v1" / "live")
         .and(request::head())
         .and(warp::ext::optional::<OnUpgrade>())
@@ -113,13 +114,13 @@ pub fn routes(live: Live) -> BoxedFilter<(Response,)> {
 }
 
 /// Takes the connection over, or says why not.
-fn answer(live: &Live, head: Head, upgrade: Option<OnUpgrade>) -> Response {
+fn answer(live: &Arc<Live>, head: Head, upgrade: Option<OnUpgrade>) -> Response {
     let request_id = head.context.request_id.clone();
     match handshake::check(head, upgrade, live.sign_in.as_ref()) {
         Ok(accepted) => {
             let response = handshake::switching_protocols(&accepted.accept_key);
             let open = live.open.enter();
-            let live = live.clone();
+            let live = Arc::clone(live);
             tokio::spawn(async move {
                 connection::serve(accepted.upgrade, accepted.credential, live).await;
                 drop(open);

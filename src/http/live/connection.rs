@@ -22,7 +22,7 @@ use super::sign_in::Credential;
 use crate::http::accept::Socket;
 
 /// Waits for the socket and serves it. Ends by itself: see [`super::LiveSettings::farewell`].
-pub(super) async fn serve(upgrade: OnUpgrade, credential: Credential, live: Live) {
+pub(super) async fn serve(upgrade: OnUpgrade, credential: Credential, live: Arc<Live>) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -42,7 +42,7 @@ pub(super) async fn serve(upgrade: OnUpgrade, credential: Credential, live: Live
     speak(socket, parts.read_buf, credential, live).await;
 }
 
-async fn speak(socket: TcpStream, already_read: Bytes, credential: Credential, live: Live) {
+async fn speak(socket: TcpStream, already_read: Bytes, credential: Credential, live: Arc<Live>) {
     let (read, write) = socket.into_split();
     let outbox = Arc::new(Outbox::new(live.settings.outbox));
     let _goodbye = Goodbye(Arc::clone(&outbox));
@@ -54,7 +54,7 @@ async fn speak(socket: TcpStream, already_read: Bytes, credential: Credential, l
     ));
     let farewell = live.settings.farewell;
 
-    let mut inbound = Inbound::new(read, already_read, Arc::clone(&between), live.settings).await;
+    let mut inbound = Inbound::new(read, already_read, Arc::clone(&between), &live).await;
     let listener = Listener::new(live, Arc::clone(&outbox), Arc::clone(&between));
     let ended = tokio::select! {
         ended = listener.run(&mut inbound, credential) => ended,

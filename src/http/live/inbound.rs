@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::LiveSettings;
+use super::Live;
 use super::between::Between;
 
 /// What a console sends is a few dozen bytes. tungstenite keeps its buffer for
@@ -37,7 +37,7 @@ pub(super) enum Ended {
 pub(super) struct Inbound<R> {
     socket: WebSocketStream<ReadOnly<R>>,
     between: Arc<Between>,
-    settings: LiveSettings,
+    live: Arc<Live>,
     window_began: Instant,
     messages: u32,
     bad_messages: u32,
@@ -49,8 +49,9 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
         read: R,
         already_read: Bytes,
         between: Arc<Between>,
-        settings: LiveSettings,
+        live: &Arc<Live>,
     ) -> Self {
+        let settings = &live.settings;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             // nothing is ever written through it: see `ReadOnly`
@@ -61,13 +62,14 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
         Self {
             socket: WebSocketStream::from_partially_read(
                 ReadOnly(read),
-                already_read.into(),
+                // copied: the buffer of the handshake has 8 KiB and would stay
+                already_read.to_vec(),
                 Role::Server,
                 Some(config),
             )
             .await,
             between,
-            settings,
+            live: Arc::clone(live),
             window_began: Instant::now(),
             messages: 0,
             bad_messages: 0,
@@ -102,7 +104,7 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
     /// Counts a message that could not be understood.
     pub(super) fn count_bad_message(&mut self) -> Result<(), Ended> {
         self.bad_messages += 1;
-        if self.bad_messages > self.settings.max_bad_messages {
+        if self.bad_messages > self.live.settings.max_bad_messages {
             return Err(Ended::Close(CloseCode::Policy));
         }
         Ok(())
@@ -123,18 +125,18 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
     /// unread bytes would reset it, and our close frame could be lost.
     pub(super) async fn run_dry(self) {
         let mut read = self.socket.into_inner().0;
-        let mut waste = [0; 1024];
+        let mut waste = vec![0; 1024];
         while let Ok(1..) = read.read(&mut waste).await {}
     }
 
     fn count_message(&mut self) -> Result<(), Ended> {
-        if self.window_began.elapsed() > self.settings.flood_window {
+        if self.window_began.elapsed() > self.live.settings.flood_window {
             self.window_began = Instant::now();
             self.messages = 0;
             self.bad_messages = 0;
         }
         self.messages += 1;
-        if self.messages > self.settings.max_messages {
+        if self.messages > self.live.settings.max_messages {
             return Err(Ended::Close(CloseCode::Policy));
         }
         Ok(())

@@ -27,14 +27,14 @@ const MAX_CLASSROOM_BYTES: usize = 1024;
 
 /// The reader of one connection.
 pub(super) struct Listener {
-    live: Live,
+    live: Arc<Live>,
     outbox: Arc<Outbox>,
     /// Knows the classrooms of which the outbox lost what waited.
     between: Arc<Between>,
 }
 
 impl Listener {
-    pub(super) fn new(live: Live, outbox: Arc<Outbox>, between: Arc<Between>) -> Self {
+    pub(super) fn new(live: Arc<Live>, outbox: Arc<Outbox>, between: Arc<Between>) -> Self {
         Self {
             live,
             outbox,
@@ -53,11 +53,7 @@ impl Listener {
             .unwrap_or(Ended::Gone)
     }
 
-    async fn talk<R>(
-        mut self,
-        inbound: &mut Inbound<R>,
-        credential: Credential,
-    ) -> Result<(), Ended>
+    async fn talk<R>(self, inbound: &mut Inbound<R>, credential: Credential) -> Result<(), Ended>
     where
         R: AsyncRead + Unpin,
     {
@@ -72,7 +68,6 @@ impl Listener {
         let mut watching = Watching {
             console,
             outbox: self.outbox,
-            settings: self.live.settings,
             live: &self.live,
             right,
             classrooms: BTreeSet::new(),
@@ -93,7 +88,7 @@ impl Listener {
 
     /// Returns what it may stay for, so that this can be looked at again.
     async fn sign_in<R>(
-        &mut self,
+        &self,
         inbound: &mut Inbound<R>,
         credential: Credential,
     ) -> Result<Right, Ended>
@@ -113,16 +108,17 @@ impl Listener {
         right.ok_or(not_signed_in)
     }
 
-    async fn first_frame<R>(&mut self, inbound: &mut Inbound<R>) -> Result<String, Ended>
+    async fn first_frame<R>(&self, inbound: &mut Inbound<R>) -> Result<String, Ended>
     where
         R: AsyncRead + Unpin,
     {
         let not_signed_in = Ended::Close(CloseCode::NotSignedIn);
+        let mut draining = self.live.draining.clone();
         let text = tokio::select! {
             text = timeout(self.live.settings.sign_in_within, inbound.next_text()) => {
                 text.map_err(|_| not_signed_in)??
             }
-            () = drained(&mut self.live.draining) => return Err(Ended::Close(CloseCode::Draining)),
+            () = drained(&mut draining) => return Err(Ended::Close(CloseCode::Draining)),
         };
         match message::parse(&text) {
             Ok(Message::Auth { token }) => Ok(token),
@@ -135,7 +131,6 @@ impl Listener {
 struct Watching<'a> {
     console: Box<dyn Console>,
     outbox: Arc<Outbox>,
-    settings: super::LiveSettings,
     live: &'a Live,
     right: Right,
     classrooms: BTreeSet<ClassroomId>,
@@ -154,7 +149,7 @@ impl Watching<'_> {
     where
         R: AsyncRead + Unpin,
     {
-        let mut pulse = interval(self.settings.heartbeat / PULSES_A_HEARTBEAT);
+        let mut pulse = interval(self.live.settings.heartbeat / PULSES_A_HEARTBEAT);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pulse.reset();
         let mut pulses = 0;
@@ -184,7 +179,7 @@ impl Watching<'_> {
 
     fn check_pace(&self) -> Result<(), Ended> {
         match self.outbox.behind_since() {
-            Some(since) if since.elapsed() > self.settings.behind_for => {
+            Some(since) if since.elapsed() > self.live.settings.behind_for => {
                 Err(Ended::Close(CloseCode::TooSlow))
             }
             Some(_) | None => Ok(()),
@@ -239,7 +234,7 @@ impl Watching<'_> {
         reference: Option<Reference>,
     ) -> Result<(), Refusal> {
         let is_new = !self.classrooms.contains(&classroom);
-        if is_new && self.classrooms.len() >= self.settings.max_classrooms {
+        if is_new && self.classrooms.len() >= self.live.settings.max_classrooms {
             let detail = "this connection watches as many classrooms as it may";
             return Err(Refusal::new(reference, "too_many", detail));
         }
@@ -308,7 +303,7 @@ impl Watching<'_> {
         if classroom.as_str().len() > MAX_CLASSROOM_BYTES {
             return Err(SubscribeError::NotFound);
         }
-        let patience: Duration = self.settings.subscribe_within;
+        let patience: Duration = self.live.settings.subscribe_within;
         timeout(patience, self.console.subscribe(classroom, since))
             .await
             .unwrap_or(Err(SubscribeError::Unavailable))
