@@ -5,6 +5,7 @@
 need_rust
 need strace strace
 need perl perl
+need faketime faketime
 need node nodejs
 need npm npm
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::admit::StudentKey;
 use crate::bus::InProcess;
 use crate::cli::Announce;
-use crate::clock::SteadyClock;
+use crate::clock::{SteadyClock, SystemClock};
 use crate::config::Config;
 use crate::http::accept::{self, AcceptOptions};
 use crate::http::connect::Connect;
@@ -155,7 +155,7 @@ impl Server {
             listener.local_addr()?,
             http.public_url.as_ref(),
             self.stores.keys(),
-            self.clock.now(),
+            SystemClock.now(),
         )?;
         // who is refused is not silent
         self.clock.listen_while(move || door.reason().is_none())?;
@@ -206,7 +206,7 @@ impl Server {
         let access = self.access()?;
         let refusals = Arc::new(Refusals::default());
         let routes = routes::routes(RouteParts {
-            connect: connect(&access, &refusals, tree),
+            connect: self.connect(&access, &refusals, tree),
             health: self.health(&access, door, tree),
             ingest: ingest::routes(Ingest {
                 keys: access.clone(),
@@ -240,6 +240,20 @@ impl Server {
         Ok(Front::new(routes, options, refusals, clock.clone()))
     }
 
+    fn connect(&self, access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Connect {
+        let registry = Arc::clone(tree.registry());
+        Connect {
+            access: Arc::clone(access),
+            refusals: Arc::clone(refusals),
+            last_accepted: Arc::new(move || {
+                let views = registry.views(&ClassroomId::new("default"));
+                let last = views.iter().filter_map(|view| view.last_activity);
+                last.map(|moment| moment.at).max()
+            }),
+            clock: self.clock.clone(),
+        }
+    }
+
     fn health(&self, access: &Arc<Access>, door: &Arc<Door>, tree: &Tree) -> Health {
         let (door, census) = (Arc::clone(door), Arc::clone(tree.census()));
         Health {
@@ -266,21 +280,9 @@ impl Server {
         Ok(Arc::new(Access::new(
             Arc::clone(&self.stores.keys),
             origins,
-            self.clock.clone(),
+            // links are also signed by `mimamori link`, which has the system clock only
+            Arc::new(SystemClock),
         )))
-    }
-}
-
-fn connect(access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Connect {
-    let registry = Arc::clone(tree.registry());
-    Connect {
-        access: Arc::clone(access),
-        refusals: Arc::clone(refusals),
-        last_accepted: Arc::new(move || {
-            let views = registry.views(&ClassroomId::new("default"));
-            let last = views.iter().filter_map(|view| view.last_activity);
-            last.map(|moment| moment.at).max()
-        }),
     }
 }
 

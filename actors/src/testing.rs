@@ -1,15 +1,16 @@
 //! Fakes at the ports, for tests of the tree on paused time.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::domain::{
-    AcceptedEvent, CellType, ClassroomId, Entry, Event, EventId, EventKind, JournalId, Position,
-    Record, SessionKey, StudentId, Timestamp,
+    AcceptedEvent, CellType, ClassroomId, Entry, Event, EventId, EventKind, Heard, JournalId,
+    Position, Record, SessionKey, StudentId, Timestamp,
 };
 use crate::ports::{
     AppendError, Attempt, Batch, Clock, Journal, NewRecord, Origin, ReadError, SnapshotError,
@@ -20,19 +21,49 @@ use crate::tree::{Step, Wait, Witness};
 /// A clock that stands on tokio's, so that paused time is paused here too.
 pub(crate) struct TestClock {
     begun: tokio::time::Instant,
+    /// For how long nothing was heard, in milliseconds.
+    absent_ms: AtomicU64,
+    /// By how much the system clock was set forward, in milliseconds.
+    set_forward_ms: AtomicU64,
 }
 
 impl TestClock {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: tokio::time::Instant::now(),
+            absent_ms: AtomicU64::new(0),
+            set_forward_ms: AtomicU64::new(0),
         })
     }
+
+    /// The whole process stands still for so long: time passes at once, unheard.
+    pub(crate) async fn stand_still(&self, absent: Duration) {
+        self.absent_ms.fetch_add(millis(absent), Ordering::Relaxed);
+        tokio::time::advance(absent).await;
+    }
+
+    /// Somebody sets the system clock.
+    pub(crate) fn set_forward(&self, by: Duration) {
+        self.set_forward_ms.fetch_add(millis(by), Ordering::Relaxed);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap()
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_800_000_000_000).plus(self.begun.elapsed())
+        let forward = self.set_forward_ms.load(Ordering::Relaxed);
+        Timestamp::from_millis(1_800_000_000_000)
+            .plus(self.begun.elapsed())
+            .plus(Duration::from_millis(forward))
+    }
+
+    fn heard(&self) -> Heard {
+        let absent = self.absent_ms.load(Ordering::Relaxed);
+        let listened = self.begun.elapsed() - Duration::from_millis(absent);
+        Heard::from_millis(1_700_000_000_000).plus(listened)
     }
 }
 

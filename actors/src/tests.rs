@@ -4,6 +4,7 @@ mod consoles;
 mod faults;
 mod frozen;
 mod poison;
+mod time;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

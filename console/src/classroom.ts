@@ -6,6 +6,7 @@
 import { createSignal, type Accessor } from "solid-js";
 
 import { isSignedIn, liveAddress } from "./api";
+import { learnServerTime } from "./clock";
 import { Connection, SUBSCRIBE_REF, type ConnectionState } from "./connection";
 import { SUBPROTOCOL, type Frame } from "./protocol";
 import { apply, emptyState, type ClassState } from "./store";
@@ -51,6 +52,9 @@ export function watchClassroom(name: string): Classroom {
   );
 
   function receive(frame: Frame): void {
+    if (frame.type === "snapshot" || frame.type === "delta") {
+      for (const student of frame.students) learnServerTime(student.lastActivity);
+    }
     const step = apply(state, frame);
     state = step.state;
     if (step.resubscribe) connection.subscribe(name, state.cursor);

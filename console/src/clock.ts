@@ -1,4 +1,4 @@
-/** Times as people read them. Pure but for the two clocks at the end. */
+/** Times as people read them. Pure but for the clocks at the end. */
 
 import { createSignal } from "solid-js";
 
@@ -51,6 +51,14 @@ export function learnServerClock(dateHeader: string | null): void {
   if (server === null) return;
   const ahead = server - Date.now();
   serverAhead = Math.abs(ahead) < 2_000 ? 0 : ahead;
+}
+
+/** A time that the server gave cannot be in its future: if it seems so, its clock is further ahead. */
+export function learnServerTime(time: string | null): void {
+  const server = millisOf(time);
+  if (server === null) return;
+  const ahead = server - Date.now();
+  if (ahead > serverAhead + 2_000) serverAhead = ahead;
 }
 
 const [tick, setTick] = createSignal(Date.now());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mimamori_actors::domain::Timestamp;
+use mimamori_actors::ports::Clock;
 use serde_json::json;
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -26,6 +27,8 @@ pub struct Connect {
     pub refusals: Arc<Refusals>,
     /// Tells that events do arrive.
     pub last_accepted: LastAccepted,
+    /// The clock that the times shown are of.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Connect {
@@ -66,7 +69,7 @@ fn show(head: &Head, connect: &Connect) -> Result<Response, ApiError> {
         "eventsUrl": format!("{base}/api/v1/events"),
         "lastAccepted": (connect.last_accepted)(),
         "lastRefusals": connect.refusals.last(),
-        "now": connect.access.now(),
+        "now": connect.clock.now(),
     })))
 }
 

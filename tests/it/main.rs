@@ -29,4 +29,5 @@ mod recorded;
 mod records_blocked;
 mod silence;
 mod takeover;
+mod time;
 mod upgrade;

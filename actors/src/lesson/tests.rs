@@ -46,6 +46,62 @@ fn less_than_ninety_quiet_minutes_leave_it_the_same_lesson() {
 }
 
 #[test]
+fn a_lesson_goes_on_over_midnight_in_every_time_zone() {
+    let mut lessons = Lessons::default();
+    let (first, _) = lessons.stamp(&room(), Position(1), at(0));
+
+    // a seminar from one day into the next, and one that never stops
+    for n in 1_u32..=36 {
+        let (lesson, facts) = lessons.stamp(&room(), Position(n.into()), at(u64::from(n) * 40));
+        assert_eq!((lesson, facts), (first.clone(), Vec::new()), "{n}");
+    }
+
+    let (_, timer) = lessons.deadlines().remove(0);
+    let facts = lessons.timer(&timer, Position(99));
+    let FactKind::LessonEnded { begun, ended, .. } = facts[0].kind else {
+        panic!("{facts:?}");
+    };
+    assert_eq!((begun, ended), (at(0).at, at(24 * 60).at));
+}
+
+#[test]
+fn our_own_absence_is_no_quiet_minute_and_a_set_clock_none_either() {
+    let mut lessons = Lessons::default();
+    let (first, _) = lessons.stamp(&room(), Position(1), at(0));
+
+    let after_absence = Moment {
+        heard: at(80).heard,
+        ..at(300)
+    };
+    let (second, _) = lessons.stamp(&room(), Position(2), after_absence);
+    let quiet = Moment {
+        at: after_absence.at,
+        heard: at(80 + 90).heard,
+    };
+    let (third, facts) = lessons.stamp(&room(), Position(3), quiet);
+
+    assert_eq!(first, second);
+    assert_ne!(second, third);
+    assert_eq!(names(&facts), ["ended", "begun"]);
+}
+
+/// As the version before kept it.
+#[test]
+fn lessons_kept_before_there_was_heard_time_go_on() {
+    let kept = r#"{"classrooms":{"default":{"applied":15,"running":{"id":"les_36c87de86d29e86a9187de7c60bb30c4","begun":"2026-11-22T03:12:29.698Z","last_event":"2026-11-22T03:13:03.740Z"},"boundaries":[[1,"les_36c87de86d29e86a9187de7c60bb30c4"]]}}}"#;
+    let mut lessons: Lessons = serde_json::from_str(kept).unwrap();
+    let last = Moment::of_wall("2026-11-22T03:13:03.740Z".parse().unwrap());
+    let timer = r#"{"classroom":"default","cause":{"cause":"lesson_silent","lesson":"les_36c87de86d29e86a9187de7c60bb30c4","last_event":"2026-11-22T03:13:03.740Z"}}"#;
+
+    let (due, ours) = lessons.deadlines().remove(0);
+    let theirs: Timer = serde_json::from_str(timer).unwrap();
+
+    assert_eq!(due, last.heard.plus(LESSON_SILENCE));
+    assert_eq!(ours, theirs);
+    assert_eq!(names(&lessons.timer(&theirs, Position(16))), ["ended"]);
+}
+
+#[test]
 fn ninety_quiet_minutes_end_it_and_the_next_event_begins_another() {
     let mut lessons = Lessons::default();
     let (first, _) = lessons.stamp(&room(), Position(1), at(0));

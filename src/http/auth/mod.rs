@@ -230,10 +230,6 @@ impl Access {
         &self.keys
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
     fn session_of_cookie(&self, head: &Head) -> Option<SessionToken> {
         cookies(head).find_map(|value| self.session(value))
     }

@@ -101,8 +101,12 @@ impl SignedOut {
 
 impl List {
     fn add(&mut self, session: SessionToken, now: Timestamp) {
-        // what is too old needs no remembering
-        self.sessions = self.sessions.split_off(&(now, [0; 16]));
+        // what is too old needs no remembering, but must not be good again if the clock is set back
+        let kept = self.sessions.split_off(&(now, [0; 16]));
+        if !self.sessions.is_empty() {
+            self.all_before = self.all_before.max(now);
+        }
+        self.sessions = kept;
         self.sessions.insert((session.expires, session.id));
         if self.sessions.len() > REMEMBERED
             && let Some((expires, _)) = self.sessions.pop_first()
@@ -244,5 +248,21 @@ mod tests {
         list.add(session(9), Timestamp::from_millis(1_000_005));
 
         assert_eq!(list.sessions.len(), 1);
+    }
+
+    #[test]
+    fn who_signed_out_stays_so_when_the_clock_goes_a_day_forward_and_back() {
+        let signed_out = SignedOut::load(None, Timestamp::default());
+        let tomorrow = Timestamp::from_millis(86_400_000);
+        let add = |session, now| signed_out.list.lock().unwrap().add(session, now);
+        add(session(1), Timestamp::default());
+        let later = SessionToken {
+            expires: tomorrow.plus(SESSION_LASTS),
+            ..session(2)
+        };
+
+        add(later, tomorrow);
+
+        assert!(signed_out.has(&session(1)));
     }
 }

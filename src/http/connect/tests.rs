@@ -25,6 +25,7 @@ fn setup() -> Setup {
         )),
         refusals: Arc::clone(&refusals),
         last_accepted: Arc::new(|| Some(Timestamp::from_millis(1_795_000_000_000))),
+        clock: Arc::new(SystemClock),
     };
     Setup {
         keys,

@@ -53,6 +53,7 @@ fn parts(refusals: &Arc<Refusals>) -> Parts {
             access: Arc::clone(&access),
             refusals: Arc::clone(refusals),
             last_accepted: Arc::new(|| None),
+            clock: Arc::new(SystemClock),
         },
         health: Health {
             access: Arc::clone(&access),

@@ -189,6 +189,9 @@ impl Front {
     fn finish(&self, response: Response, asked: Asked) -> Response {
         let mut response = outcome::as_problem(response, &asked.request_id);
         outcome::complete_headers(&mut response, asked.route, &asked.request_id);
+        if asked.route.is_read_by_people() {
+            outcome::date(&mut response, self.0.clock.now());
+        }
         let refused = response.extensions_mut().remove::<Refused>();
         if let Some(wanted) = asked.was_refused(response.status()) {
             let at = self.0.clock.now();

@@ -1,5 +1,6 @@
 //! What becomes of an answer on its way out: completed, counted, logged.
 
+use jiff::fmt::rfc2822::DateTimePrinter;
 use mimamori_actors::domain::Timestamp;
 use warp::http::{HeaderValue, Method, StatusCode, header};
 
@@ -55,6 +56,19 @@ impl Route {
             Route::Page => "page",
         }
     }
+
+    /// Whether the page asks for it.
+    pub(super) fn is_read_by_people(self) -> bool {
+        match self {
+            Route::Session | Route::Connect | Route::Reading | Route::Admin => true,
+            Route::Events
+            | Route::Live
+            | Route::Health
+            | Route::Metrics
+            | Route::OtherApi
+            | Route::Page => false,
+        }
+    }
 }
 
 /// A rejection that no handler turned into a problem still becomes one.
@@ -99,6 +113,15 @@ pub(super) fn complete_headers(response: &mut Response, route: Route, request_id
         headers
             .entry(header::ACCESS_CONTROL_ALLOW_ORIGIN)
             .or_insert(HeaderValue::from_static("*"));
+    }
+}
+
+/// Ages are shown by the date of the answer: it must be by the clock that the times in it are of.
+pub(super) fn date(response: &mut Response, now: Timestamp) {
+    let date = jiff::Timestamp::from_millisecond(now.as_millis())
+        .and_then(|now| DateTimePrinter::new().timestamp_to_rfc9110_string(&now));
+    if let Ok(Ok(date)) = date.map(HeaderValue::try_from) {
+        response.headers_mut().insert(header::DATE, date);
     }
 }
 

@@ -340,6 +340,19 @@ async fn a_body_that_never_comes_does_not_hold_back_a_refusal() {
 }
 
 #[tokio::test]
+async fn what_the_page_asks_for_is_dated_by_the_clock_that_its_times_are_of() {
+    let setup = setup(None, &[]);
+
+    let before = SystemClock.now();
+    let got = setup.get("/api/v1/connect").await;
+
+    let date = jiff::fmt::rfc2822::parse(&got.headers["date"]).unwrap();
+    let late = date.timestamp().as_millisecond() - before.as_millis();
+    assert!((-1_000..60_000).contains(&late), "{late} ms");
+    assert!(!setup.get("/livez").await.headers.contains_key("date"));
+}
+
+#[tokio::test]
 async fn odd_targets_are_answered() {
     let setup = setup(None, &[]);
 

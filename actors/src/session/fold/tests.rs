@@ -1,3 +1,4 @@
+mod heard;
 mod place;
 mod silence;
 mod trouble;
@@ -16,6 +17,8 @@ pub(super) struct Bench {
     pub(super) lesson: Option<LessonId>,
     position: u64,
     now: Timestamp,
+    /// For how long the server was away.
+    absent: std::time::Duration,
 }
 
 impl Bench {
@@ -25,6 +28,7 @@ impl Bench {
             lesson: Some(LessonId::new("les_1")),
             position: 0,
             now: Timestamp::from_millis(1_800_000_000_000),
+            absent: std::time::Duration::ZERO,
         }
     }
 
@@ -33,9 +37,14 @@ impl Bench {
         self
     }
 
-    /// The server was there all the time.
+    /// Time passes and the server is not there.
+    fn be_away(&mut self, seconds: u64) -> &mut Self {
+        self.absent += std::time::Duration::from_secs(seconds);
+        self.wait(seconds)
+    }
+
     fn heard(&self) -> Heard {
-        Heard::of_wall(self.now)
+        Heard::of_wall(self.now.minus(self.absent))
     }
 
     fn entry(&mut self, record: Record) -> Entry {
