@@ -6,12 +6,13 @@ use std::time::Duration;
 use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 
 use super::damage::{Damage, DamagedSpot};
+use super::disk::Disk;
 use super::error::JournalError;
 use super::found_index::Start;
 use super::frame::{self, FrameHeader};
 use super::index::{Checkpoint, Index, IndexError, Indexed};
 use super::scan::{Found, Scanner};
-use super::segment::{self, SEGMENT_HEADER_BYTES, Segment};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment};
 
 /// Identities that go into one batch of the index.
 const INDEX_BATCH: usize = 20_000;
@@ -96,12 +97,14 @@ impl CatchUp {
         let mut scanner = Scanner::new(&segment.file, from, segment.durable());
         let mut damaged = Vec::new();
         let mut end = from;
+        // its name says what was given before it
+        self.last = self.last.max(Position(segment.first.0 - 1));
         loop {
             let found = scanner.next().map_err(|error| error.at(&segment.path))?;
             self.read_bytes += scanner.offset().saturating_sub(end);
             match found {
                 Some(Found::Frame { offset, header }) => {
-                    self.note(segment, &mut damaged, Some(header.first));
+                    self.note(segment, &mut damaged, end, Some(header.first));
                     segment.mark(header.first, offset);
                     self.take(&header, scanner.payload());
                     if self.pending.len() >= INDEX_BATCH {
@@ -120,7 +123,7 @@ impl CatchUp {
                 end = scanner.offset();
             }
         }
-        self.note(segment, &mut damaged, behind);
+        self.note(segment, &mut damaged, end, behind);
         if behind.is_none() {
             segment.set_durable(end);
         }
@@ -145,17 +148,15 @@ impl CatchUp {
         }
     }
 
-    fn note(&self, segment: &Segment, damaged: &mut Vec<(u64, u64)>, before: Option<Position>) {
-        for (offset, bytes) in damaged.drain(..) {
-            let spot = DamagedSpot {
-                segment: segment.first,
-                offset,
-                bytes,
-                after: self.last.max(Position(segment.first.0 - 1)),
-                before,
-            };
-            self.damage.note(spot, &segment.file);
-        }
+    fn note(
+        &self,
+        segment: &Segment,
+        damaged: &mut Vec<(u64, u64)>,
+        at: u64,
+        before: Option<Position>,
+    ) {
+        self.damage
+            .note_between(segment, damaged, at, (self.last, before));
     }
 
     fn flush(&mut self, segment: Position, offset: u64) -> Result<(), JournalError> {
@@ -173,6 +174,24 @@ impl CatchUp {
         Ok(())
     }
 
+    /// What the stores know beyond the last frame, if the bad end can have held
+    /// it: then that end was acknowledged, and is not torn but damaged.
+    pub(super) fn vouched_by_stores(&self, known: Position) -> Position {
+        let missing = known.0.saturating_sub(self.last_found.0);
+        let bytes = self.torn.map_or(0, |(_, bytes)| bytes);
+        if missing > 0 && missing.saturating_mul(frame::MIN_ENTRY_BYTES) <= bytes {
+            known
+        } else {
+            Position::ZERO
+        }
+    }
+
+    /// Whether positions were given that neither a frame nor a segment's name
+    /// tells: only the index, which may be lost.
+    pub(super) fn end_is_untold(&self, active: &Segment) -> bool {
+        self.last > self.last_found && active.first != self.last.next()
+    }
+
     /// Cuts what is torn from the last segment, makes what is left durable and
     /// the index complete. `highest` is a position known to have been given.
     /// Returns how far the last segment is allocated.
@@ -181,16 +200,17 @@ impl CatchUp {
         segments: &[Arc<Segment>],
         highest: Position,
         now: Moment,
+        disk: &dyn Disk,
     ) -> Result<u64, JournalError> {
         let Some(active) = segments.last() else {
             return Ok(0);
         };
         if let Some((offset, bytes)) = self.torn {
-            self.cut(active, offset, bytes, highest)?;
+            self.cut(active, (offset, bytes), highest, disk)?;
         }
         // what a crash left unsynced must be on disk before anybody reads it
         let at = JournalError::io;
-        active.file.sync_all().map_err(at(&active.path))?;
+        disk.sync(&active.file).map_err(at(&active.path))?;
         let capacity = active.file.metadata().map_err(at(&active.path))?.len();
         if self.last_accepted == Moment::default() {
             self.last_accepted = now;
@@ -203,9 +223,9 @@ impl CatchUp {
     fn cut(
         &mut self,
         active: &Segment,
-        offset: u64,
-        bytes: u64,
+        (offset, bytes): (u64, u64),
         highest: Position,
+        disk: &dyn Disk,
     ) -> Result<(), JournalError> {
         if highest > self.last_found {
             // the index has had these entries: this is no torn frame but damage
@@ -232,7 +252,7 @@ impl CatchUp {
         let cut = file.metadata().and_then(|before| {
             file.set_len(offset)?;
             // without room the next append begins a new segment, or is refused
-            let _ = segment::preallocate(file, offset, before.len() - offset);
+            let _ = disk.allocate(file, offset, before.len() - offset);
             Ok(())
         });
         cut.map_err(JournalError::io(&active.path))

@@ -9,19 +9,21 @@ use std::sync::{Mutex, PoisonError};
 
 use mimamori_actors::domain::Position;
 
+use super::segment::Segment;
+
 /// So many pieces are kept aside; more are only counted.
 const MAX_KEPT: usize = 256;
 /// So many spots are remembered.
 const MAX_SPOTS: usize = 4096;
 
-/// Bytes of a segment file that are no frame.
+/// A place in a segment file where entries are missing: bytes that are no frame, or none at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedSpot {
     /// First position of the segment, as in the file's name.
     pub segment: Position,
     /// Where in the file.
     pub offset: u64,
-    /// How many bytes.
+    /// How many bytes; none where positions are missing and nothing stands in their place.
     pub bytes: u64,
     /// The last position that can be read before it.
     pub after: Position,
@@ -41,7 +43,8 @@ impl DamagedSpot {
 #[derive(Debug)]
 pub(super) struct Damage {
     dir: PathBuf,
-    spots: Mutex<BTreeMap<(Position, u64), DamagedSpot>>,
+    /// By segment, offset and bytes: a spot that grew is another one.
+    spots: Mutex<BTreeMap<(Position, u64, u64), DamagedSpot>>,
 }
 
 impl Damage {
@@ -59,11 +62,36 @@ impl Damage {
         spots.values().cloned().collect()
     }
 
+    /// Notes what lies between two frames: the bytes that were met there, or,
+    /// where nothing was met and positions are missing all the same, the gap.
+    /// `at` is where the frame before ends.
+    pub(super) fn note_between(
+        &self,
+        segment: &Segment,
+        met: &mut Vec<(u64, u64)>,
+        at: u64,
+        (after, before): (Position, Option<Position>),
+    ) {
+        if met.is_empty() && before.is_some_and(|before| before > after.next()) {
+            met.push((at, 0));
+        }
+        for (offset, bytes) in met.drain(..) {
+            let spot = DamagedSpot {
+                segment: segment.first,
+                offset,
+                bytes,
+                after,
+                before,
+            };
+            self.note(spot, &segment.file);
+        }
+    }
+
     /// Counts, logs and keeps a spot, the first time it is met.
     pub(super) fn note(&self, spot: DamagedSpot, file: &File) {
         {
             let mut spots = self.spots.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (spot.segment, spot.offset);
+            let key = (spot.segment, spot.offset, spot.bytes);
             if spots.contains_key(&key) || spots.len() >= MAX_SPOTS {
                 return;
             }
@@ -71,14 +99,17 @@ impl Damage {
         }
         metrics::counter!("mimamori_journal_damaged_frames_total").increment(1);
         metrics::counter!("mimamori_journal_lost_entries_total").increment(spot.lost_entries());
-        let kept = self.keep(&spot, file);
+        let kept = (spot.bytes > 0).then(|| self.keep(&spot, file)).transpose();
         tracing::error!(
             journal.segment = spot.segment.0,
             journal.offset = spot.offset,
             bytes = spot.bytes,
             positions.after = spot.after.0,
             positions.before = spot.before.map(|before| before.0),
-            kept = kept.as_ref().ok().map(|path| path.display().to_string()),
+            kept = kept
+                .as_ref()
+                .ok()
+                .and_then(|path| Some(path.as_ref()?.display().to_string())),
             error = kept.as_ref().err().map(ToString::to_string),
             "a part of the journal is damaged: the entries between these positions are lost, the rest goes on"
         );
@@ -86,9 +117,7 @@ impl Damage {
 
     fn keep(&self, spot: &DamagedSpot, file: &File) -> io::Result<PathBuf> {
         fs::create_dir_all(&self.dir)?;
-        let path = self
-            .dir
-            .join(format!("{:020}-{}.bin", spot.segment.0, spot.offset));
+        let path = self.dir.join(piece_name(spot));
         if path.exists() {
             return Ok(path);
         }
@@ -117,4 +146,9 @@ impl Damage {
         }
         Ok(path)
     }
+}
+
+/// The name of the file in which the bytes of a spot are kept.
+fn piece_name(spot: &DamagedSpot) -> String {
+    format!("{:020}-{}-{}.bin", spot.segment.0, spot.offset, spot.bytes)
 }

@@ -45,6 +45,8 @@ pub(super) const MAX_PAYLOAD_BYTES: usize = 256 << 20;
 const CRC_AT: usize = 32;
 const IDENTITY_BYTES: usize = 32;
 const HEARD_BYTES: usize = 8;
+/// An entry takes at least so many bytes of a payload.
+pub(super) const MIN_ENTRY_BYTES: u64 = IDENTITY_BYTES as u64 + 2;
 
 /// What a frame says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

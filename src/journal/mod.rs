@@ -16,6 +16,7 @@
 mod catch_up;
 mod claims;
 mod damage;
+mod disk;
 mod error;
 mod formats;
 mod found_index;
@@ -49,6 +50,7 @@ use mimamori_actors::ports::{
 use tokio::sync::watch;
 
 pub use damage::DamagedSpot;
+pub use disk::{Disk, RealDisk};
 pub use error::JournalError;
 pub use formats::check_formats;
 pub use room::RoomState;
@@ -90,6 +92,8 @@ pub struct JournalOptions {
     pub clock: Arc<dyn Clock>,
     /// [`SEGMENT_BYTES`]; tests take less.
     pub segment_bytes: u64,
+    /// [`RealDisk`]; tests take one that fails.
+    pub disk: Arc<dyn Disk>,
 }
 
 /// What was found when the journal was opened.
@@ -281,9 +285,11 @@ fn share(options: JournalOptions, recovered: Recovered) -> Arc<Shared> {
             options.max_bytes,
             options.min_free_bytes,
             used.sum(),
+            Arc::clone(&options.disk),
         ),
         dir: recovered.dir,
         clock: options.clock,
+        disk: options.disk,
         dedup_days: options.dedup_days,
         segments: Segments::new(recovered.segments),
         tail: Tail::new(TAIL_BYTES, end),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use mimamori_actors::domain::{Entry, Position};
 use mimamori_actors::ports::{Batch, ReadError};
 
-use super::damage::DamagedSpot;
 use super::frame::{self, FrameHeader};
 use super::scan::{Found, ScanError, Scanner};
 use super::segment::Segment;
@@ -81,17 +80,17 @@ impl Shared {
     ) -> Result<(), ScanError> {
         let (first, from) = segment.mark_before(reading.batch.through.next());
         let mut scanner = Scanner::new(&segment.file, from, segment.durable());
-        let mut last_good = Position(first.0 - 1);
+        let mut last_good = (Position(first.0 - 1), from);
         let mut damaged = Vec::new();
         while let Some(found) = scanner.next()? {
             match found {
                 Found::Frame { offset, header } => {
-                    self.note_all(segment, &mut damaged, last_good, Some(header.first));
+                    self.note_between(segment, &mut damaged, last_good, header.first);
+                    last_good = (header.last(), scanner.offset());
                     if header.first > reading.end {
                         break;
                     }
                     segment.mark(header.first, offset);
-                    last_good = header.last();
                     read_frame(&header, scanner.payload(), reading);
                     if reading.is_full() {
                         return Ok(());
@@ -102,30 +101,24 @@ impl Shared {
                 }
             }
         }
-        self.note_all(segment, &mut damaged, last_good, behind);
+        let next = behind.unwrap_or(reading.end.next());
+        self.note_between(segment, &mut damaged, last_good, next);
         // whatever is missing up to here has been looked for
         let last = behind.map_or(reading.end, |behind| Position(behind.0 - 1));
         reading.batch.through = reading.batch.through.max(last.min(reading.end));
         Ok(())
     }
 
-    fn note_all(
+    /// `last_good` is the frame before: its last position, and where it ends.
+    fn note_between(
         &self,
         segment: &Segment,
         damaged: &mut Vec<(u64, u64)>,
-        after: Position,
-        before: Option<Position>,
+        (after, at): (Position, u64),
+        before: Position,
     ) {
-        for (offset, bytes) in damaged.drain(..) {
-            let spot = DamagedSpot {
-                segment: segment.first,
-                offset,
-                bytes,
-                after,
-                before,
-            };
-            self.damage.note(spot, &segment.file);
-        }
+        self.damage
+            .note_between(segment, damaged, at, (after, Some(before)));
     }
 }
 

@@ -48,7 +48,12 @@ pub(super) fn recover(
     let found_index = FoundIndex::open(&options.dir.join("index"))?;
     let segments = open_segments(&path)?;
     let id = name_of(&path, &segments, found_index.checkpoint())?;
-    let dir = SegmentDir::new(path.clone(), id.clone(), segment_bytes);
+    let dir = SegmentDir::new(
+        path.clone(),
+        id.clone(),
+        segment_bytes,
+        Arc::clone(&options.disk),
+    );
     let highest = found_index.highest();
     let is_new = segments.is_empty();
     let floor = if is_new {
@@ -66,7 +71,23 @@ pub(super) fn recover(
         let begun = dir.begin(catch_up.last.next(), options.clock.now(), 0);
         segments.push(begun.map_err(JournalError::io(&path))?.0);
     }
-    let capacity = catch_up.settle(&segments, highest, options.clock.moment())?;
+    let highest = highest.max(catch_up.vouched_by_stores(options.begin_after));
+    catch_up.raise_to(highest);
+    let now = options.clock.moment();
+    let mut capacity = catch_up.settle(&segments, highest, now, &*options.disk)?;
+    if let Some(active) = segments.last()
+        && catch_up.end_is_untold(active)
+    {
+        match tell_the_end(&dir, active, catch_up.last, now.at) {
+            Ok((segment, room)) => {
+                segments.push(segment);
+                capacity = room;
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "no new segment could be begun behind the damage");
+            }
+        }
+    }
     let report = JournalReport {
         id,
         is_new,
@@ -91,6 +112,19 @@ pub(super) fn recover(
         damage: catch_up.damage,
         report,
     })
+}
+
+/// Begins a segment whose name says which positions were given before it.
+fn tell_the_end(
+    dir: &SegmentDir,
+    active: &Segment,
+    last: Position,
+    now: Timestamp,
+) -> io::Result<(Arc<Segment>, u64)> {
+    let begun = dir.begin(last.next(), now, 0)?;
+    // as when a segment is full: what was allocated and not used goes back
+    let _ = active.file.set_len(active.durable());
+    Ok(begun)
 }
 
 fn create_private_dir(path: &Path) -> Result<(), JournalError> {

@@ -1,9 +1,12 @@
 //! How much the journal may still take.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mimamori_actors::ports::Origin;
+
+use super::disk::Disk;
 
 /// Whether requests from outside can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +59,24 @@ pub(super) struct Room {
     min_free_bytes: u64,
     used_bytes: AtomicU64,
     free_bytes: AtomicU64,
+    disk: Arc<dyn Disk>,
 }
 
 impl Room {
-    pub(super) fn new(dir: PathBuf, max_bytes: u64, min_free_bytes: u64, used_bytes: u64) -> Self {
+    pub(super) fn new(
+        dir: PathBuf,
+        max_bytes: u64,
+        min_free_bytes: u64,
+        used_bytes: u64,
+        disk: Arc<dyn Disk>,
+    ) -> Self {
         let room = Self {
             dir,
             max_bytes,
             min_free_bytes,
             used_bytes: AtomicU64::new(used_bytes),
             free_bytes: AtomicU64::new(u64::MAX),
+            disk,
         };
         room.measure();
         room
@@ -104,8 +115,7 @@ impl Room {
 
     /// Asks the disk. A disk that does not answer is taken for what it was.
     pub(super) fn measure(&self) {
-        if let Ok(disk) = rustix::fs::statvfs(&self.dir) {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if let Ok(free) = self.disk.free_bytes(&self.dir) {
             self.free_bytes.store(free, Ordering::Relaxed);
             metrics::gauge!("mimamori_journal_disk_free_bytes").set(free as f64);
         }

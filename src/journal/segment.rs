@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use mimamori_actors::domain::{JournalId, Position, Timestamp};
-use rustix::fs::FallocateFlags;
 
+use super::disk::Disk;
 use super::error::JournalError;
 
 /// Bytes before the first frame.
@@ -35,6 +35,10 @@ const CRC_AT: usize = 124;
 const MARK_BYTES: u64 = 64 << 10;
 /// Allocated ahead, not yet part of the journal.
 const SPARE: &str = "spare.tmp";
+/// What becomes a spare when it is whole; the thread that allocates ahead has it for itself.
+const SPARE_IN_THE_MAKING: &str = "spare.part";
+/// What becomes a segment when no spare was there; the writer has it for itself.
+const SEGMENT_IN_THE_MAKING: &str = "segment.part";
 
 /// What a segment's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,9 +195,13 @@ impl Segments {
             .push(segment);
     }
 
-    /// Takes the oldest one out and says where the journal begins now.
-    pub(super) fn remove_oldest(&self) -> Option<(Arc<Segment>, Position)> {
+    /// Takes the oldest one out, if it still begins with `first` and is not the
+    /// only one, and says where the journal begins now.
+    pub(super) fn remove_oldest(&self, first: Position) -> Option<(Arc<Segment>, Position)> {
         let mut segments = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if segments.first()?.first != first {
+            return None;
+        }
         let oldest = segments.get(1)?.first;
         Some((segments.remove(0), oldest))
     }
@@ -205,14 +213,21 @@ pub(super) struct SegmentDir {
     path: PathBuf,
     journal: JournalId,
     segment_bytes: u64,
+    disk: Arc<dyn Disk>,
 }
 
 impl SegmentDir {
-    pub(super) fn new(path: PathBuf, journal: JournalId, segment_bytes: u64) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        journal: JournalId,
+        segment_bytes: u64,
+        disk: Arc<dyn Disk>,
+    ) -> Self {
         Self {
             path,
             journal,
             segment_bytes,
+            disk,
         }
     }
 
@@ -227,22 +242,26 @@ impl SegmentDir {
         if fs::metadata(&path).is_ok_and(|file| file.len() >= self.segment_bytes) {
             return Ok(());
         }
-        self.allocate(self.segment_bytes).map(drop)
+        let making = self.path.join(SPARE_IN_THE_MAKING);
+        self.allocate(&making, self.segment_bytes)?;
+        fs::rename(making, path)
     }
 
-    fn allocate(&self, bytes: u64) -> io::Result<File> {
-        let path = self.path.join(SPARE);
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<File> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&path)?;
-        let allocated = preallocate(&file, 0, bytes).and_then(|()| file.sync_all());
+            .open(path)?;
+        let allocated = self
+            .disk
+            .allocate(&file, 0, bytes)
+            .and_then(|()| self.disk.sync(&file));
         if let Err(error) = allocated {
-            // what is not whole must not be taken for a spare
-            let _ = fs::remove_file(&path);
+            // it takes room, and is of no use
+            let _ = fs::remove_file(path);
             return Err(error);
         }
         Ok(file)
@@ -257,29 +276,16 @@ impl SegmentDir {
         needs: u64,
     ) -> io::Result<(Arc<Segment>, u64)> {
         let needs = needs + SEGMENT_HEADER_BYTES;
-        let spare = self.path.join(SPARE);
-        let reusable = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&spare)
-            .ok()
-            .filter(|file| {
-                file.metadata()
-                    .is_ok_and(|file| file.len() >= needs.max(self.segment_bytes))
-            });
-        let file = match reusable {
-            Some(file) => file,
-            None => self.allocate(needs.max(self.segment_bytes))?,
-        };
+        let (file, allocated) = self.room_for(needs.max(self.segment_bytes))?;
         let header = SegmentHeader {
             journal: self.journal.clone(),
             first,
             created_at,
         };
-        file.write_all_at(&header.encode(), 0)?;
-        file.sync_data()?;
+        self.disk.write(&file, &header.encode(), 0)?;
+        self.disk.sync(&file)?;
         let path = self.path.join(file_name(first));
-        fs::rename(&spare, &path)?;
+        fs::rename(&allocated, &path)?;
         sync_dir(&self.path)?;
         let capacity = file.metadata()?.len();
         Ok((
@@ -287,26 +293,22 @@ impl SegmentDir {
             capacity,
         ))
     }
-}
 
-/// Allocates bytes that read as zeros, so that writing to them cannot find the disk full.
-pub(super) fn preallocate(file: &File, from: u64, bytes: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), from, bytes) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(file, from, bytes),
-        Err(error) => Err(error.into()),
+    /// An allocated file of at least so many bytes: the spare, if there is one.
+    fn room_for(&self, bytes: u64) -> io::Result<(File, PathBuf)> {
+        let spare = self.path.join(SPARE);
+        let reusable = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&spare)
+            .ok()
+            .filter(|file| file.metadata().is_ok_and(|file| file.len() >= bytes));
+        if let Some(file) = reusable {
+            return Ok((file, spare));
+        }
+        let making = self.path.join(SEGMENT_IN_THE_MAKING);
+        Ok((self.allocate(&making, bytes)?, making))
     }
-}
-
-fn write_zeros(file: &File, from: u64, bytes: u64) -> io::Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = from;
-    while at < from + bytes {
-        let length = (from + bytes - at).min(ZEROS.len() as u64);
-        file.write_all_at(&ZEROS[..usize::try_from(length).unwrap_or(ZEROS.len())], at)?;
-        at += length;
-    }
-    Ok(())
 }
 
 /// Makes names in a directory durable.

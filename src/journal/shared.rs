@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::claims::Claims;
 use super::damage::Damage;
+use super::disk::Disk;
 use super::index::Index;
 use super::room::Room;
 use super::segment::{SegmentDir, Segments};
@@ -20,6 +21,7 @@ pub(super) struct Shared {
     pub(super) id: JournalId,
     pub(super) dir: SegmentDir,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) dedup_days: u32,
     pub(super) segments: Segments,
     pub(super) tail: Tail,

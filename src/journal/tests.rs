@@ -1,6 +1,7 @@
 mod append;
 mod damage;
 mod files;
+mod model;
 mod room;
 
 use std::path::Path;
@@ -94,6 +95,7 @@ impl Bench {
             begin_after: self.begin_after,
             clock: self.clock.clone(),
             segment_bytes: self.segment_bytes,
+            disk: Arc::new(RealDisk),
         };
         FileJournal::open(options, &mut |_, _| {})
     }

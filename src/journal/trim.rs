@@ -91,9 +91,9 @@ impl Shared {
         // what a power loss may take from the index must stay, to be added again at the start
         let free_to = held.min(*self.persisted_through.borrow());
         let mut removed = 0;
-        while let [_, second, ..] = self.segments.all().as_slice() {
+        while let [oldest, second, ..] = self.segments.all().as_slice() {
             let last = Position(second.first.0 - 1);
-            if last > free_to || !self.may_leave_behind(last) || !self.remove_oldest() {
+            if last > free_to || !self.may_leave_behind(last) || !self.remove_oldest(oldest.first) {
                 break;
             }
             removed += 1;
@@ -140,8 +140,8 @@ impl Shared {
         true
     }
 
-    fn remove_oldest(&self) -> bool {
-        let Some((segment, oldest)) = self.segments.remove_oldest() else {
+    fn remove_oldest(&self, first: Position) -> bool {
+        let Some((segment, oldest)) = self.segments.remove_oldest(first) else {
             return false;
         };
         self.room.give_back(segment.durable());

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -169,6 +168,13 @@ impl Writer {
     }
 
     fn begin_segment(&mut self, needs: u64) -> io::Result<()> {
+        if self.active.first == self.next {
+            // an empty one is made larger: a second one would have the same name
+            let room = self.offset + needs;
+            self.shared.disk.allocate(&self.active.file, 0, room)?;
+            self.capacity = room;
+            return Ok(());
+        }
         let now = self.last.at.max(self.shared.clock.now());
         let (segment, capacity) = self.shared.dir.begin(self.next, now, needs)?;
         // what was allocated and not used goes back; if it does not, it is only room
@@ -223,13 +229,14 @@ impl Writer {
     }
 
     fn to_disk(&self) -> io::Result<()> {
-        self.active.file.write_all_at(&self.buffer, self.offset)?;
+        let disk = &self.shared.disk;
+        disk.write(&self.active.file, &self.buffer, self.offset)?;
         #[cfg(test)]
         if self.shared.fails_next_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("made to fail"));
         }
         let begun = Instant::now();
-        self.active.file.sync_data()?;
+        disk.sync(&self.active.file)?;
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         metrics::histogram!("mimamori_journal_sync_seconds").record(begun.elapsed().as_secs_f64());
         metrics::counter!("mimamori_journal_synced_groups_total").increment(1);

@@ -11,7 +11,9 @@ use mimamori_actors::ports::{Clock, Journal, Store};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::journal::{Consumer, FileJournal, JournalOptions, SEGMENT_BYTES, check_formats};
+use crate::journal::{
+    Consumer, FileJournal, JournalOptions, RealDisk, SEGMENT_BYTES, check_formats,
+};
 use crate::keys::Keys;
 use crate::storage::records::Records;
 use crate::storage::series::Series;
@@ -146,6 +148,7 @@ fn journal_options(
         begin_after,
         clock: Arc::clone(clock),
         segment_bytes: SEGMENT_BYTES,
+        disk: Arc::new(RealDisk),
     }
 }
 

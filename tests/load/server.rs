@@ -17,7 +17,7 @@ use mimamori::http::ingest::{self, Gate, Ingest};
 use mimamori::http::refusals::Refusals;
 use mimamori::http::service::{Front, FrontOptions};
 use mimamori::http::{Access, ApiError};
-use mimamori::journal::{FileJournal, JournalOptions, SEGMENT_BYTES};
+use mimamori::journal::{FileJournal, JournalOptions, RealDisk, SEGMENT_BYTES};
 use mimamori::keys::{Keys, Secret};
 use mimamori::networks::Networks;
 use mimamori_actors::domain::{JournalId, Position};
@@ -233,6 +233,7 @@ fn journal(dir: &Path) -> anyhow::Result<Arc<dyn Journal>> {
         begin_after: Position::ZERO,
         clock: Arc::new(SystemClock),
         segment_bytes: SEGMENT_BYTES,
+        disk: Arc::new(RealDisk),
     };
     let (journal, _report) = FileJournal::open(options, &mut |_, _| {})?;
     Ok(Arc::new(journal))
