@@ -78,6 +78,11 @@ pub(super) enum Action {
         bit: u64,
         is_running: bool,
     },
+    /// The disk lied: of the last segment what stands behind this byte is gone or zeros, acknowledged or not.
+    LoseTail {
+        at: u64,
+        is_cut: bool,
+    },
     /// A bit of a segment's header turns.
     FlipHeader {
         segment: u64,
@@ -152,6 +157,7 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(frame, bit, is_running)| Action::FlipFrame { frame, bit, is_running }),
         1 => (any::<u64>(), any::<u64>())
             .prop_map(|(segment, bit)| Action::FlipHeader { segment, bit }),
+        1 => (any::<u64>(), any::<bool>()).prop_map(|(at, is_cut)| Action::LoseTail { at, is_cut }),
         1 => any::<bool>().prop_map(Action::DiskFull),
         1 => any::<bool>().prop_map(Action::DiskLow),
         1 => index_fate().prop_map(Action::Index),

@@ -59,6 +59,17 @@ pub(super) fn flip(path: &Path, at: u64, bit: u64) {
     file.write_all_at(&byte, at).unwrap();
 }
 
+/// Takes what stands behind `from`.
+pub(super) fn lose_behind(path: &Path, from: u64, is_cut: bool) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    if is_cut {
+        file.set_len(from).unwrap();
+    } else {
+        zero(&file, from, length);
+    }
+}
+
 /// Copies a directory, holes as holes: libraries allocate far more than they use.
 pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

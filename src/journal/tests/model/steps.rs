@@ -128,6 +128,7 @@ impl Rig {
                 bit,
                 is_running,
             } => self.flip_frame(*frame, *bit, *is_running),
+            Action::LoseTail { at, is_cut } => self.lose_tail(*at, *is_cut),
             Action::FlipHeader { segment, bit } => self.flip_header(*segment, *bit),
             Action::DiskFull(is_full) => {
                 self.disk.set_full(*is_full);
@@ -163,7 +164,14 @@ impl Rig {
             .sum();
         let is_near_limit = used_before + bytes as u64 >= MAX_BYTES / 10 * 9;
         let may_refuse = !room_before || is_near_limit || self.disk.is_low();
+        let is_full = |used: u64| used >= MAX_BYTES / 10 * 9;
+        let was_full = is_full(used_before) && is_full(journal.used_bytes());
         for (request, answer) in requests.iter().zip(&answers) {
+            let may_be_taken =
+                request.origin == Origin::Inside || !(was_full || self.disk.is_low());
+            holds(answer.is_err() || may_be_taken, || {
+                format!("taken from outside at {used_before} bytes")
+            })?;
             let Err(AppendError::NoRoom(reason)) = answer else {
                 continue;
             };
@@ -301,6 +309,23 @@ impl Rig {
         }
         if is_running {
             return Ok(());
+        }
+        self.open().map(drop)
+    }
+
+    fn lose_tail(&mut self, at: u64, is_cut: bool) -> Held {
+        self.close();
+        let mut frames = files::frames(&self.dir().join("journal"));
+        if let Some(last) = frames.pop() {
+            frames.retain(|frame| frame.path == last.path);
+            frames.push(last);
+            let begin = frames[0].offset;
+            let end = frames.last().map_or(begin, |last| last.offset + last.bytes);
+            let from = begin + at % (end - begin);
+            for lost in frames.iter().filter(|one| one.offset + one.bytes > from) {
+                self.expected.damage(lost.first, lost.last);
+            }
+            files::lose_behind(&frames[0].path, from, is_cut);
         }
         self.open().map(drop)
     }
