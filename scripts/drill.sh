@@ -13,4 +13,8 @@ mkdir -p "${CARGO_TARGET_DIR:=$PWD/target}"
 TMPDIR=$(mktemp -d "$CARGO_TARGET_DIR/drill.XXXXXX")
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
+if [ $# -eq 0 ]; then
+    say "the journal against its model: 10,000 stories"
+    MIMAMORI_DRILL_ROUNDS=10 cargo test --locked --lib -- journal::tests::model
+fi
 cargo bench --locked --bench drill -- "$@"

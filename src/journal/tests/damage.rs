@@ -1,9 +1,8 @@
 use super::*;
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
-use proptest::prelude::*;
 use scan::{Found, Scanner};
 use segment::SEGMENT_HEADER_BYTES;
 
@@ -121,6 +120,54 @@ async fn acknowledged_entries_lost_at_the_end_are_damage_and_their_positions_are
     assert_eq!(verdicts, [Verdict::Accepted(Position(4))]);
     let read = read_all(&journal).await;
     assert_eq!(read, [(1, "a".to_owned()), (4, "d".to_owned())]);
+}
+
+#[tokio::test]
+async fn positions_of_a_lost_end_are_not_given_again_even_if_the_index_is_lost_later() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &["b", "c"]).await;
+    drop(journal);
+    let path = bench.segment_files()[0].clone();
+    let last = *frames_of(&path).last().unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(last).unwrap();
+    let (journal, first) = bench.open();
+    drop(journal);
+
+    bench.lose_index();
+    let (journal, second) = bench.open();
+
+    assert_eq!((first.end, second.end), (Position(3), Position(3)));
+    assert_eq!(
+        append(&journal, &["d"]).await,
+        [Verdict::Accepted(Position(4))]
+    );
+    read_all(&journal).await;
+    assert_eq!(journal.damaged()[0].lost_entries(), 2);
+}
+
+#[tokio::test]
+async fn a_bad_end_that_a_store_has_read_is_damage_and_not_a_torn_write() {
+    let mut bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &["b"]).await;
+    drop(journal);
+    bench.lose_index();
+    let path = bench.segment_files()[0].clone();
+    let last = *frames_of(&path).last().unwrap();
+    flip_bit(&path, last + 60);
+
+    bench.begin_after = Position(2);
+    let (journal, report) = bench.open();
+
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(
+        append(&journal, &["c"]).await,
+        [Verdict::Accepted(Position(3))]
+    );
 }
 
 /// Flips a bit in the middle frame of three; only what was in it is missing.
@@ -247,76 +294,4 @@ async fn inspecting_a_running_journal_tells_of_damage_and_changes_nothing() {
     assert!(shown.contains("damaged"), "{shown}");
     assert!(!shown.contains("secret"), "{shown}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
-}
-
-/// What may happen to a journal.
-#[derive(Debug, Clone)]
-enum Step {
-    Append(Vec<usize>),
-    Reopen,
-    /// A crash that left this part of the last frame, in a thousandth.
-    Tear(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        5 => proptest::collection::vec(0..3000_usize, 1..4).prop_map(Step::Append),
-        1 => Just(Step::Reopen),
-        1 => (0..1000_u64).prop_map(Step::Tear),
-    ]
-}
-
-/// Cuts the last frame of the newest segment and says how many bytes of it are left; nothing if it has none.
-fn tear(bench: &Bench, thousandth: u64) -> Option<()> {
-    let path = bench.segment_files().pop()?;
-    let last = *frames_of(&path).last()?;
-    let bytes = std::fs::read(&path).unwrap();
-    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1;
-    let file: File = OpenOptions::new().write(true).open(&path).unwrap();
-    file.set_len(last + (end - last - 1) * thousandth / 1000)
-        .unwrap();
-    bench.lose_index();
-    Some(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_happens_the_journal_holds_what_a_list_would(steps in proptest::collection::vec(step(), 1..12)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let bench = Bench::with_segments(8192);
-            let mut journal = Some(bench.open().0);
-            let mut model: Vec<Vec<String>> = Vec::new();
-            for (number, step) in steps.into_iter().enumerate() {
-                match step {
-                    Step::Append(sizes) => {
-                        let names: Vec<_> = sizes
-                            .iter()
-                            .enumerate()
-                            .map(|(place, size)| format!("{number}-{place}-{}", "x".repeat(*size)))
-                            .collect();
-                        let batch = names.iter().map(|name| named(name)).collect();
-                        let open = journal.as_ref().unwrap();
-                        open.append(batch, Origin::Inside).await.unwrap();
-                        model.push(names);
-                    }
-                    Step::Reopen => {
-                        drop(journal.take());
-                        journal = Some(bench.open().0);
-                    }
-                    Step::Tear(thousandth) => {
-                        drop(journal.take());
-                        if tear(&bench, thousandth).is_some() {
-                            model.pop();
-                        }
-                        journal = Some(bench.open().0);
-                    }
-                }
-                let names: Vec<_> = model.iter().flatten().map(String::as_str).collect();
-                assert_eq!(read_all(journal.as_ref().unwrap()).await, expected(&names));
-            }
-        });
-    }
 }

@@ -198,7 +198,7 @@ impl Expected {
         }
     }
 
-    /// Whether the last entry is damaged, so that its position is known to the index alone.
+    /// Whether the last entry is damaged.
     pub(super) fn end_is_damaged(&self) -> bool {
         self.damaged.contains(&self.end)
     }

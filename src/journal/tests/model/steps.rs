@@ -17,7 +17,7 @@ use super::files;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::journal::{FileJournal, JournalOptions, JournalReport};
 
-const MAX_BYTES: u64 = 96 << 10;
+const MAX_BYTES: u64 = 40 << 10;
 const SEGMENT_BYTES: u64 = 4096;
 const SERIES: usize = 2;
 
@@ -269,8 +269,7 @@ impl Rig {
         loses: &Loss,
         is_sudden: bool,
     ) -> Held {
-        if self.expected.end_is_damaged() {
-            // two faults at once: then only the stores know which positions were given
+        if self.end_is_known_to_the_index_alone() {
             return Ok(());
         }
         self.disk.fail_after(syncs);
@@ -344,7 +343,7 @@ impl Rig {
     }
 
     fn change_index(&mut self, fate: IndexFate) -> Held {
-        if self.expected.end_is_damaged() {
+        if self.end_is_known_to_the_index_alone() {
             return Ok(());
         }
         self.close();
@@ -359,6 +358,15 @@ impl Rig {
             IndexFate::Older => {}
         }
         self.open().map(drop)
+    }
+
+    /// Two faults at once: the last frame is damaged, no segment's name says
+    /// that there was one, and now the index would go. Then only the stores know
+    /// which positions were given.
+    fn end_is_known_to_the_index_alone(&self) -> bool {
+        let segments = crate::journal::segment::list(&self.dir().join("journal")).unwrap();
+        let newest = segments.last().map_or(0, |(first, _)| first.0);
+        self.expected.end_is_damaged() && newest <= self.expected.end
     }
 
     fn remember_index(&mut self) -> Held {
