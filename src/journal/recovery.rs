@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use mimamori_actors::domain::{JournalId, Moment, Position};
+use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 
 use super::catch_up::CatchUp;
 use super::damage::Damage;
