@@ -71,23 +71,7 @@ pub(super) fn recover(
         let begun = dir.begin(catch_up.last.next(), options.clock.now(), 0);
         segments.push(begun.map_err(JournalError::io(&path))?.0);
     }
-    let highest = highest.max(catch_up.vouched_by_stores(options.begin_after));
-    catch_up.raise_to(highest);
-    let now = options.clock.moment();
-    let mut capacity = catch_up.settle(&segments, highest, now, &*options.disk)?;
-    if let Some(active) = segments.last()
-        && catch_up.end_is_untold(active)
-    {
-        match tell_the_end(&dir, active, catch_up.last, now.at) {
-            Ok((segment, room)) => {
-                segments.push(segment);
-                capacity = room;
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "no new segment could be begun behind the damage");
-            }
-        }
-    }
+    let capacity = settle(options, &dir, &mut catch_up, &mut segments, highest)?;
     let report = JournalReport {
         id,
         is_new,
@@ -112,6 +96,37 @@ pub(super) fn recover(
         damage: catch_up.damage,
         report,
     })
+}
+
+/// Leaves the last segment clean and on disk, with room behind it; returns how
+/// far it is allocated. `highest` is a position that the index knows was given.
+fn settle(
+    options: &JournalOptions,
+    dir: &SegmentDir,
+    catch_up: &mut CatchUp,
+    segments: &mut Vec<Arc<Segment>>,
+    highest: Position,
+) -> Result<u64, JournalError> {
+    let highest = highest.max(catch_up.vouched_by_stores(options.begin_after));
+    catch_up.raise_to(highest);
+    let now = options.clock.moment();
+    let capacity = catch_up.settle(segments, highest, now, &*options.disk)?;
+    let untold = segments
+        .last()
+        .filter(|active| catch_up.end_is_untold(active));
+    let Some(active) = untold else {
+        return Ok(capacity);
+    };
+    match tell_the_end(dir, active, catch_up.last, now.at) {
+        Ok((segment, capacity)) => {
+            segments.push(segment);
+            Ok(capacity)
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, "no new segment could be begun behind the damage");
+            Ok(capacity)
+        }
+    }
 }
 
 /// Begins a segment whose name says which positions were given before it.

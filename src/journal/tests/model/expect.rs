@@ -14,6 +14,9 @@ pub(super) fn holds(is_so: bool, otherwise: impl FnOnce() -> String) -> Held {
     if is_so { Ok(()) } else { Err(otherwise()) }
 }
 
+/// What a request came to.
+pub(super) type Answer = Result<Vec<Verdict>, AppendError>;
+
 /// A record of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
@@ -112,7 +115,7 @@ impl Expected {
     /// What became of the requests of one moment, in the order in which they were handed over.
     pub(super) fn answered(
         &mut self,
-        answers: Vec<(Vec<Said>, Result<Vec<Verdict>, AppendError>)>,
+        answers: impl IntoIterator<Item = (Vec<Said>, Answer)>,
     ) -> Held {
         let mut doubtful: HashMap<String, u8> = HashMap::new();
         for (said, answer) in answers {

@@ -182,8 +182,7 @@ impl Rig {
                 || format!("{:?} is refused: {reason}", request.origin),
             )?;
         }
-        self.expected
-            .answered(said.into_iter().zip(answers).collect())
+        self.expected.answered(said.into_iter().zip(answers))
     }
 
     async fn read(&mut self, after: u64, limit: usize) -> Held {
