@@ -75,6 +75,30 @@ describe("parseFrame", () => {
     expect(frame).not.toHaveProperty("students.0.aura");
   });
 
+  it("reads who works under one address, and that an address is not set up", () => {
+    const person = {
+      name: "佐藤次郎",
+      team: null,
+      notebook: "nb2.ipynb",
+      cellId: "c2",
+      cellIndex: 1,
+      lastActivity: "2026-11-21T22:25:38.629Z",
+    };
+    const shared = { ...student, isDefaultAddress: true, people: [person, { odd: 1 }] };
+    const text = (students: unknown[]) =>
+      JSON.stringify({ type: "delta", classroom: "default", epoch: "e1", after: 1, seq: 2, students });
+
+    const frame = parseFrame(text([shared, student]));
+
+    const nobody = { name: "", team: null, notebook: null, cellId: null, cellIndex: null, lastActivity: null };
+    expect(frame).toMatchObject({
+      students: [
+        { isDefaultAddress: true, people: [person, nobody] },
+        { isDefaultAddress: false, people: [] },
+      ],
+    });
+  });
+
   it("passes over a type of a later version", () => {
     expect(parseFrame('{"type":"fireworks"}')).toEqual({ type: "unknown", name: "fireworks" });
   });

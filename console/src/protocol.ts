@@ -34,6 +34,21 @@ export interface Student {
   readonly consecutiveErrors: number;
   readonly lastActivity: string | null;
   readonly help: Help | null;
+  /** The address is the one that a client has before a student sets an own one. */
+  readonly isDefaultAddress: boolean;
+  /** Who works under this address, while an alert says that it is more than one; else empty. */
+  readonly people: readonly Person[];
+}
+
+/** One of several people under one address. */
+export interface Person {
+  /** As the student typed it: hostile. */
+  readonly name: string;
+  readonly team: string | null;
+  readonly notebook: string | null;
+  readonly cellId: string | null;
+  readonly cellIndex: number | null;
+  readonly lastActivity: string | null;
 }
 
 export interface Alert {
@@ -208,6 +223,20 @@ function parseStudent(value: unknown): Student {
     consecutiveErrors: number(student, "consecutiveErrors"),
     lastActivity: stringOrNull(student, "lastActivity"),
     help: helpOf(student["help"]),
+    isDefaultAddress: student["isDefaultAddress"] === true,
+    people: list(student, "people").map(parsePerson),
+  };
+}
+
+function parsePerson(value: unknown): Person {
+  const person = object(value);
+  return {
+    name: stringOrNull(person, "name") ?? "",
+    team: stringOrNull(person, "team"),
+    notebook: stringOrNull(person, "notebook"),
+    cellId: stringOrNull(person, "cellId"),
+    cellIndex: numberOrNull(person, "cellIndex"),
+    lastActivity: stringOrNull(person, "lastActivity"),
   };
 }
 

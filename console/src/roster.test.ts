@@ -17,6 +17,8 @@ function student(id: string, status: Status, changes: Partial<Student> = {}): St
     consecutiveErrors: 0,
     lastActivity: null,
     help: null,
+    isDefaultAddress: false,
+    people: [],
     ...changes,
   };
 }
@@ -56,7 +58,7 @@ describe("the order of the list", () => {
 
   it("puts first, among those who are stuck, whose alert is oldest", () => {
     const students = byId(student("a", "stuck"), student("b", "stuck"));
-    const alert = { id: "x", kind: "k", student: "b", cellId: null, since: "2026", reason: "", state: "open" };
+    const alert = { id: "x", kind: "errors_in_a_row", student: "b", cellId: null, since: "2026", reason: "", state: "open" };
 
     expect(orderOf(students, new Map([["x", alert]]))).toEqual(["b", "a"]);
   });
@@ -78,11 +80,28 @@ describe("the order of the list", () => {
   });
 });
 
+it("moves nobody up for an alert that only tells something", () => {
+  const students = byId(student("a", "active"), student("b", "active"));
+  const told = (kind: string): Alert => ({ id: kind, kind, student: "b", cellId: null, since: "2026", reason: "", state: "open" });
+  const alerts = new Map(
+    ["runs_not_reported", "kernel_restarted", "shared_identity"].map((kind) => [kind, told(kind)]),
+  );
+
+  expect(orderOf(students, alerts)).toEqual(["a", "b"]);
+});
+
 describe("the filter", () => {
   const hanako = student("s", "error", { name: "山田花子", team: "チームA", notebook: "lesson1/演習2.ipynb" });
 
   it.each(["花子", "チームａ", "LESSON1", "演習", "  "])("finds by part of name, team or notebook: %s", (text) => {
     expect(isShown(hanako, { ...NO_FILTER, text })).toBe(true);
+  });
+
+  it("finds whoever works under the same address", () => {
+    const person = { name: "佐藤次郎", team: null, notebook: null, cellId: null, cellIndex: null, lastActivity: null };
+    const shared = { ...hanako, people: [person] };
+
+    expect(isShown(shared, { ...NO_FILTER, text: "次郎" })).toBe(true);
   });
 
   it("leaves out what does not match", () => {

@@ -15,6 +15,9 @@ export const STATUS_ORDER: readonly Status[] = [
 const RANK = new Map(STATUS_ORDER.map((status, rank) => [status, rank]));
 const LAST_RANK = STATUS_ORDER.length;
 
+/** Alerts that call for help; the others only tell something, and move nobody up. */
+const CALLS: ReadonlySet<string> = new Set(["errors_in_a_row", "stuck"]);
+
 // numeric: Student 2 before Student 10; Japanese names in their own order
 const COLLATOR = new Intl.Collator(["ja", "en"], { numeric: true, sensitivity: "base" });
 
@@ -64,10 +67,16 @@ function bySince(a: string, b: string): number {
 function firstAlerts(alerts: ReadonlyMap<string, Alert>): ReadonlyMap<string, string> {
   const first = new Map<string, string>();
   for (const alert of alerts.values()) {
+    if (!CALLS.has(alert.kind)) continue;
     const known = first.get(alert.student);
     if (known === undefined || alert.since < known) first.set(alert.student, alert.since);
   }
   return first;
+}
+
+/** The names under one student's address, the student's own first. */
+function namesOf(student: Student): readonly string[] {
+  return [student.name, ...student.people.map((person) => person.name)];
 }
 
 /** What to call a student who may not have sent a name. */
@@ -80,7 +89,7 @@ export function isShown(student: Student, filter: Filter): boolean {
   if (filter.statuses.size > 0 && !filter.statuses.has(student.status)) return false;
   const needle = folded(filter.text.trim());
   if (needle === "") return true;
-  const fields = [student.name, student.team, student.notebook, student.cellId];
+  const fields = [...namesOf(student), student.team, student.notebook, student.cellId];
   return fields.some((field) => field !== null && folded(field).includes(needle));
 }
 

@@ -17,6 +17,8 @@ function student(id: string, changes: Partial<Student> = {}): Student {
     consecutiveErrors: 0,
     lastActivity: null,
     help: null,
+    isDefaultAddress: false,
+    people: [],
     ...changes,
   };
 }

@@ -3,6 +3,7 @@ import { describe, expect, it, vi } from "vitest";
 import { ageText } from "./clock";
 import { curlLine, isLoopback, overridesJson, pasteableAddress } from "./instructions";
 import { tokenOfFragment, tokenOfPaste } from "./token";
+import { words } from "./words";
 
 vi.hoisted(() => vi.useFakeTimers());
 
@@ -64,5 +65,20 @@ describe("what to copy", () => {
   it("is known to reach this machine only", () => {
     expect(["http://127.0.0.1:8000/", "http://localhost/", "http://[::1]:8000/"].every(isLoopback)).toBe(true);
     expect(["http://10.0.0.1/", "https://hub.example/", "nonsense"].some(isLoopback)).toBe(false);
+  });
+});
+
+describe("alerts", () => {
+  it.each(["errors_in_a_row", "runs_not_reported", "kernel_restarted", "shared_identity"])(
+    "of the kind %s have words of their own",
+    (kind) => {
+      expect(words.alerts.kind(kind)).not.toBe(kind.replaceAll("_", " "));
+      expect(words.alerts.meaning(kind).length).toBeGreaterThan(40);
+    },
+  );
+
+  it("of a later version are told by their kind", () => {
+    expect(words.alerts.kind("battery_low")).toBe("battery low");
+    expect(words.alerts.meaning("battery_low")).toBe("");
   });
 });

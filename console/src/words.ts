@@ -25,6 +25,18 @@ const RUNS: Readonly<Record<string, string>> = {
 const ALERTS: Readonly<Record<string, string>> = {
   errors_in_a_row: "Errors in a row",
   stuck: "Stuck",
+  runs_not_reported: "Runs not reported",
+  kernel_restarted: "Kernel restarted",
+  shared_identity: "One address for several",
+};
+
+const ALERT_MEANINGS: Readonly<Record<string, string>> = {
+  errors_in_a_row: "Three or more errors in a row on one cell.",
+  runs_not_reported:
+    "The kernel ran cells that no event told of: two runs within a moment give one event, and some are lost on the way. The counts of this student are too low by as many.",
+  kernel_restarted: "The kernel’s counter began anew. What was computed before is gone until its cells run again.",
+  shared_identity:
+    "Events of two people, or of two browsers of one, come in turn under one address. They count as one student; below the row they are listed apart. Each should set an own e-mail address in the extension’s settings.",
 };
 
 const REFUSALS: Readonly<Record<number, string>> = {
@@ -146,12 +158,18 @@ export const words = {
     waits: (age: string) => `waits ${age}`,
     claimedBy: "taken by",
     nameless: "has not sent a name",
+    addressNotSetUp: "address not set up",
+    addressNotSetUpMeaning:
+      "This is the address that the extension has before a student sets an own one: all who leave it appear as this one student. Each sets an own e-mail address under Settings → Settings Editor → セルモニター (Cell Monitor).",
+    oneOf: (n: number) => `one of ${n} under this address`,
   },
 
   alerts: {
     heading: "Open alerts",
     none: "No open alerts.",
     kind: (kind: string) => ALERTS[kind] ?? kind.replaceAll("_", " "),
+    meaning: (kind: string) =>
+      [ALERTS[kind], ALERT_MEANINGS[kind]].filter((part) => part !== undefined).join(": "),
   },
 
   feed: {
@@ -178,6 +196,7 @@ export const words = {
       `${outcome}, ${tries} ${plural(tries, "try", "tries")}`,
     currentCell: "Current cell",
     lastActivity: "Last seen",
+    people: "Under this address",
     waitingSince: "Waiting for help",
     executed: "Runs",
     failedRuns: "Errors",

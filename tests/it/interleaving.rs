@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mimamori_actors::domain::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -68,7 +69,28 @@ fn batches(random: &mut Random) -> (usize, Vec<Vec<Value>>) {
         }
         batches.push(batch);
     }
-    (count, shuffled(batches, random))
+    let mut batches = shuffled(batches, random);
+    stamp(&mut batches);
+    (count, batches)
+}
+
+/// Each event happened when it is sent for the first time, so that none comes too late to be in its place.
+fn stamp(batches: &mut [Vec<Value>]) {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut times: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for (nth, batch) in (0..).zip(batches) {
+        for event in batch {
+            let time = *times.entry(identity(event)).or_insert(now + nth);
+            event["eventTime"] = json!(Timestamp::from_millis(time).to_string());
+        }
+    }
+}
+
+fn identity(event: &Value) -> (String, String) {
+    (
+        event["emailAddress"].to_string(),
+        event["eventId"].to_string(),
+    )
 }
 
 async fn send(api: Api, batches: Vec<Vec<Value>>) -> u64 {
@@ -127,12 +149,6 @@ fn assert_all_are(students: &BTreeMap<String, Value>, expected: &BTreeMap<String
 /// How many distinct runs are among them.
 fn count_runs(batches: &[Vec<Value>]) -> u64 {
     let is_run = |event: &&Value| event["cellType"] == "code" && event["executionCount"].is_i64();
-    let identity = |event: &Value| {
-        (
-            event["emailAddress"].to_string(),
-            event["eventId"].to_string(),
-        )
-    };
     let runs: BTreeSet<_> = batches
         .iter()
         .flatten()

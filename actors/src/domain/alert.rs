@@ -25,12 +25,18 @@ pub struct Alert {
     pub state: AlertState,
 }
 
-/// The kinds of alerts.
+/// The kinds of alerts. Only `errors_in_a_row` goes with a status (`stuck`); the others change none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
     /// Three errors in a row on the current cell.
     ErrorsInARow,
+    /// The kernel's counter jumped: it ran cells that nobody reported.
+    RunsNotReported,
+    /// The kernel's counter fell: it was started again.
+    KernelRestarted,
+    /// Two people, or two browsers, are at work under one address.
+    SharedIdentity,
 }
 
 impl AlertKind {
@@ -38,6 +44,9 @@ impl AlertKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ErrorsInARow => "errors_in_a_row",
+            Self::RunsNotReported => "runs_not_reported",
+            Self::KernelRestarted => "kernel_restarted",
+            Self::SharedIdentity => "shared_identity",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
 
 use super::ids::EventId;
 use super::time::Timestamp;
@@ -198,7 +199,18 @@ impl ExecutionStatus {
     }
 }
 
+/// What cell-monitor sends as the address of a student who has not set one.
+const DEFAULT_ADDRESS: &str = "student001@example.com";
+
 impl Event {
+    /// Whether the address is the one that a client has before a student sets an own one:
+    /// whoever else left it is the same student to us.
+    pub fn has_default_address(&self) -> bool {
+        self.address == DEFAULT_ADDRESS
+            || (!self.address.is_ascii()
+                && self.address.nfkc().collect::<String>().to_lowercase() == DEFAULT_ADDRESS)
+    }
+
     /// How the execution ended, for `cell_executed`; nothing for the other kinds.
     ///
     /// Clients get this wrong (contract, section 4) and it is put right here:

@@ -19,6 +19,7 @@ pub use record::{
     AcceptedEvent, DeadLetter, EndedBy, Entry, Fact, FactKind, Record, Rejection, Timer, TimerCause,
 };
 pub use student::{
-    ACTIVE_FOR, IDLE_FOR, OpenHelp, STUCK_ERRORS, Student, StudentHelp, StudentStatus, StudentView,
+    ACTIVE_FOR, IDLE_FOR, OpenHelp, Person, STUCK_ERRORS, Student, StudentHelp, StudentStatus,
+    StudentView,
 };
 pub use time::{Heard, Moment, Timestamp};

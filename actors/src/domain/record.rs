@@ -112,6 +112,13 @@ pub enum TimerCause {
         /// The last event the timer knew of.
         last_event: Heard,
     },
+    /// The order of a student's last events can no longer change, and something waits for that.
+    OrderSettled {
+        /// Whose.
+        student: StudentId,
+        /// When the last of them is settled.
+        due: Heard,
+    },
     /// No event of this classroom for 90 minutes.
     LessonSilent {
         /// Which lesson.
@@ -125,7 +132,9 @@ impl TimerCause {
     /// The student it is about; nothing if it is about the classroom.
     pub fn student(&self) -> Option<&StudentId> {
         match self {
-            Self::HelpSilent { student, .. } | Self::SessionSilent { student, .. } => Some(student),
+            Self::HelpSilent { student, .. }
+            | Self::SessionSilent { student, .. }
+            | Self::OrderSettled { student, .. } => Some(student),
             Self::LessonSilent { .. } => None,
         }
     }

@@ -61,6 +61,30 @@ pub struct Student {
     pub last_activity: Option<Timestamp>,
     /// The open request for help.
     pub help: Option<StudentHelp>,
+    /// Whether the address is the one that a client has before a student sets an own one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_default_address: bool,
+    /// Who works under this address, as long as an alert says that it is more than one; at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Person>,
+}
+
+/// One of several people under one address, as the clients tell them apart: by name and session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Person {
+    /// The name sent last; empty if none was sent.
+    pub name: String,
+    /// The team sent last.
+    pub team: Option<String>,
+    /// Path of the current notebook.
+    pub notebook: Option<String>,
+    /// The current cell.
+    pub cell_id: Option<String>,
+    /// Its place in the notebook.
+    pub cell_index: Option<i64>,
+    /// When the last event was received.
+    pub last_activity: Timestamp,
 }
 
 /// An open request for help, as it goes to consoles.
@@ -92,6 +116,10 @@ pub struct StudentView {
     pub name: String,
     /// The team the client sent last.
     pub team: Option<String>,
+    /// Whether the address is the one that a client has before a student sets an own one.
+    pub is_default_address: bool,
+    /// Who works under this address, if that is more than one.
+    pub people: Vec<Person>,
     /// Path of the current notebook.
     pub notebook: Option<String>,
     /// The current cell.
@@ -184,6 +212,8 @@ impl StudentView {
             consecutive_errors: self.consecutive_errors,
             last_activity: self.last_activity.map(|last| last.at),
             help: self.help.as_ref().map(|help| help.shown.clone()),
+            is_default_address: self.is_default_address,
+            people: self.people.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::delta::{Delta, DeltaParts};
-use crate::domain::{Alert, AlertId, ClassroomId, EventBrief, Student, StudentId};
+use crate::domain::{Alert, AlertId, ClassroomId, EventBrief, Person, Student, StudentId};
 
 /// What a student, an alert or a line weighs besides its texts: its struct and its place in a map, rounded up.
 const FIXED_WEIGHT_BYTES: usize = 256;
@@ -139,6 +139,15 @@ fn weigh_student(student: &Student) -> usize {
         + weigh_text(&student.notebook)
         + weigh_text(&student.cell_id)
         + help
+        + student.people.iter().map(weigh_person).sum::<usize>()
+}
+
+fn weigh_person(person: &Person) -> usize {
+    FIXED_WEIGHT_BYTES / 2
+        + person.name.len()
+        + weigh_text(&person.team)
+        + weigh_text(&person.notebook)
+        + weigh_text(&person.cell_id)
 }
 
 fn weigh_alert(alert: &Alert) -> usize {

@@ -29,6 +29,8 @@ pub(crate) fn view(student: &str, position: u64, executions: u64, seconds: i64) 
         id: StudentId::new(student),
         name: format!("山田 {student}"),
         team: Some("チームA".to_owned()),
+        is_default_address: false,
+        people: Vec::new(),
         notebook: Some("lesson/01.ipynb".to_owned()),
         cell_id: Some(format!("cell-{executions}")),
         cell_index: Some(3),

@@ -1,6 +1,6 @@
 //! The fold `(state, entry) -> (state, changes)`: what a student's entries mean.
 //!
-//! No clock: time is the entry's, `received_at` for people and `heard_at` for silences. An entry at or below the
+//! No clock: time is the entry's `received_at`. An entry at or below the
 //! state's position changes nothing, so replay is harmless. What the fold
 //! concludes has an id computed from the entry that caused it, so a replay
 //! concludes the same. The rules are those of the contract, section 4.
@@ -20,15 +20,34 @@
 //!   closed everything the instructor wants to know the last place. They only
 //!   tell the notebook while none is known.
 //!
-//! # Parts of the state
+//! # The present
 //!
-//! `Counters` are sums: the order of arrival does not matter to them. `Present`
-//! is where it does (place, errors in a row, last run): it is a value of its
-//! own, so that it can be kept for a moment and folded again in another order.
+//! What the order of events decides is what it would be had the last 3 s arrived
+//! in the order of `eventTime`. An event is applied when it comes, never held
+//! back: the *base* is what is in its place for good, `recent` the events of the
+//! last 3 s, and the *present* is these folded on the base. The newest event is
+//! folded on the present, an older one makes it be folded again. One that
+//! belongs before what is in the base is *late*: it is counted and listed, a
+//! sign of life, and moves nothing. The 3 s are heard ones, so that they don't
+//! pass while the server is away.
+//!
+//! `Counters` are sums: the order of arrival does not matter to them. Sessions
+//! and lessons begin and end by what was heard when, in the order of arrival.
 
 mod alerts;
+mod brief;
+mod format;
 mod help;
+mod kernels;
+mod order;
+mod people;
+mod place;
 mod present;
+mod rows;
+mod stuck;
+mod told;
+mod view;
+mod window;
 mod work;
 
 #[cfg(test)]
@@ -41,26 +60,31 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AcceptedEvent, Alert, Entry, Event, EventBrief, EventKind, ExecutionStatus, Fact, FactId,
-    FactKind, Heard, LessonId, Moment, OpenHelp, Position, Record, SessionKey, StudentView, Timer,
-    TimerCause, Timestamp,
+    AcceptedEvent, Alert, AlertId, Entry, Event, EventBrief, ExecutionStatus, Fact, FactId,
+    FactKind, Heard, HelpId, LessonId, Moment, Position, Record, SessionKey, Timer, TimerCause,
+    Timestamp,
 };
 
-use alerts::OpenAlert;
-use present::Present;
+use brief::{Brief, Label};
+use order::Clocks;
+use present::{Over, Present};
+use rows::{Changed, Overlay};
+use told::{Episode, Told};
+use window::{Base, Recent};
 use work::OpenSession;
 
+pub use format::FORMAT;
 pub use help::HELP_SILENCE;
-pub use present::MAX_CELLS;
+pub use kernels::MAX_NOTEBOOKS;
+pub use people::MAX_SOURCES;
+pub use rows::MAX_CELLS;
+pub use window::{MAX_RECENT, WINDOW};
 pub use work::SESSION_SILENCE;
-
-/// The version that [`SessionState::encode`] writes, as the first byte.
-pub const FORMAT: u8 = 1;
 
 /// Why kept bytes are not a state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another version wrote them: fold the student again from the journal.
+    /// A later version wrote them: fold the student again from the journal.
     #[error("session state of unknown format {0}")]
     UnknownFormat(u8),
     /// They are damaged: fold the student again from the journal.
@@ -70,25 +94,36 @@ pub enum StateError {
 
 /// Everything known of one student in one classroom.
 ///
-/// Bounded: texts are limited at the door, and at most [`MAX_CELLS`] cells with
-/// errors are remembered.
+/// Bounded: texts are limited at the door; of cells with errors at most
+/// [`MAX_CELLS`] are remembered, of events to be put in order [`MAX_RECENT`], of
+/// notebooks whose kernels are followed [`MAX_NOTEBOOKS`], and of people under
+/// one address [`MAX_SOURCES`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
     key: SessionKey,
     position: Position,
-    name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    team: Option<String>,
+    /// Whether the address is the one that a client has before a student sets an own one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_default_address: bool,
     /// When the last event was received; never falls, even if the journal's clock did.
     last_activity: Option<Moment>,
     /// Whose counters these are; nothing before the first lesson and after one has ended.
     lesson: Option<LessonId>,
     counters: Counters,
-    present: Present,
     session: Option<OpenSession>,
-    help: Option<OpenHelp>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    alerts: Vec<OpenAlert>,
+    clocks: Clocks,
+    base: Base,
+    #[serde(default, skip_serializing_if = "Recent::is_empty")]
+    recent: Recent,
+    #[serde(default, skip_serializing_if = "Told::is_empty")]
+    told_calls: Told<HelpId>,
+    #[serde(default, skip_serializing_if = "Told::is_empty")]
+    told_stuck: Told<AlertId>,
+    /// The base with `recent` folded on it.
+    #[serde(skip)]
+    present: Present,
+    #[serde(skip)]
+    changed: Changed,
 }
 
 /// What is only counted, in the current lesson.
@@ -107,7 +142,7 @@ pub struct Outcome {
     pub changed: bool,
     /// The line for the consoles' feed, if the entry was a client's event.
     pub event: Option<EventBrief>,
-    /// Alerts that opened or closed.
+    /// Alerts that opened, closed, or have another reason.
     pub alerts: Vec<Alert>,
     /// What was concluded and belongs into the journal, in this order.
     pub facts: Vec<Fact>,
@@ -142,9 +177,9 @@ impl Step<'_> {
         });
     }
 
-    /// The parts that name this cause for an id of its own: `kind` at this place in the journal.
-    fn cause<T>(&self, kind: &str, id: impl Fn(&[&str]) -> T) -> T {
-        let position = self.position.to_string();
+    /// The parts that name a cause for an id of its own: `kind` at this place in the journal.
+    fn cause<T>(&self, kind: &str, position: Position, id: impl Fn(&[&str]) -> T) -> T {
+        let position = position.to_string();
         id(&[
             kind,
             self.key.classroom.as_str(),
@@ -160,15 +195,18 @@ impl SessionState {
         Self {
             key,
             position: Position::ZERO,
-            name: String::new(),
-            team: None,
+            is_default_address: false,
             last_activity: None,
             lesson: None,
             counters: Counters::default(),
-            present: Present::default(),
             session: None,
-            help: None,
-            alerts: Vec::new(),
+            clocks: Clocks::default(),
+            base: Base::default(),
+            recent: Recent::default(),
+            told_calls: Told::default(),
+            told_stuck: Told::default(),
+            present: Present::default(),
+            changed: Changed::default(),
         }
     }
 
@@ -228,8 +266,9 @@ impl SessionState {
         let event = &accepted.event;
         step.outcome.changed = true;
         step.outcome.event = Some(EventBrief::of(&self.key.student, event));
+        self.settle(step);
         // what should have ended before this event ends first: no timer may have come
-        help::end_if_silent(&mut self.help, step);
+        self.end_call_if_silent(step);
         work::continue_or_begin(&mut self.session, step);
         if let Some(lesson) = lesson
             && self.lesson.as_ref() != Some(lesson)
@@ -237,38 +276,119 @@ impl SessionState {
             self.reset_lesson(Some(lesson.clone()), step);
         }
         self.last_activity = Some(step.moment());
-        self.introduce(event);
-        self.present.move_by(event);
-        match event.kind {
-            EventKind::CellExecuted => self.run(event, step),
-            EventKind::Help => {
-                let cell = event.cell_id.as_ref().or(self.present.cell_id());
-                help::beat(&mut self.help, cell, step);
-            }
-            EventKind::HelpStop => help::stop(&mut self.help, step),
-            EventKind::NotebookOpened | EventKind::NotebookSaved | EventKind::NotebookClosed => {}
+        self.is_default_address |= event.has_default_address();
+        self.count(event);
+        self.put_in_order(event, step);
+    }
+
+    fn count(&mut self, event: &Event) {
+        if let Some(status) = event.execution_status().filter(|status| status.is_run()) {
+            self.counters.executions += 1;
+            self.counters.errors += u64::from(status == ExecutionStatus::Error);
         }
     }
 
-    fn run(&mut self, event: &Event, step: &mut Step<'_>) {
-        let Some(status) = event.execution_status().filter(|status| status.is_run()) else {
+    fn put_in_order(&mut self, event: &Event, step: &mut Step<'_>) {
+        let order = self.clocks.order(event.time, step.moment());
+        if self.base.is_late(order) {
+            self.find_missing(event, step);
+            return;
+        }
+        let brief = Brief::of(event, order, step.position, step.moment(), &self.present);
+        let call = self.present.help.clone();
+        let stuck = self.present.trouble.stuck.clone();
+        let over = if self.recent.insert(brief) {
+            self.fold_newest()
+        } else {
+            self.fold_recent_again()
+        };
+        if let Some(oldest) = self.recent.beyond_bound() {
+            self.base.fold(&oldest, step);
+            self.changed.settle(&oldest);
+        }
+        let after = &self.present;
+        self.told_calls
+            .tell(call.as_ref(), &over.calls, after.help.as_ref(), step);
+        let standing = after.trouble.stuck.as_ref();
+        self.told_stuck
+            .tell(stuck.as_ref(), &over.stuck, standing, step);
+    }
+
+    /// The common case: the newest event that has come is the newest that happened.
+    fn fold_newest(&mut self) -> Over {
+        let mut over = Over::default();
+        let mut rows = Overlay {
+            base: &self.base.rows,
+            changed: &mut self.changed,
+        };
+        if let Some(brief) = self.recent.newest() {
+            self.present.fold(brief, &mut rows, &self.key, &mut over);
+        }
+        over
+    }
+
+    fn fold_recent_again(&mut self) -> Over {
+        let mut over = Over::default();
+        self.present = self.base.present.clone();
+        self.changed.clear();
+        let mut rows = Overlay {
+            base: &self.base.rows,
+            changed: &mut self.changed,
+        };
+        for brief in self.recent.iter() {
+            self.present.fold(brief, &mut rows, &self.key, &mut over);
+        }
+        over
+    }
+
+    /// What is older than 3 s is in its place for good. The present stays as it is.
+    fn settle(&mut self, step: &mut Step<'_>) {
+        for brief in self.recent.settled(step.heard) {
+            self.base.fold(&brief, step);
+            self.changed.settle(&brief);
+        }
+    }
+
+    /// What has come is in its place for good: something happens now that is no event.
+    fn settle_all(&mut self, step: &mut Step<'_>) {
+        for brief in self.recent.take() {
+            self.base.fold(&brief, step);
+        }
+        self.changed.clear();
+    }
+
+    /// An event came too late to be in its place; a run of it that was missing is no longer missing.
+    fn find_missing(&mut self, event: &Event, step: &mut Step<'_>) {
+        let Some(count) = brief::count_of(event) else {
             return;
         };
-        self.counters.executions += 1;
-        self.counters.errors += u64::from(status == ExecutionStatus::Error);
-        let errors_in_a_row = self.present.run(status, step.position);
-        let place = self.present.place();
-        alerts::close_what_is_over(&mut self.alerts, &place, status, step);
-        alerts::open_if_stuck(&mut self.alerts, &place, status, errors_in_a_row, step);
+        let notebook = event.notebook.as_deref().map(Label::new);
+        let notebook = notebook.as_ref().or(self.present.place.notebook.as_ref());
+        self.base.kernels.find(Some(count), notebook, step);
     }
 
-    /// Name and team are those sent last; an empty one says nothing.
-    fn introduce(&mut self, event: &Event) {
-        if let Some(name) = said(event.name.as_ref()) {
-            self.name.clone_from(name);
+    fn end_call_if_silent(&mut self, step: &mut Step<'_>) {
+        // so old, all its beats are in the base
+        if let Some(call) = self.present.help.take_if(|call| call.is_silent(step.heard)) {
+            self.base.present.help = None;
+            call.tell_silent(step);
+            self.told_calls.note(call.id(), step.heard);
         }
-        if let Some(team) = said(event.team.as_ref()) {
-            self.team = Some(team.clone());
+    }
+
+    fn end_call_by_timer(&mut self, help: &HelpId, last_beat: Heard, step: &mut Step<'_>) {
+        let call = self.present.help.as_ref();
+        if !call.is_some_and(|call| call.is_meant(help, last_beat)) {
+            return;
+        }
+        if self.base.present.help != self.present.help {
+            self.settle_all(step);
+        }
+        self.base.present.help = None;
+        if let Some(call) = self.present.help.take() {
+            step.outcome.changed = true;
+            call.tell_silent(step);
+            self.told_calls.note(call.id(), step.heard);
         }
     }
 
@@ -277,16 +397,18 @@ impl SessionState {
         {
             return;
         }
+        self.settle(step);
         match &timer.cause {
             TimerCause::HelpSilent {
                 help, last_beat, ..
-            } => help::end_by_timer(&mut self.help, help, *last_beat, step),
+            } => self.end_call_by_timer(help, *last_beat, step),
             TimerCause::SessionSilent {
                 session,
                 last_event,
                 ..
             } => work::end_by_timer(&mut self.session, session, *last_event, step),
-            TimerCause::LessonSilent { .. } => {}
+            // that the time has passed is all it says
+            TimerCause::OrderSettled { .. } | TimerCause::LessonSilent { .. } => {}
         }
     }
 
@@ -294,6 +416,7 @@ impl SessionState {
         if let FactKind::LessonEnded { lesson, .. } = &fact.kind
             && self.lesson.as_ref() == Some(lesson)
         {
+            self.settle(step);
             self.reset_lesson(None, step);
             step.outcome.changed = true;
         }
@@ -303,76 +426,13 @@ impl SessionState {
     fn reset_lesson(&mut self, lesson: Option<LessonId>, step: &mut Step<'_>) {
         self.lesson = lesson;
         self.counters = Counters::default();
+        self.settle_all(step);
+        let stuck = self.present.trouble.stuck.take();
+        self.base.forget_lesson(step);
         self.present.forget_runs();
-        alerts::close_all(&mut self.alerts, step);
-    }
-
-    /// The student as it is published.
-    pub fn view(&self) -> StudentView {
-        StudentView {
-            position: self.position,
-            id: self.key.student.clone(),
-            name: self.name.clone(),
-            team: self.team.clone(),
-            notebook: self.present.notebook().cloned(),
-            cell_id: self.present.cell_id().cloned(),
-            cell_index: self.present.cell_index(),
-            executions: self.counters.executions,
-            errors: self.counters.errors,
-            consecutive_errors: self.present.errors_in_a_row(),
-            is_last_run_failed: self.present.is_last_run_failed(),
-            last_activity: self.last_activity,
-            help: self.help.clone(),
-            alerts: self.alerts.iter().map(|open| open.alert.clone()).collect(),
+        if let Some(stuck) = stuck {
+            stuck.tell_ended(step.at, step);
+            self.told_stuck.note(stuck.id(), step.heard);
         }
     }
-
-    /// When which silence will be over, if nothing comes: whose timer to write then.
-    pub fn deadlines(&self) -> Vec<(Heard, TimerCause)> {
-        let student = &self.key.student;
-        let help = self.help.as_ref().map(|open| {
-            let cause = TimerCause::HelpSilent {
-                student: student.clone(),
-                help: open.shown.id.clone(),
-                last_beat: open.last_beat.heard,
-            };
-            (open.last_beat.heard.plus(HELP_SILENCE), cause)
-        });
-        let session = self.session.as_ref().map(|open| {
-            let cause = TimerCause::SessionSilent {
-                student: student.clone(),
-                session: open.id.clone(),
-                last_event: open.last_event.heard,
-            };
-            (open.last_event.heard.plus(SESSION_SILENCE), cause)
-        });
-        help.into_iter().chain(session).collect()
-    }
-
-    /// The state as bytes: one of format version, then JSON.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![FORMAT];
-        serde_json::to_writer(&mut bytes, self)
-            .expect("a state has only text keys, and a vector takes every write");
-        bytes
-    }
-
-    /// The state that these bytes are.
-    ///
-    /// # Errors
-    /// When another version wrote them, or they are damaged.
-    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        match bytes.split_first() {
-            Some((&FORMAT, json)) => {
-                serde_json::from_slice(json).map_err(|error| StateError::Damaged(Some(error)))
-            }
-            Some((&other, _)) => Err(StateError::UnknownFormat(other)),
-            None => Err(StateError::Damaged(None)),
-        }
-    }
-}
-
-/// The text, if it says anything.
-fn said(text: Option<&String>) -> Option<&String> {
-    text.filter(|text| !text.trim().is_empty())
 }

@@ -31,7 +31,13 @@ export function Alerts(props: Props) {
         <For each={sorted()} fallback={<li class="quiet">{words.alerts.none}</li>}>
           {(alert) => (
             <li>
-              <button type="button" class="line" onClick={() => props.onSelect(alert.student)}>
+              <button
+                type="button"
+                class="line"
+                title={words.alerts.meaning(alert.kind)}
+                data-kind={alert.kind}
+                onClick={() => props.onSelect(alert.student)}
+              >
                 <span class="first">
                   <bdi class="name">{nameOf(alert.student)}</bdi>
                   <time title={fullTime(alert.since)}>{ageText(alert.since, now())}</time>

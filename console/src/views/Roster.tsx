@@ -57,7 +57,8 @@ export function Roster(props: Props) {
   });
 
   function focusRow(id: string, options: FocusOptions = {}): void {
-    body.rows[ids().indexOf(id)]?.focus(options);
+    // not by its place: people under one address have rows of their own
+    body.querySelector<HTMLElement>(`[data-student="${CSS.escape(id)}"]`)?.focus(options);
   }
 
   function move(event: KeyboardEvent, id: string): void {

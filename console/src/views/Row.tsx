@@ -1,7 +1,7 @@
-import { createMemo, Show, type Accessor } from "solid-js";
+import { createMemo, For, Show, type Accessor } from "solid-js";
 
 import { ageText, fullTime, now } from "../clock";
-import type { Student } from "../protocol";
+import type { Person, Student } from "../protocol";
 import { shownName } from "../roster";
 import type { ClassState } from "../store";
 import { words } from "../words";
@@ -27,40 +27,87 @@ export function Row(props: Props) {
   return (
     <Show when={student()}>
       {(shown) => (
-        <tr
-          role="row"
-          class={shown().status}
-          data-student={props.id}
-          tabindex={props.isTabStop ? 0 : -1}
-          aria-selected={props.isSelected}
-          onClick={() => props.onSelect()}
-          onFocus={() => props.onFocus()}
-          onKeyDown={(event) => props.onKey(event)}
-        >
-          <td role="gridcell" class="c-status">
-            <Pill status={shown().status} />
-          </td>
-          <td role="gridcell" class="c-student">
-            <NameAndTeam student={shown()} />
-          </td>
-          <td role="gridcell" class="c-notebook" title={shown().notebook ?? ""}>
-            <bdi>{shown().notebook ?? words.none}</bdi>
-          </td>
-          <td role="gridcell" class="c-cell" title={words.roster.cellMeaning(shown().cellIndex, shown().cellId)}>
-            <CellPlace index={shown().cellIndex} id={shown().cellId} />
-          </td>
-          <td role="gridcell" class="c-number">{shown().executions}</td>
-          <td role="gridcell" class="c-number" classList={{ zero: shown().errors === 0 }}>
-            {shown().errors}
-          </td>
-          <td role="gridcell" class="c-number" classList={{ zero: shown().consecutiveErrors === 0, many: shown().consecutiveErrors >= 3 }}>
-            {shown().consecutiveErrors}
-          </td>
-          <td role="gridcell" class="c-since">
-            <Since student={shown()} />
-          </td>
-        </tr>
+        <>
+          <tr
+            role="row"
+            class={shown().status}
+            data-student={props.id}
+            tabindex={props.isTabStop ? 0 : -1}
+            aria-selected={props.isSelected}
+            onClick={() => props.onSelect()}
+            onFocus={() => props.onFocus()}
+            onKeyDown={(event) => props.onKey(event)}
+          >
+            <td role="gridcell" class="c-status">
+              <Pill status={shown().status} />
+            </td>
+            <td role="gridcell" class="c-student">
+              <NameAndTeam student={shown()} />
+            </td>
+            <td role="gridcell" class="c-notebook" title={shown().notebook ?? ""}>
+              <bdi>{shown().notebook ?? words.none}</bdi>
+            </td>
+            <td role="gridcell" class="c-cell" title={words.roster.cellMeaning(shown().cellIndex, shown().cellId)}>
+              <CellPlace index={shown().cellIndex} id={shown().cellId} />
+            </td>
+            <td role="gridcell" class="c-number">{shown().executions}</td>
+            <td role="gridcell" class="c-number" classList={{ zero: shown().errors === 0 }}>
+              {shown().errors}
+            </td>
+            <td role="gridcell" class="c-number" classList={{ zero: shown().consecutiveErrors === 0, many: shown().consecutiveErrors >= 3 }}>
+              {shown().consecutiveErrors}
+            </td>
+            <td role="gridcell" class="c-since">
+              <Since student={shown()} />
+            </td>
+          </tr>
+          <For each={shown().people}>
+            {(person) => <PersonRow person={person} of={shown()} onSelect={() => props.onSelect()} />}
+          </For>
+        </>
       )}
+    </Show>
+  );
+}
+
+/** One of several people under the student's address, below the student's row. */
+function PersonRow(props: { readonly person: Person; readonly of: Student; onSelect(): void }) {
+  const { person } = props;
+  return (
+    <tr
+      role="row"
+      class={`person ${props.of.status}`}
+      title={words.roster.oneOf(props.of.people.length)}
+      onClick={() => props.onSelect()}
+    >
+      <td role="gridcell" class="c-status" aria-label={words.roster.oneOf(props.of.people.length)}>
+        ↳
+      </td>
+      <td role="gridcell" class="c-student">
+        <bdi class="name">{person.name.trim() === "" ? words.roster.nameless : person.name}</bdi>
+        <bdi class="team">{person.team ?? ""}</bdi>
+      </td>
+      <td role="gridcell" class="c-notebook">
+        <bdi>{person.notebook ?? words.none}</bdi>
+      </td>
+      <td role="gridcell" class="c-cell" title={words.roster.cellMeaning(person.cellIndex, person.cellId)}>
+        <CellPlace index={person.cellIndex} id={person.cellId} />
+      </td>
+      <td role="gridcell" class="c-rest" />
+      <td role="gridcell" class="c-since" title={fullTime(person.lastActivity)}>
+        {ageText(person.lastActivity, now())}
+      </td>
+    </tr>
+  );
+}
+
+/** Says that the student has not set an address, and what to do. */
+export function AddressMark(props: { readonly student: Student }) {
+  return (
+    <Show when={props.student.isDefaultAddress}>
+      <span class="unset" title={words.roster.addressNotSetUpMeaning}>
+        {words.roster.addressNotSetUp}
+      </span>
     </Show>
   );
 }
@@ -72,9 +119,16 @@ function NameAndTeam(props: { readonly student: Student }) {
       <bdi class="name" title={isNameless() ? words.roster.nameless : props.student.name}>
         {shownName(props.student)}
       </bdi>
-      <bdi class="team" title={props.student.team ?? ""}>
-        {props.student.team ?? ""}
-      </bdi>
+      <Show
+        when={props.student.isDefaultAddress}
+        fallback={
+          <bdi class="team" title={props.student.team ?? ""}>
+            {props.student.team ?? ""}
+          </bdi>
+        }
+      >
+        <AddressMark student={props.student} />
+      </Show>
     </>
   );
 }

@@ -7,7 +7,7 @@ import { shownName } from "../roster";
 import type { ClassState } from "../store";
 import { words } from "../words";
 import { Pill } from "./Pill";
-import { CellPlace } from "./Row";
+import { AddressMark, CellPlace } from "./Row";
 
 /** What was accepted is in every reading call within 2 s. */
 const READABLE_AFTER_MS = 2_000;
@@ -140,8 +140,12 @@ function PanelHead(props: { readonly student: Student; onClose(): void }) {
           <bdi>{shownName(props.student)}</bdi>
         </h2>
         <p>
-          <Pill status={props.student.status} /> <bdi class="quiet">{props.student.team ?? ""}</bdi>
+          <Pill status={props.student.status} /> <bdi class="quiet">{props.student.team ?? ""}</bdi>{" "}
+          <AddressMark student={props.student} />
         </p>
+        <Show when={props.student.isDefaultAddress}>
+          <p class="quiet">{words.roster.addressNotSetUpMeaning}</p>
+        </Show>
       </div>
       <CloseButton onClose={props.onClose} />
     </div>
@@ -170,6 +174,21 @@ function Facts(props: { readonly student: Student }) {
         <CellPlace index={props.student.cellIndex} id={props.student.cellId} />
         <bdi class="path">{props.student.notebook ?? ""}</bdi>
       </dd>
+      <Show when={props.student.people.length > 0}>
+        <dt>{words.student.people}</dt>
+        <dd>
+          <ul class="people">
+            <For each={props.student.people}>
+              {(person) => (
+                <li>
+                  <bdi>{person.name.trim() === "" ? words.roster.nameless : person.name}</bdi>{" "}
+                  <bdi class="quiet path">{person.notebook ?? ""}</bdi>
+                </li>
+              )}
+            </For>
+          </ul>
+        </dd>
+      </Show>
       <dt>{words.student.executed}</dt>
       <dd>{props.student.executions}</dd>
       <dt>{words.student.failedRuns}</dt>

@@ -266,5 +266,7 @@ pub(super) fn offline(known: KnownStudent) -> Student {
         consecutive_errors: 0,
         last_activity: Some(time(known.last_seen_ms)),
         help: None,
+        is_default_address: false,
+        people: Vec::new(),
     }
 }

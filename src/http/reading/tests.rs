@@ -108,6 +108,8 @@ fn view(of: u64) -> Arc<StudentView> {
         id: student(of),
         name: "山田花子".to_owned(),
         team: None,
+        is_default_address: false,
+        people: Vec::new(),
         notebook: None,
         cell_id: Some("cell-1".to_owned()),
         cell_index: None,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use api::{Answer, Api};
-pub use console::{Console, Ended, SignIn, assert_is_student};
+pub use console::{Console, Ended, Room, SignIn, assert_is_student};
 pub use events::{Run, event, help, markdown, now, run, shuffled, skipped};
 pub use hold::Hold;
 pub use ledger::{Counted, Ledger, Pace, Senders};

@@ -1,78 +1,65 @@
-//! Three errors in a row on one cell: an alert that opens with the third error.
-//!
-//! It closes with an `ok` on that cell, when the student moves on by running
-//! another one, or when another lesson begins. To look at a markdown cell is
-//! not to move on. Who comes back to the cell and fails again is stuck again:
-//! that is a new alert, for its cause is a new one.
+//! Alerts: how they open, close, and are told of.
 
-use serde::{Deserialize, Serialize};
-
-use crate::domain::{
-    Alert, AlertId, AlertKind, AlertState, ExecutionStatus, FactKind, STUCK_ERRORS,
-};
+use crate::domain::{Alert, AlertId, AlertKind, AlertState, FactKind, Position, Timestamp};
 
 use super::Step;
-use super::present::Place;
+use super::brief::Brief;
 
-/// An alert that stands, with the cell it is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OpenAlert {
-    pub(super) alert: Alert,
-    place: Place,
+/// What an alert's id is computed from, and since when it stands.
+pub(super) struct Cause {
+    pub(super) kind: AlertKind,
+    pub(super) position: Position,
+    pub(super) since: Timestamp,
 }
 
-/// A run ended so at this place: closes the alerts that are over by it.
-pub(super) fn close_what_is_over(
-    alerts: &mut Vec<OpenAlert>,
-    place: &Place,
-    status: ExecutionStatus,
-    step: &mut Step<'_>,
-) {
-    alerts.retain(|open| {
-        let stands = open.place == *place && status != ExecutionStatus::Ok;
-        if !stands {
-            tell(&open.alert, AlertState::Closed, step);
+impl Cause {
+    pub(super) fn of(kind: AlertKind, brief: &Brief) -> Self {
+        Self {
+            kind,
+            position: brief.position,
+            since: brief.received.at,
         }
-        stands
-    });
+    }
 }
 
-/// A run ended so at this place: the third error in a row opens an alert.
-pub(super) fn open_if_stuck(
-    alerts: &mut Vec<OpenAlert>,
-    place: &Place,
-    status: ExecutionStatus,
-    errors_in_a_row: u32,
+/// An alert that opens now, told of.
+pub(super) fn open(
+    cause: &Cause,
+    cell_id: Option<&str>,
+    reason: String,
     step: &mut Step<'_>,
-) {
-    if status != ExecutionStatus::Error || errors_in_a_row < STUCK_ERRORS || !alerts.is_empty() {
-        return;
-    }
-    let kind = AlertKind::ErrorsInARow;
+) -> Alert {
     let alert = Alert {
-        id: step.cause(kind.as_str(), AlertId::computed),
-        kind,
+        id: id(cause.kind, cause.position, step),
+        kind: cause.kind,
         student: step.key.student.clone(),
-        cell_id: place.cell_id.clone(),
-        since: step.at,
-        reason: format!("{errors_in_a_row} errors in a row on this cell"),
+        cell_id: cell_id.map(str::to_owned),
+        since: cause.since,
+        reason,
         state: AlertState::Open,
     };
     tell(&alert, AlertState::Open, step);
-    alerts.push(OpenAlert {
-        alert,
-        place: place.clone(),
-    });
+    alert
 }
 
-/// Another lesson: what was wrong in the last one is over.
-pub(super) fn close_all(alerts: &mut Vec<OpenAlert>, step: &mut Step<'_>) {
-    for open in alerts.drain(..) {
-        tell(&open.alert, AlertState::Closed, step);
+pub(super) fn id(kind: AlertKind, position: Position, step: &Step<'_>) -> AlertId {
+    step.cause(kind.as_str(), position, AlertId::computed)
+}
+
+/// The reason became another; consoles learn it, the history has the last one when it closes.
+pub(super) fn change_reason(alert: &mut Alert, reason: String, step: &mut Step<'_>) {
+    alert.reason = reason;
+    step.outcome.alerts.push(alert.clone());
+}
+
+pub(super) fn close(alert: &mut Option<Alert>, step: &mut Step<'_>) {
+    if let Some(alert) = alert.take() {
+        tell(&alert, AlertState::Closed, step);
     }
 }
 
-fn tell(alert: &Alert, state: AlertState, step: &mut Step<'_>) {
+/// Puts into the journal what the alert is now, and tells consoles.
+pub(super) fn tell(alert: &Alert, state: AlertState, step: &mut Step<'_>) {
     let alert = Alert {
         state,
         ..alert.clone()
@@ -86,5 +73,6 @@ fn tell(alert: &Alert, state: AlertState, step: &mut Step<'_>) {
             at: step.at,
         },
     );
+    step.outcome.changed = true;
     step.outcome.alerts.push(alert);
 }

@@ -3,82 +3,132 @@
 
 use std::time::Duration;
 
-use crate::domain::{EndedBy, FactKind, Heard, HelpId, OpenHelp, StudentHelp, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    EndedBy, FactKind, Heard, HelpId, OpenHelp, Position, SessionKey, StudentHelp, Timestamp,
+};
 
 use super::Step;
+use super::brief::Brief;
+use super::told::{Ended, Episode};
 
 /// After so long without a beat a request is over; clients repeat it every 10 s.
 pub const HELP_SILENCE: Duration = Duration::from_secs(30);
 
+/// A request that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Call {
+    pub(super) open: OpenHelp,
+    /// Its beat that was received first: names it.
+    pub(super) first: Position,
+}
+
 /// A `help` came: the open request lives on, or one opens.
-pub(super) fn beat(help: &mut Option<OpenHelp>, cell: Option<&String>, step: &mut Step<'_>) {
-    if let Some(open) = help {
-        open.last_beat = step.moment();
-        return;
+pub(super) fn beat(
+    call: &mut Option<Call>,
+    brief: &Brief,
+    cell_id: Option<&str>,
+    key: &SessionKey,
+) {
+    match call {
+        Some(call) => {
+            call.open.last_beat = call.open.last_beat.max(brief.received);
+            if brief.position < call.first {
+                call.first = brief.position;
+                call.open.shown.id = id(brief.position, key);
+                call.open.shown.since = brief.received.at;
+            }
+        }
+        None => {
+            *call = Some(Call {
+                open: OpenHelp {
+                    shown: StudentHelp {
+                        id: id(brief.position, key),
+                        since: brief.received.at,
+                        cell_id: cell_id.map(str::to_owned),
+                        claimed_by: None,
+                    },
+                    last_beat: brief.received,
+                },
+                first: brief.position,
+            });
+        }
     }
-    let shown = StudentHelp {
-        id: step.cause("help", HelpId::computed),
-        since: step.at,
-        cell_id: cell.cloned(),
-        claimed_by: None,
-    };
-    step.conclude(
-        "help_opened",
-        shown.id.as_str(),
-        FactKind::HelpOpened {
-            help: shown.id.clone(),
-            student: step.key.student.clone(),
-            since: shown.since,
-            cell_id: shown.cell_id.clone(),
-        },
-    );
-    *help = Some(OpenHelp {
-        shown,
-        last_beat: step.moment(),
-    });
 }
 
 /// A `help_stop` came; without an open request it does nothing.
-pub(super) fn stop(help: &mut Option<OpenHelp>, step: &mut Step<'_>) {
-    if let Some(open) = help.take() {
-        end(&open, EndedBy::Student, step.at, step);
+pub(super) fn stop(call: &mut Option<Call>, brief: &Brief) -> Option<Ended<Call>> {
+    call.take().map(|episode| Ended {
+        episode,
+        at: brief.received.at,
+    })
+}
+
+fn id(position: Position, key: &SessionKey) -> HelpId {
+    let position = position.to_string();
+    HelpId::computed(&[
+        "help",
+        key.classroom.as_str(),
+        key.student.as_str(),
+        &position,
+    ])
+}
+
+impl Call {
+    /// Whether its silence is over.
+    pub(super) fn is_silent(&self, now: Heard) -> bool {
+        now.since(self.open.last_beat.heard) >= HELP_SILENCE
+    }
+
+    /// Whether a timer is about this request, and knows of its last beat.
+    pub(super) fn is_meant(&self, help: &HelpId, last_beat: Heard) -> bool {
+        self.open.shown.id == *help && self.open.last_beat.heard == last_beat
+    }
+
+    pub(super) fn tell_silent(&self, step: &mut Step<'_>) {
+        self.tell_end(EndedBy::Silence, self.open.last_beat.at, step);
+    }
+
+    fn tell_end(&self, ended_by: EndedBy, until: Timestamp, step: &mut Step<'_>) {
+        let shown = &self.open.shown;
+        step.conclude(
+            "help_ended",
+            shown.id.as_str(),
+            FactKind::HelpEnded {
+                help: shown.id.clone(),
+                student: step.key.student.clone(),
+                since: shown.since,
+                until: until.max(shown.since),
+                ended_by,
+                cell_id: shown.cell_id.clone(),
+            },
+        );
     }
 }
 
-/// An event came, of any kind: if the silence was over before it, the request ended at its last beat.
-pub(super) fn end_if_silent(help: &mut Option<OpenHelp>, step: &mut Step<'_>) {
-    if let Some(open) = help.take_if(|open| step.heard.since(open.last_beat.heard) >= HELP_SILENCE)
-    {
-        end(&open, EndedBy::Silence, open.last_beat.at, step);
-    }
-}
+impl Episode for Call {
+    type Id = HelpId;
 
-/// A timer came; it does nothing if the request is another, or has had a later beat.
-pub(super) fn end_by_timer(
-    help: &mut Option<OpenHelp>,
-    id: &HelpId,
-    last_beat: Heard,
-    step: &mut Step<'_>,
-) {
-    let is_current =
-        |open: &mut OpenHelp| open.shown.id == *id && open.last_beat.heard == last_beat;
-    if let Some(open) = help.take_if(is_current) {
-        step.outcome.changed = true;
-        end(&open, EndedBy::Silence, open.last_beat.at, step);
+    fn id(&self) -> &HelpId {
+        &self.open.shown.id
     }
-}
 
-fn end(open: &OpenHelp, ended_by: EndedBy, until: Timestamp, step: &mut Step<'_>) {
-    step.conclude(
-        "help_ended",
-        open.shown.id.as_str(),
-        FactKind::HelpEnded {
-            help: open.shown.id.clone(),
-            student: step.key.student.clone(),
-            since: open.shown.since,
-            until,
-            ended_by,
-            cell_id: open.shown.cell_id.clone(),
-        },
-    );
+    fn tell_opened(&self, step: &mut Step<'_>) {
+        let shown = &self.open.shown;
+        step.conclude(
+            "help_opened",
+            shown.id.as_str(),
+            FactKind::HelpOpened {
+                help: shown.id.clone(),
+                student: step.key.student.clone(),
+                since: shown.since,
+                cell_id: shown.cell_id.clone(),
+            },
+        );
+    }
+
+    fn tell_ended(&self, at: Timestamp, step: &mut Step<'_>) {
+        self.tell_end(EndedBy::Student, at, step);
+    }
 }

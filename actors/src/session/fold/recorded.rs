@@ -1,4 +1,4 @@
-//! The 49 recorded requests of one real student, folded in the order they arrived.
+//! The 49 recorded requests of one real student, folded as they arrived.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::tests::{accepted, key};
 use super::*;
-use crate::domain::{EndedBy, EventId, StudentStatus};
+use crate::domain::{AlertKind, EndedBy, EventId, StudentStatus};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -96,8 +96,30 @@ fn the_recorded_requests_mean_what_a_person_reads_in_them() {
     );
 }
 
+/// The student after this many entries: notebook, cell, errors in a row.
+fn after(count: usize) -> (Option<String>, Option<String>, u32) {
+    let mut state = SessionState::new(key());
+    for entry in &entries()[..count] {
+        state.apply(entry, Some(&LessonId::new("les_1")));
+    }
+    let view = state.view();
+    (view.notebook, view.cell_id, view.consecutive_errors)
+}
+
 #[test]
-fn the_recorded_requests_hold_one_session_one_call_for_help_and_two_alerts() {
+fn run_all_leaves_the_student_on_the_cell_that_failed_whatever_arrives_last() {
+    // by their times: md, empty, print, expr, err, then display, sleep, none, unicode were skipped;
+    // print, the first that ran, arrived last
+    let (notebook, cell, errors) = after(25);
+
+    assert_eq!(notebook.as_deref(), Some("nb1.ipynb"));
+    assert_eq!(cell.as_deref(), Some("cell-err"));
+    assert_eq!(errors, 5);
+}
+
+#[test]
+fn the_recorded_requests_hold_one_session_one_call_for_help_two_times_stuck_and_a_run_not_reported()
+{
     let lesson = LessonId::new("les_1");
     let mut state = SessionState::new(key());
 
@@ -113,18 +135,18 @@ fn the_recorded_requests_hold_one_session_one_call_for_help_and_two_alerts() {
         (Position(12), FactKind::AlertChanged { alert: stuck, .. }),
         // 15: the student ran another cell
         (Position(14), FactKind::AlertChanged { alert: over, .. }),
-        // 21: Run All fails there again
+        // two runs within 300 ms gave one event, 15: 11 is followed by 13; told when 12 can't come any more
+        (
+            Position(17),
+            FactKind::AlertChanged {
+                alert: unreported, ..
+            },
+        ),
+        // 21: Run All fails on cell-err again, and there it ends
         (
             Position(20),
             FactKind::AlertChanged {
                 alert: stuck_again, ..
-            },
-        ),
-        // 26: cell-print, sent as the first of that Run All, arrives as the last
-        (
-            Position(25),
-            FactKind::AlertChanged {
-                alert: over_again, ..
             },
         ),
         (Position(26), FactKind::HelpOpened { since, .. }),
@@ -138,17 +160,25 @@ fn the_recorded_requests_hold_one_session_one_call_for_help_and_two_alerts() {
                 ..
             },
         ),
-    ] = &facts
-        .iter()
-        .map(|(cause, kind)| (*cause, kind.clone()))
-        .collect::<Vec<_>>()[..]
+        // 32: the student ran a cell of another notebook
+        (
+            Position(31),
+            FactKind::AlertChanged {
+                alert: over_again, ..
+            },
+        ),
+    ] = &facts[..]
     else {
         panic!("{facts:#?}");
     };
     assert_eq!(*begun, time("2026-11-21T22:25:38.629Z"));
     assert_eq!(stuck.cell_id.as_deref(), Some("cell-err"));
     assert_eq!((&stuck.id, &stuck_again.id), (&over.id, &over_again.id));
+    assert_eq!(unreported.kind, AlertKind::RunsNotReported);
+    assert_eq!(unreported.reason, "1 run in nb1.ipynb was not reported");
     assert_eq!((since, opened), (opened, &time("2026-11-21T22:26:47.597Z")));
     assert_eq!(*until, time("2026-11-21T22:27:11.062Z"));
     assert_eq!(*ended_by, EndedBy::Student);
+    // the counter went on in nb1.ipynb after Run All, but for less than ten runs
+    assert_eq!(state.view().alerts, std::slice::from_ref(unreported));
 }

@@ -1,4 +1,8 @@
 mod heard;
+mod kept;
+mod kernels;
+mod order;
+mod people;
 mod place;
 mod silence;
 mod trouble;
@@ -7,8 +11,8 @@ use serde_json::Map;
 
 use super::*;
 use crate::domain::{
-    AlertState, CellType, ClassroomId, EndedBy, EventId, HelpId, SessionId, StudentId,
-    StudentStatus,
+    AlertState, CellType, ClassroomId, EndedBy, EventId, EventKind, HelpId, SessionId, StudentId,
+    StudentStatus, StudentView,
 };
 
 /// A student whose entries a test writes one after the other.
@@ -65,6 +69,29 @@ impl Bench {
 
     pub(super) fn event(&mut self, event: Event) -> Outcome {
         self.record(accepted(event))
+    }
+
+    /// An event that happened so long ago by the client's clock.
+    fn late(&mut self, ms: i64, event: Event) -> Outcome {
+        let time = Timestamp::from_millis(self.now.as_millis() - ms);
+        self.event(Event { time, ..event })
+    }
+
+    /// The timers that are due are written and read.
+    fn housekeep(&mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        for cause in self.due() {
+            let one = self.timer(cause);
+            outcome.facts.extend(one.facts);
+            outcome.alerts.extend(one.alerts);
+        }
+        outcome
+    }
+
+    /// What stands open, by kind.
+    fn alert_kinds(&self) -> Vec<&'static str> {
+        let alerts = self.view().alerts;
+        alerts.iter().map(|alert| alert.kind.as_str()).collect()
     }
 
     fn ok(&mut self, cell: &str) -> Outcome {
@@ -306,33 +333,4 @@ fn last_activity_does_not_fall_when_the_journals_clock_does() {
     bench.ok("b");
 
     assert_eq!(bench.view().last_activity, before);
-}
-
-#[test]
-fn a_state_of_another_format_is_refused() {
-    let mut bytes = Bench::new().state.encode();
-    bytes[0] = 9;
-
-    assert!(matches!(
-        SessionState::decode(&bytes),
-        Err(StateError::UnknownFormat(9))
-    ));
-    assert!(SessionState::decode(&[]).is_err());
-    assert!(SessionState::decode(&[FORMAT, b'{']).is_err());
-}
-
-#[test]
-fn a_sleeping_state_is_small_and_one_with_fifty_failing_cells_not_large() {
-    let mut bench = Bench::new();
-    let uuid = "0bbbc1ba-4a29-4257-bea0-c9b108af06b5";
-    bench.event(run("授業/第03回_条件分岐.ipynb", uuid, true));
-    let sleeping = bench.state.encode().len();
-
-    for n in 0..50 {
-        let cell = format!("{uuid}{n}");
-        (0..4).for_each(|_| drop(bench.event(run("授業/第03回_条件分岐.ipynb", &cell, true))));
-    }
-
-    assert!(sleeping <= 2 * 1024, "{sleeping}");
-    assert!(bench.state.encode().len() <= 16 * 1024);
 }

@@ -48,7 +48,7 @@ pub(super) fn end_by_timer(
 }
 
 fn begin(step: &mut Step<'_>) -> OpenSession {
-    let id = step.cause("session", SessionId::computed);
+    let id = step.cause("session", step.position, SessionId::computed);
     step.conclude(
         "session_begun",
         id.as_str(),

@@ -465,6 +465,8 @@ fn update(student: &str, name: &str, position: u64) -> SessionUpdate {
         id: id.clone(),
         name: name.to_owned(),
         team: None,
+        is_default_address: false,
+        people: Vec::new(),
         notebook: None,
         cell_id: None,
         cell_index: None,

@@ -64,12 +64,13 @@ fn of_too_many_cells_the_one_that_failed_longest_ago_is_forgotten() {
         bench.error(&format!("cell-{n}"));
     }
 
-    bench.error("second");
+    bench.wait(4).error("second");
     assert_eq!(bench.view().consecutive_errors, 1, "second was forgotten");
-    bench.error("first");
+    bench.wait(4).error("first");
+    bench.wait(4).error("first");
     assert_eq!(
         bench.view().consecutive_errors,
-        1,
+        2,
         "then first was the oldest"
     );
     bench.error(&format!("cell-{}", MAX_CELLS - 2));
