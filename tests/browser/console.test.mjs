@@ -203,6 +203,29 @@ describe("the class", () => {
     assert.deepEqual(tab.faults, []);
   });
 
+  it("lists the people of one address apart, and says that an address is not set up", async (t) => {
+    const server = await startServer(t);
+    const tab = await signedIn(t, server);
+    const address = "student001@example.com";
+    const hanako = new StudentAtWork("山田 花子", { address, notebook: "第1回.ipynb" });
+    const taro = new StudentAtWork("佐藤 太郎", { address, notebook: "第2回.ipynb" });
+
+    for (const person of [hanako, taro, hanako, taro]) await server.accept([person.runs(0)]);
+    await tab.sees("address not set up");
+    // it is certain when an older event can no longer come: 3 s, and a second for the timer
+    await tab.page.locator("tr.person", { hasText: "山田 花子" }).waitFor();
+    await tab.page.locator("tr.person", { hasText: "佐藤 太郎" }).waitFor();
+    await tab.page.locator(".alerts [data-kind=shared_identity]").waitFor();
+
+    assert.match(await tab.page.locator("tr.person", { hasText: "佐藤 太郎" }).innerText(), /第2回/);
+    assert.equal(await tab.page.locator("tr[data-student]").count(), 1);
+    assert.match(await tab.page.locator(".unset").first().getAttribute("title"), /Settings Editor/);
+    await tab.page.locator("tr.person").first().click();
+    await tab.sees("Under this address");
+    await tab.shot("shared-address");
+    assert.deepEqual(tab.faults, []);
+  });
+
   it("finds by text and by status, and is at home on the keyboard", async (t) => {
     const server = await startServer(t);
     const tab = await signedIn(t, server);

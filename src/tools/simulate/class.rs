@@ -15,6 +15,9 @@ const AGAIN: Duration = Duration::from_millis(2);
 /// Two attempts timed out.
 const LATE: Duration = Duration::from_secs(20);
 
+/// In a class of this size two never set an address: one more person than there are students.
+const CAREFUL_CLASS: usize = 10;
+
 /// How an event comes to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
@@ -78,17 +81,23 @@ enum What {
 }
 
 impl Class {
-    /// The class of this seed.
+    /// The class of this seed: so many students by their addresses.
     pub fn new(seed: u64, students: usize) -> Self {
+        let mut people: Vec<_> = (0..students)
+            .map(|number| Student::new(seed, number))
+            .collect();
+        if students >= CAREFUL_CLASS {
+            people.push(Student::new(seed, students));
+            let careless = people.iter_mut().rev().take(2);
+            careless.for_each(Student::keep_default_address);
+        }
         let mut class = Self {
-            students: (0..students)
-                .map(|number| Student::new(seed, number))
-                .collect(),
+            students: people,
             agenda: BinaryHeap::new(),
             order: 0,
             deeds: Vec::new(),
         };
-        for number in 0..students {
+        for number in 0..class.students.len() {
             let arrival = class.students[number].arrival();
             class.plan(arrival, What::Act(number));
         }

@@ -130,7 +130,7 @@ fn the_domain_reads_out_of_each_event_what_really_happened() {
 
 #[test]
 fn a_call_for_help_beats_every_10_s_and_ends_by_a_word_or_in_silence() {
-    let mut calls: BTreeMap<String, Vec<(Duration, bool)>> = BTreeMap::new();
+    let mut calls: BTreeMap<u128, Vec<(Duration, bool)>> = BTreeMap::new();
     for event in lesson(6)
         .into_iter()
         .filter(|event| !event.arrival.is_duplicate())
@@ -140,9 +140,8 @@ fn a_call_for_help_beats_every_10_s_and_ends_by_a_word_or_in_silence() {
             Fact::HelpStop => false,
             Fact::Opened | Fact::Executed(_) => continue,
         };
-        let address = event.student.address.clone();
         calls
-            .entry(address)
+            .entry(event.student.client_session)
             .or_default()
             .push((event.happened, is_beat));
     }
@@ -195,6 +194,22 @@ fn the_cells_of_an_event_belong_to_its_notebook() {
         notebooks.values().all(|prefixes| prefixes.len() == 1),
         "{notebooks:?}"
     );
+}
+
+#[test]
+fn two_people_left_the_default_address_and_are_one_student() {
+    let people = |students| {
+        let events =
+            Class::new(10, students).take_while(|event| event.at < Duration::from_secs(600));
+        let profiles = events.map(|event| event.student);
+        profiles
+            .filter(|profile| profile.address == "student001@example.com")
+            .map(|profile| (profile.client_session, profile.name.clone()))
+            .collect::<BTreeSet<_>>()
+            .len()
+    };
+
+    assert_eq!((people(60), people(9)), (2, 0));
 }
 
 #[test]
