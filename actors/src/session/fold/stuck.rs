@@ -101,11 +101,9 @@ impl Trouble {
         visit.first = visit.first.min(brief.position);
         let first = visit.first;
         match &mut self.stuck {
-            Some(stuck) => {
-                if first < stuck.first {
-                    stuck.first = first;
-                    stuck.id = id(first, key);
-                }
+            Some(stuck) if first < stuck.first => {
+                stuck.first = first;
+                stuck.id = id(first, key);
             }
             None if errors >= STUCK_ERRORS => {
                 self.stuck = Some(Stuck {
@@ -117,7 +115,7 @@ impl Trouble {
                     first,
                 });
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
 
