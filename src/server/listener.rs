@@ -10,6 +10,10 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 
+/// So many connections may wait to be accepted, if `net.core.somaxconn` allows it: consoles come
+/// back by the thousand, and who finds no place tries again only after a second, then after two.
+const BACKLOG: i32 = 4096;
+
 /// A listening socket that was handed to this process, by systemd's protocol:
 /// `LISTEN_FDS` says how many there are, from descriptor 3 on, and `LISTEN_PID`,
 /// where it is set, whom they are for. Whoever holds it holds what connects
@@ -56,9 +60,11 @@ impl Inherited {
     pub(super) async fn or_bind(&self, config: &Config) -> anyhow::Result<TcpListener> {
         let listen = config.http.listen;
         let Some(socket) = &self.0 else {
-            return TcpListener::bind(listen)
-                .await
-                .with_context(|| format!("http.listen: can't listen on {listen}"));
+            let bound = TcpListener::bind(listen).await.and_then(|socket| {
+                rustix::net::listen(&socket, BACKLOG)?;
+                Ok(socket)
+            });
+            return bound.with_context(|| format!("http.listen: can't listen on {listen}"));
         };
         let taken = || -> std::io::Result<TcpListener> {
             let socket = socket.try_clone()?;

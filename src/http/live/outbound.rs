@@ -32,8 +32,8 @@ pub(super) async fn run<W: AsyncWrite + Unpin>(
     between: Arc<Between>,
 ) -> Parting {
     let sent = Sent::new();
+    let mut batch = Batch::default();
     loop {
-        let mut batch = Batch::default();
         let parting = tokio::select! {
             biased;
             controls = between.asked() => batch.push_controls(controls),
