@@ -6,6 +6,7 @@
 need_rust
 need strace strace
 need perl perl
+need faketime faketime
 say "building the drills"
 cargo bench --locked --bench drill --no-run
 # gigabytes of data belong on a disk, and /tmp may be none

@@ -47,6 +47,14 @@ mod power;
 #[path = "../it/takeover.rs"]
 mod takeover;
 
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "their tests are not compiled here"
+)]
+#[path = "../it/time.rs"]
+mod time;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,6 +66,15 @@ const READY: Duration = Duration::from_secs(2);
 
 /// Every drill, the quick ones first.
 fn drills() -> Vec<Drill> {
+    let mut all = ends();
+    all.extend(disks());
+    all.extend(absences());
+    all.extend([blocked::drill(), overload::drill(), memory::drill()]);
+    all
+}
+
+/// The process ends, at any moment.
+fn ends() -> Vec<Drill> {
     vec![
         Drill::new(
             "kill",
@@ -76,6 +93,18 @@ fn drills() -> Vec<Drill> {
                 }
             },
         ),
+        Drill::new(
+            "restart",
+            "SIGTERM and the next server, 10 times, behind a socket that is handed over",
+            "no connection refused, everything acknowledged there once",
+            || async { Outcome::counted(takeover::restart_under_load(10).await) },
+        ),
+    ]
+}
+
+/// The disk lies.
+fn disks() -> Vec<Drill> {
+    vec![
         Drill::new(
             "fsync",
             "one fdatasync of the journal fails with EIO (strace), the 3rd, 25th, 80th, 200th",
@@ -99,15 +128,30 @@ fn drills() -> Vec<Drill> {
                 Outcome::with_loss(sum, READY, 9)
             },
         ),
+    ]
+}
+
+/// Time passes otherwise than the clock says.
+fn absences() -> Vec<Drill> {
+    vec![
         Drill::new(
-            "restart",
-            "SIGTERM and the next server, 10 times, behind a socket that is handed over",
-            "no connection refused, everything acknowledged there once",
-            || async { Outcome::counted(takeover::restart_under_load(10).await) },
+            "away",
+            "SIGSTOP of the whole process, and a process that is killed, for 35 s each",
+            "no request for help ends, nobody goes offline, no console begins anew",
+            || async {
+                time::away().await;
+                Outcome::default()
+            },
         ),
-        blocked::drill(),
-        overload::drill(),
-        memory::drill(),
+        Drill::new(
+            "clock",
+            "the system clock an hour forward and back, and an hour back (libfaketime)",
+            "no request for help ends, nobody goes offline, no duration below zero",
+            || async {
+                time::clock_set().await;
+                Outcome::default()
+            },
+        ),
     ]
 }
 

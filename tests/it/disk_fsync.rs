@@ -15,6 +15,13 @@ use crate::harness::{
 /// From the first 503 to the end of the process.
 pub const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
+/// As fast as they are answered: at any moment somebody waits.
+const ALWAYS_IN_HAND: Pace = Pace {
+    connections: 8,
+    batch: 10,
+    every: Duration::from_millis(1),
+};
+
 /// The nth fdatasync of the first segment fails, in one directory after the
 /// other. `recovered` is the longest time from the failure to the end.
 pub async fn fail_the_nth(each: &[usize]) -> Counted {
@@ -52,7 +59,7 @@ async fn fail(nth: usize) -> Counted {
         "--",
     ];
     let mut server = Server::on_under(&dir, &strace, Stdio::null()).await;
-    let senders = Senders::begin(&server, &format!("n{nth}"), Pace::BUSY);
+    let senders = Senders::begin(&server, &format!("n{nth}"), ALWAYS_IN_HAND);
 
     let failed = eventually("the failure is told", PATIENCE, async || {
         let log = server.log();

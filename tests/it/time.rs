@@ -131,9 +131,14 @@ async fn killed_and_started_again() {
     );
 }
 
+/// One server stopped by a signal, another dead, for longer than what ends a request for help.
+pub async fn away() {
+    tokio::join!(stopped_and_continued(), killed_and_started_again());
+}
+
 #[tokio::test]
 async fn while_we_were_stopped_or_dead_nobody_was_silent() {
-    tokio::join!(stopped_and_continued(), killed_and_started_again());
+    away().await;
 }
 
 /// The server's own system clock, which the test sets.
@@ -226,8 +231,8 @@ async fn assert_no_negative_durations(api: &Api) {
     assert!(received.is_sorted(), "{received:?}");
 }
 
-#[tokio::test]
-async fn a_system_clock_set_an_hour_forward_and_back_moves_nobody() {
+/// The system clock goes an hour forward, back, an hour back, and right again.
+pub async fn clock_set() {
     let clock = SystemClock::new();
     let server = clock.server().await;
     let api = server.api();
@@ -262,6 +267,11 @@ async fn a_system_clock_set_an_hour_forward_and_back_moves_nobody() {
     assert_no_negative_durations(&api).await;
     assert_goes_on(&api, &open, Duration::ZERO).await;
     assert_no_negative_durations(&api).await;
+}
+
+#[tokio::test]
+async fn a_system_clock_set_an_hour_forward_and_back_moves_nobody() {
+    clock_set().await;
 }
 
 #[tokio::test]

@@ -3,22 +3,39 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use fjall::{Database, KeyspaceCreateOptions};
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::sqlx::{self, ConnectOptions, Connection};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
 
 use super::fixture::generations;
-use crate::harness::{Server, program};
+use crate::harness::{PATIENCE, Server, program};
 
-/// The directory of an earlier version, killed: the present program reads it.
-fn known() -> TempDir {
+/// A directory that the present program has made its own, and was killed.
+async fn known() -> TempDir {
     let kept = generations();
     let killed = kept
         .iter()
         .rfind(|kept| kept.name.ends_with("killed.tar.gz"));
-    killed.unwrap().unpack()
+    let dir = killed.unwrap().unpack();
+    // the database library takes away what the first start replaced when it opens again
+    for _ in 0..2 {
+        let mut server = program(dir.path())
+            .arg("serve")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
+        let line = timeout(PATIENCE, said.next_line()).await.unwrap();
+        assert!(line.unwrap().is_some(), "it did not start");
+        server.kill().await.unwrap();
+    }
+    dir
 }
 
 /// Every file with what is in it. Locks hold nothing; SQLite makes its shared memory anew whenever it looks.
@@ -72,7 +89,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn a_journal_of_a_later_version_is_left_alone() {
-    let dir = known();
+    let dir = known().await;
     for path in segments(dir.path()) {
         let kept = fs::read(&path).unwrap();
         let mut bytes = kept.clone();
@@ -104,7 +121,7 @@ async fn a_journal_of_a_later_version_is_left_alone() {
 
 #[tokio::test]
 async fn records_of_a_later_version_are_left_alone() {
-    let dir = known();
+    let dir = known().await;
     let mut connection = SqliteConnectOptions::new()
         .filename(dir.path().join("records.sqlite"))
         .connect()
@@ -140,21 +157,21 @@ fn change(dir: &Path, keyspace: &str, how: impl Fn(&mut Vec<u8>)) {
 
 #[tokio::test]
 async fn snapshots_of_a_later_version_are_left_alone() {
-    let dir = known();
+    let dir = known().await;
     change(&dir.path().join("snapshots"), "sessions", |state| {
         state[0] = 77
     });
     let said = ["snapshots/sessions", "version 77", "reads up to "];
     assert_refused(dir.path(), "a session", &said).await;
 
-    let dir = known();
+    let dir = known().await;
     change(&dir.path().join("snapshots"), "router", |state| {
         state[0] = 78
     });
     let said = ["snapshots/router", "version 78", "reads up to "];
     assert_refused(dir.path(), "the router's offset", &said).await;
 
-    let dir = known();
+    let dir = known().await;
     change(&dir.path().join("snapshots"), "router", |state| {
         let length = state.len();
         let text = String::from_utf8_lossy(state).into_owned();
@@ -167,7 +184,7 @@ async fn snapshots_of_a_later_version_are_left_alone() {
 
 #[tokio::test]
 async fn series_of_a_later_version_are_left_alone() {
-    let dir = known();
+    let dir = known().await;
     let database = Database::builder(dir.path().join("series"))
         .worker_threads(1)
         .open()
@@ -186,14 +203,14 @@ async fn series_of_a_later_version_are_left_alone() {
 #[tokio::test]
 async fn databases_of_a_later_library_are_left_alone_but_for_the_index_which_is_made_anew() {
     for part in ["snapshots", "series"] {
-        let dir = known();
+        let dir = known().await;
         fs::write(dir.path().join(part).join("version"), b"FJL\x09").unwrap();
 
         let said = [part, "version 9", "reads up to 3"];
         assert_refused(dir.path(), part, &said).await;
     }
 
-    let dir = known();
+    let dir = known().await;
     fs::write(dir.path().join("index").join("version"), b"FJL\x09").unwrap();
     let server = Server::on(dir, &[]).await;
     let log = server.log();
