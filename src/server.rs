@@ -121,6 +121,7 @@ async fn plant(
         snapshots: stores.snapshots.clone(),
         records: stores.records.clone(),
         series: stores.series.clone(),
+        backfill: stores.records.clone(),
         bus: Arc::new(InProcess::new(Arc::clone(&hub))),
         hub,
         classrooms: vec![ClassroomId::new("default")],

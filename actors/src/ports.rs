@@ -183,6 +183,23 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 }
 
+/// What a store that the journal went on without is filled again from.
+#[async_trait]
+pub trait Backfill: Send + Sync + 'static {
+    /// Accepted events and opened requests for help after `after`, up to
+    /// `through` and at most about `limit`, as they stood in the journal. The
+    /// batch says how far it looked.
+    ///
+    /// # Errors
+    /// When they can't be read, now or at all.
+    async fn read(
+        &self,
+        after: Position,
+        through: Position,
+        limit: usize,
+    ) -> Result<Batch, StoreError>;
+}
+
 /// Why a snapshot could not be kept or read.
 #[derive(Debug, thiserror::Error)]
 #[error("snapshots: {0}")]

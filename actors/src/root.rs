@@ -14,7 +14,7 @@ use crate::domain::ClassroomId;
 use crate::housekeeping::{self, Housekeeping, HousekeepingArguments};
 use crate::hub::Hub;
 use crate::live::Consoles;
-use crate::ports::{Bus, Clock, Journal, SnapshotError, Snapshots, Store};
+use crate::ports::{Backfill, Bus, Clock, Journal, SnapshotError, Snapshots, Store};
 use crate::registry::Registry;
 use crate::router::{self, RouterContext};
 use crate::session::actor::SessionContext;
@@ -43,6 +43,8 @@ pub struct Parts {
     pub records: Arc<dyn Store>,
     /// The store of the `series` writer.
     pub series: Arc<dyn Store>,
+    /// What the series are filled again from if the journal went on without them.
+    pub backfill: Arc<dyn Backfill>,
     /// Carries deltas to consoles.
     pub bus: Arc<dyn Bus>,
     /// Which consoles watch which classroom.
@@ -290,17 +292,18 @@ impl Ground {
 
     fn writers(&self) -> ChildSpec {
         let stores = [
-            ("records", &self.parts.records),
-            ("series", &self.parts.series),
+            ("records", &self.parts.records, None),
+            ("series", &self.parts.series, Some(&self.parts.backfill)),
         ];
         let children = stores
-            .map(|(consumer, store)| {
+            .map(|(consumer, store, backfill)| {
                 let vitals = self.vitals(consumer, "writer", "writers", writer::PATIENCE);
                 let arguments = WriterArguments {
                     consumer,
                     address: Address::new(Arc::clone(&vitals), writer::MAILBOX),
                     journal: Arc::clone(&self.parts.journal),
                     store: Arc::clone(store),
+                    backfill: backfill.cloned(),
                     witness: Arc::clone(&self.parts.witness),
                 };
                 child(vitals, || Writer, arguments)

@@ -13,8 +13,8 @@ use crate::domain::{
     Position, Record, SessionKey, StudentId, Timestamp,
 };
 use crate::ports::{
-    AppendError, Attempt, Batch, Clock, Journal, NewRecord, Origin, ReadError, SnapshotError,
-    Snapshots, Store, StoreError, Verdict,
+    AppendError, Attempt, Backfill, Batch, Clock, Journal, NewRecord, Origin, ReadError,
+    SnapshotError, Snapshots, Store, StoreError, Verdict,
 };
 use crate::tree::{Step, Wait, Witness};
 
@@ -79,6 +79,8 @@ pub(crate) struct MemoryJournal {
     pub(crate) reads: AtomicUsize,
     /// The disk does not answer: whoever reads waits.
     pub(crate) hangs: AtomicBool,
+    /// What is no longer here.
+    pub(crate) trimmed_through: AtomicU64,
 }
 
 impl MemoryJournal {
@@ -91,6 +93,7 @@ impl MemoryJournal {
             is_full: AtomicBool::new(false),
             reads: AtomicUsize::new(0),
             hangs: AtomicBool::new(false),
+            trimmed_through: AtomicU64::new(0),
         })
     }
 
@@ -152,6 +155,10 @@ impl Journal for MemoryJournal {
         while self.hangs.load(Ordering::Relaxed) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
+        let oldest = self.oldest();
+        if after.next() < oldest {
+            return Err(ReadError::Trimmed { oldest });
+        }
         let entries = self.entries.lock().unwrap();
         let from = usize::try_from(after.0).unwrap();
         let part: Vec<_> = entries.iter().skip(from).take(limit).cloned().collect();
@@ -167,7 +174,7 @@ impl Journal for MemoryJournal {
     }
 
     fn oldest(&self) -> Position {
-        Position(1)
+        Position(self.trimmed_through.load(Ordering::Relaxed) + 1)
     }
 
     fn committed(&self, _consumer: &'static str, _offset: Position) {}
@@ -209,6 +216,25 @@ impl Store for MemoryStore {
                 .map(|entry| (entry.position, Arc::clone(entry))),
         );
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Backfill for MemoryStore {
+    async fn read(
+        &self,
+        after: Position,
+        through: Position,
+        limit: usize,
+    ) -> Result<Batch, StoreError> {
+        let rows = self.rows.lock().unwrap();
+        let found = rows.range(after.next()..=through).take(limit);
+        let entries: Vec<_> = found.map(|(_, entry)| Arc::clone(entry)).collect();
+        let last = entries.last().map(|entry| entry.position);
+        Ok(Batch {
+            through: last.filter(|_| entries.len() == limit).unwrap_or(through),
+            entries,
+        })
     }
 }
 

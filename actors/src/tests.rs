@@ -68,6 +68,7 @@ impl Grove {
             snapshots: self.snapshots.clone(),
             records: self.records.clone(),
             series: self.series.clone(),
+            backfill: self.records.clone(),
             bus: Arc::new(InProcess(Arc::clone(&hub))),
             hub,
             classrooms: vec![ClassroomId::new("default")],

@@ -2,7 +2,8 @@
 //!
 //! A store that is not there is waited for: the journal holds. A record that a
 //! store refuses for good is found by halving the batch, becomes a dead
-//! letter, and the rest goes on.
+//! letter, and the rest goes on. A store that the journal went on without is
+//! filled again from the records, if it may be.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::domain::{DeadLetter, Entry, FactId, Position, Record};
 use crate::inside::append_dead_letter;
-use crate::ports::{Journal, ReadError, Store, StoreError};
+use crate::ports::{Backfill, Batch, Journal, ReadError, Store, StoreError};
 use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witness};
 
 /// How many messages may wait for a writer: it sends them to itself.
@@ -41,6 +42,8 @@ pub(crate) struct WriterArguments {
     pub(crate) address: Address<WriterMessage>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) store: Arc<dyn Store>,
+    /// Holds what this store may have missed.
+    pub(crate) backfill: Option<Arc<dyn Backfill>>,
     pub(crate) witness: Arc<dyn Witness>,
 }
 
@@ -52,6 +55,8 @@ pub(crate) struct WriterState {
     vitals: Arc<Vitals>,
     /// Nothing while the store has not yet said how far it is.
     offset: Option<Position>,
+    /// What it misses comes from the records.
+    is_cut_off: bool,
     wait: Duration,
     later: Option<Later>,
 }
@@ -84,6 +89,7 @@ impl Actor for Writer {
             own,
             vitals,
             offset: None,
+            is_cut_off: false,
             wait: FIRST_WAIT,
             later: None,
         })
@@ -135,21 +141,74 @@ impl WriterState {
         self.vitals.set_lag(end.0.saturating_sub(offset.0));
         let batch = match journal.read(offset, BATCH).await {
             Ok(batch) => batch,
-            Err(ReadError::Trimmed { oldest }) => {
-                tracing::error!(
-                    actor.name = self.arguments.consumer,
-                    oldest = oldest.0,
-                    "entries that this store had not taken are gone from the journal"
-                );
-                metrics::counter!("mimamori_writers_gaps_total", "consumer" => self.arguments.consumer).increment(1);
-                self.offset = Some(Position(oldest.0.saturating_sub(1)));
-                return Ok(Next::Again);
-            }
+            Err(ReadError::Trimmed { oldest }) => return self.refill(offset, oldest).await,
             Err(error @ ReadError::Failed(_)) => return Err(error.into()),
         };
+        if self.is_cut_off {
+            self.is_cut_off = false;
+            self.vitals.set_state(ActorState::Running);
+            tracing::info!(
+                actor.name = self.arguments.consumer,
+                journal.offset = offset.0,
+                "the store has from the records what it had missed"
+            );
+        }
         if batch.through <= offset {
             return Ok(Next::WhenItGrows);
         }
+        self.write_batch(batch).await
+    }
+
+    /// The journal went on without this store: what is missing comes from the records.
+    async fn refill(
+        &mut self,
+        offset: Position,
+        oldest: Position,
+    ) -> Result<Next, ActorProcessingErr> {
+        let through = Position(oldest.0.saturating_sub(1));
+        self.tell_of_gap(oldest);
+        let Some(backfill) = self.arguments.backfill.clone() else {
+            self.offset = Some(through);
+            return Ok(Next::Again);
+        };
+        let read = backfill.read(offset, through, BATCH);
+        match tokio::time::timeout(STORE_ANSWERS_WITHIN, read).await {
+            Ok(Ok(batch)) => {
+                metrics::counter!("mimamori_writers_refilled_entries_total", "consumer" => self.arguments.consumer)
+                    .increment(batch.entries.len() as u64);
+                self.write_batch(batch).await
+            }
+            Ok(Err(error)) => Ok(self.store_is_away(&format!("cut off, and {error}"))),
+            Err(_) => Ok(self.store_is_away("cut off, and the records do not answer in time")),
+        }
+    }
+
+    /// Once for each time that it was cut off.
+    fn tell_of_gap(&mut self, oldest: Position) {
+        if self.is_cut_off {
+            return;
+        }
+        let consumer = self.arguments.consumer;
+        self.is_cut_off = self.arguments.backfill.is_some();
+        metrics::counter!("mimamori_writers_gaps_total", "consumer" => consumer).increment(1);
+        if self.is_cut_off {
+            let told = format!("cut off before position {oldest}: being filled from the records");
+            self.vitals.failed(&told);
+            tracing::warn!(
+                actor.name = consumer,
+                oldest = oldest.0,
+                "the journal went on without this store, it is filled from the records"
+            );
+        } else {
+            tracing::error!(
+                actor.name = consumer,
+                oldest = oldest.0,
+                "entries that this store had not taken are gone from the journal"
+            );
+        }
+    }
+
+    async fn write_batch(&mut self, batch: Batch) -> Result<Next, ActorProcessingErr> {
         match self.write(&batch.entries, batch.through).await {
             Ok(()) => {
                 self.wait = FIRST_WAIT;
@@ -164,12 +223,21 @@ impl WriterState {
     }
 
     async fn ask_for_offset(&mut self) -> Result<Next, ActorProcessingErr> {
-        let WriterArguments { journal, store, .. } = &self.arguments;
+        let WriterArguments {
+            journal,
+            store,
+            backfill,
+            ..
+        } = &self.arguments;
         let answer = tokio::time::timeout(STORE_ANSWERS_WITHIN, store.offset(&journal.id())).await;
         match answer {
             Ok(Ok(known)) => {
-                // a store that does not know this journal begins at its oldest position
-                let offset = known.unwrap_or(Position(journal.oldest().0.saturating_sub(1)));
+                // a store that does not know this journal begins at its oldest position,
+                // or with all that there ever was
+                let offset = known.unwrap_or(match backfill {
+                    Some(_) => Position::ZERO,
+                    None => Position(journal.oldest().0.saturating_sub(1)),
+                });
                 self.vitals.set_state(ActorState::Running);
                 self.moved(offset);
                 Ok(Next::Again)
@@ -200,7 +268,10 @@ impl WriterState {
             .record(begun.elapsed());
         metrics::counter!("mimamori_writers_entries_total", "consumer" => *consumer)
             .increment(entries.len() as u64);
-        self.vitals.set_state(ActorState::Running);
+        // one that lags behind what the journal still has is not yet itself
+        if !self.is_cut_off {
+            self.vitals.set_state(ActorState::Running);
+        }
         self.moved(through);
         Ok(())
     }

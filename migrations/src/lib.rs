@@ -10,6 +10,7 @@ mod m0001_people;
 mod m0002_events;
 mod m0003_histories;
 mod m0004_faults_and_offsets;
+mod m0005_help_opened;
 mod tables;
 
 /// Every migration, in its order.
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_events::Migration),
             Box::new(m0003_histories::Migration),
             Box::new(m0004_faults_and_offsets::Migration),
+            Box::new(m0005_help_opened::Migration),
         ]
     }
 }

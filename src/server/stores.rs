@@ -1,5 +1,7 @@
 //! Everything under `storage.dir`, opened in order.
 
+mod gone;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +9,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use mimamori_actors::domain::{Moment, Position};
-use mimamori_actors::ports::{Clock, Journal, Store};
+use mimamori_actors::ports::{Clock, Journal, Snapshots, Store};
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::journal::{
-    Consumer, FileJournal, JournalOptions, RealDisk, SEGMENT_BYTES, check_formats,
+    Consumer, FileJournal, JournalOptions, JournalReport, RealDisk, SEGMENT_BYTES, check_formats,
 };
 use crate::keys::Keys;
 use crate::storage::records::Records;
 use crate::storage::series::Series;
 use crate::storage::snapshots::FjallSnapshots;
+use gone::{Reach, Reaches};
 
 /// A store has more of the journal than the journal itself. What would be
 /// accepted now would get positions that the store takes for known.
@@ -59,29 +62,50 @@ impl Stores {
         let records = Records::open(dir)
             .await
             .context("the records (SQLite) can't be opened")?;
-        let known = records
-            .highest_position()
-            .await?
-            .max(series.highest_position().await?)
-            .max(snapshots.highest_position());
+        let highest = (
+            records.highest_position().await?,
+            series.highest_position().await?,
+            snapshots.highest_position(),
+        );
+        let known = highest.0.max(highest.1).max(highest.2);
         let options = journal_options(config, clock, known);
-        let (journal, last_accepted) =
+        let (journal, report) =
             tokio::task::spawn_blocking(move || open_journal(options)).await??;
         let id = journal.id();
+        let reaches = Reaches {
+            records: Reach {
+                offset: records.offset(&id).await?,
+                highest: highest.0,
+            },
+            series: Reach {
+                offset: series.reach(&id).await?,
+                highest: highest.1,
+            },
+            sessions: Reach {
+                offset: snapshots.router(&id)?.map(|(_, offset)| offset),
+                highest: highest.2,
+            },
+        };
         let offsets = [
-            ("records", records.offset(&id).await?),
-            ("series", series.offset(&id).await?),
+            ("records", reaches.records.offset),
+            ("series", reaches.series.offset),
             // of whichever journal: a session ignores what is not behind its state
-            ("snapshots", Some(snapshots.highest_position())),
+            ("snapshots", Some(reaches.sessions.highest)),
         ];
-        none_beyond(*journal.end().borrow(), offsets)?;
+        none_beyond(report.end, offsets)?;
+        for line in gone::what_is_gone(&report, &reaches) {
+            tracing::warn!("{line}");
+        }
+        if report.is_new {
+            snapshots.carry_over(&id, report.end)?;
+        }
         Ok(Self {
             keys: Arc::new(keys),
             journal: Arc::new(journal),
             snapshots: Arc::new(snapshots),
             records: Arc::new(records),
             series: Arc::new(series),
-            last_accepted,
+            last_accepted: report.last_accepted,
         })
     }
 
@@ -158,17 +182,17 @@ async fn open_snapshots(dir: PathBuf) -> anyhow::Result<FjallSnapshots> {
 }
 
 /// Shows progress only when there is something to wait for.
-fn open_journal(options: JournalOptions) -> anyhow::Result<(FileJournal, Moment)> {
+fn open_journal(options: JournalOptions) -> anyhow::Result<(FileJournal, JournalReport)> {
     let bar = ProgressBar::no_length().with_style(
         ProgressStyle::with_template("reading the journal {bar:40} {bytes}/{total_bytes} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let (journal, report) = FileJournal::open(options, &mut |done, total| {
+    let opened = FileJournal::open(options, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    Ok((journal, report.last_accepted))
+    Ok(opened)
 }
 
 #[cfg(test)]

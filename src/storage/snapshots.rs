@@ -85,6 +85,18 @@ impl FjallSnapshots {
         }
     }
 
+    /// A journal was begun in place of one that is gone: what the router knew
+    /// (which lesson goes on) stays true, and sessions go on from their states.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn carry_over(&self, journal: &JournalId, end: Position) -> Result<(), SnapshotError> {
+        match self.committed()? {
+            Some(known) if known.journal != *journal => self.commit(journal, &known.state, end),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The highest position that was known when they were opened, of any
     /// journal: committed, or in a session's state. A new journal goes on after it.
     pub fn highest_position(&self) -> Position {

@@ -23,6 +23,7 @@ mod ingest;
 mod interleaving;
 mod lifecycle;
 mod live;
+mod lost_files;
 mod power;
 mod reading;
 mod recorded;

@@ -136,3 +136,36 @@ async fn a_tree_that_fails_too_often_ends_and_can_still_be_felled() {
     tree.ended().await;
     tree.fell(Duration::from_secs(1)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_the_journal_went_on_without_is_filled_from_the_records() {
+    let grove = Grove::new();
+    grove.series.is_away.store(true, Ordering::Relaxed);
+    let tree = grove.plant().await;
+    let events = |numbers: std::ops::Range<u64>| {
+        let one = |number| event("taro", EventKind::CellExecuted, number);
+        numbers.map(one).collect::<Vec<_>>()
+    };
+    grove.append(events(0..6)).await;
+    let stored = |store: &MemoryStore| store.rows.lock().unwrap().len();
+    let kept = grove.journal.all().len();
+    until("the records go on", || stored(&grove.records) >= kept).await;
+    until("the series are degraded", || {
+        tree.census().degraded() == ["series"]
+    })
+    .await;
+
+    grove.journal.trimmed_through.store(4, Ordering::Relaxed);
+    grove.series.is_away.store(false, Ordering::Relaxed);
+    grove.append(events(6..9)).await;
+
+    until("both have everything", || {
+        let all = grove.journal.all().len();
+        stored(&grove.series) == all && stored(&grove.records) == all
+    })
+    .await;
+    until("nothing is degraded", || {
+        tree.census().degraded().is_empty()
+    })
+    .await;
+}

@@ -17,6 +17,7 @@ use sea_orm_migration::MigratorTrait;
 
 use super::format::UnknownFormat;
 
+mod backfill;
 mod body;
 mod connect;
 mod fault;

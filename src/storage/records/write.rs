@@ -138,7 +138,7 @@ async fn write_faults(
 struct FactRows {
     lessons: Vec<[Value; 6]>,
     sessions: Vec<[Value; 8]>,
-    help: Vec<[Value; 9]>,
+    help: Vec<[Value; 10]>,
     alerts: Vec<[Value; 10]>,
 }
 
@@ -190,7 +190,7 @@ impl FactRows {
                 self.add_session(fact, position)?;
             }
             FactKind::HelpOpened { .. } | FactKind::HelpEnded { .. } => {
-                self.add_help(fact, position);
+                self.add_help(fact, &position);
             }
             FactKind::AlertChanged { alert, at } => self.alerts.push([
                 classroom,
@@ -242,7 +242,7 @@ impl FactRows {
         Ok(())
     }
 
-    fn add_help(&mut self, fact: &Fact, position: Value) {
+    fn add_help(&mut self, fact: &Fact, position: &Value) {
         let (help, student, since, cell_id, end) = match &fact.kind {
             FactKind::HelpOpened {
                 help,
@@ -273,7 +273,11 @@ impl FactRows {
             end.map(|(_, by)| by.as_str().to_owned()).into(),
             None::<String>.into(),
             cell_id.clone().into(),
-            position,
+            position.clone(),
+            match end {
+                None => position.clone(),
+                Some(_) => None::<i64>.into(),
+            },
         ]);
     }
 }
@@ -414,6 +418,7 @@ const HELP: Insert<'_> = Insert {
         "claimed_by",
         "cell_id",
         "position",
+        "opened",
     ],
     conflict: "ON CONFLICT (classroom, id) DO UPDATE SET \
         until_ms = excluded.until_ms, \

@@ -136,14 +136,16 @@ impl Series {
     /// # Errors
     /// When the database does not answer.
     pub async fn highest_position(&self) -> Result<Position, SeriesError> {
-        self.blocking(|inner| {
-            let mut highest = Position::ZERO;
-            for known in inner.offsets.iter() {
-                highest = highest.max(position(&known.value()?)?);
-            }
-            Ok(highest)
-        })
-        .await
+        self.blocking(Inner::highest).await
+    }
+
+    /// How far this journal is counted; nothing if it is not known.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn reach(&self, journal: &JournalId) -> Result<Option<Position>, SeriesError> {
+        let journal = journal.clone();
+        self.blocking(move |inner| inner.offset(&journal)).await
     }
 
     /// How much happened from `from` (inclusive) to `to` (exclusive), by whole
@@ -229,6 +231,23 @@ impl Inner {
             .transpose()
     }
 
+    /// As [`Self::offset`]; of a journal that took the place of another one, where that was left.
+    fn known(&self, journal: &JournalId) -> Result<Option<Position>, SeriesError> {
+        if let Some(offset) = self.offset(journal)? {
+            return Ok(Some(offset));
+        }
+        let highest = self.highest()?;
+        Ok((highest > Position::ZERO).then_some(highest))
+    }
+
+    fn highest(&self) -> Result<Position, SeriesError> {
+        let mut highest = Position::ZERO;
+        for known in self.offsets.iter() {
+            highest = highest.max(position(&known.value()?)?);
+        }
+        Ok(highest)
+    }
+
     fn write(
         &self,
         journal: &JournalId,
@@ -237,8 +256,8 @@ impl Inner {
     ) -> Result<(), SeriesError> {
         // nothing is kept under this lock that a panic could leave half done
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.offset(journal)?.unwrap_or_default();
-        if through <= known {
+        let known = self.known(journal)?.unwrap_or_default();
+        if through <= known && self.offset(journal)?.is_some() {
             return Ok(());
         }
         let mut batch = self
@@ -270,7 +289,7 @@ fn position(stored: &[u8]) -> Result<Position, SeriesError> {
 impl Store for Series {
     async fn offset(&self, journal: &JournalId) -> Result<Option<Position>, StoreError> {
         let journal = journal.clone();
-        Ok(self.blocking(move |inner| inner.offset(&journal)).await?)
+        Ok(self.blocking(move |inner| inner.known(&journal)).await?)
     }
 
     async fn write(

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use mimamori_actors::domain::{Entry, FactKind, HelpId, Position};
-use mimamori_actors::ports::{Store, StoreError};
+use mimamori_actors::ports::{Backfill, Store, StoreError};
 use tempfile::TempDir;
 
 use super::{Bucket, Series};
+use crate::storage::records::Records;
 use crate::storage::samples::{
     MORNING, at, event, executed, execution, fact, failed, journal, room, student,
 };
@@ -251,4 +252,75 @@ async fn a_cell_that_cannot_be_read_is_refused_and_only_what_belongs_into_it_is_
     elsewhere.unwrap();
     let offset = series.offset(&journal()).await.unwrap();
     assert_eq!(offset, Some(Position(3)));
+}
+
+/// A request for help that a student opened at this position, and its end two positions later.
+fn help(position: u64, of: u64) -> [Arc<Entry>; 2] {
+    let id = HelpId::new(format!("hlp_{position}"));
+    let ended = FactKind::HelpEnded {
+        help: id.clone(),
+        student: student(of),
+        since: at(position),
+        until: at(position + 2),
+        ended_by: mimamori_actors::domain::EndedBy::Student,
+        cell_id: None,
+    };
+    [opened(position, of), fact(position + 2, ended)]
+}
+
+#[tokio::test]
+async fn what_the_journal_no_longer_has_is_counted_from_the_records_as_if_it_had_been_there() {
+    let (_dir, whole) = series();
+    let (dir, cut_off) = series();
+    let records = Records::open(dir.path()).await.unwrap();
+    let mut entries: Vec<_> = (1..=200)
+        .filter(|n| n % 20 > 4)
+        .map(|n| match n % 3 {
+            0 => failed(n, n % 5, "NameError: name 'x' is not defined"),
+            _ => executed(n, n % 5),
+        })
+        .collect();
+    entries.extend((1..=10).flat_map(|n| help(n * 20 - 19, n % 5)));
+    entries.sort_by_key(|entry| entry.position);
+    let all = Position(200);
+    whole.write(&journal(), &entries, all).await.unwrap();
+    records.write(&journal(), &entries, all).await.unwrap();
+    let had: Vec<_> = entries.iter().take(30).cloned().collect();
+    let mut offset = had.last().unwrap().position;
+    cut_off.write(&journal(), &had, offset).await.unwrap();
+
+    while offset < all {
+        let batch = Backfill::read(&records, offset, all, 7).await.unwrap();
+        // the same again changes nothing
+        for _ in 0..2 {
+            cut_off
+                .write(&journal(), &batch.entries, batch.through)
+                .await
+                .unwrap();
+        }
+        assert!(batch.through > offset);
+        offset = batch.through;
+    }
+
+    assert_eq!(first_hour(&cut_off).await, first_hour(&whole).await);
+    assert_eq!(cut_off.offset(&journal()).await.unwrap(), Some(all));
+}
+
+#[tokio::test]
+async fn a_new_journal_is_counted_on_from_where_the_one_before_was_left() {
+    let (_dir, series) = series();
+    let old = mimamori_actors::domain::JournalId::new("jrn_old");
+    series.write(&old, &batch(), Position(70)).await.unwrap();
+
+    let known = series.offset(&journal()).await.unwrap();
+    let mut overlapping = batch();
+    overlapping.push(executed(71, 3));
+    series
+        .write(&journal(), &overlapping, Position(71))
+        .await
+        .unwrap();
+
+    assert_eq!(known, Some(Position(70)));
+    assert_eq!(series.reach(&journal()).await.unwrap(), Some(Position(71)));
+    assert_eq!(first_hour(&series).await[1].executions, 2);
 }

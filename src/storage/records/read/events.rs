@@ -13,15 +13,25 @@ use crate::storage::records::position;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StoredEvent {
     pub(crate) position: Position,
+    pub(crate) classroom: ClassroomId,
     pub(crate) student: StudentId,
     pub(crate) received_at: Timestamp,
     pub(crate) at: Timestamp,
     pub(crate) event: Event,
 }
 
+/// Events with what other tables hold of them.
+const EVENTS: &str = "SELECT e.position, e.classroom, e.student, e.event_id, e.kind, e.at_ms, \
+    e.event_time_ms, e.received_at_ms, e.body, s.address, x.position AS executed, x.notebook, \
+    x.cell_id, x.cell_index, x.cell_type, x.execution_count, x.code, x.error, x.result \
+    FROM events e \
+    LEFT JOIN executions x ON x.position = e.position \
+    LEFT JOIN students s ON s.classroom = e.classroom AND s.id = e.student";
+
 #[derive(Debug, FromQueryResult)]
 struct EventRow {
     position: i64,
+    classroom: String,
     student: String,
     event_id: String,
     kind: String,
@@ -58,28 +68,31 @@ impl Records {
         since: Position,
         limit: usize,
     ) -> Result<Found<StoredEvent>, RecordsError> {
-        let mut sql = Sql::new(
-            "SELECT e.position, e.student, e.event_id, e.kind, e.at_ms, e.event_time_ms, \
-             e.received_at_ms, e.body, s.address, x.position AS executed, x.notebook, x.cell_id, \
-             x.cell_index, x.cell_type, x.execution_count, x.code, x.error, x.result \
-             FROM events e \
-             LEFT JOIN executions x ON x.position = e.position \
-             LEFT JOIN students s ON s.classroom = e.classroom AND s.id = e.student \
-             WHERE e.classroom = ",
-        );
+        let mut sql = Sql::new(&format!("{EVENTS} WHERE e.classroom = "));
         sql.bind(classroom.as_str());
         sql.push(" AND e.position > ")
             .bind(i64::try_from(since.0).unwrap_or(i64::MAX));
         sql.push(" ORDER BY e.position");
         let found: Found<EventRow> = self.page(&mut sql, limit).await?;
-        Ok(Found {
-            rows: found
-                .rows
-                .into_iter()
-                .map(EventRow::into_event)
-                .collect::<Result<_, _>>()?,
-            has_more: found.has_more,
-        })
+        found.map(EventRow::into_event)
+    }
+}
+
+impl Records {
+    /// Events of all classrooms after `after`, up to `through`, oldest first.
+    pub(in crate::storage::records) async fn events_between(
+        &self,
+        after: Position,
+        through: Position,
+        limit: usize,
+    ) -> Result<Found<StoredEvent>, RecordsError> {
+        let mut sql = Sql::new(&format!("{EVENTS} WHERE e.position > "));
+        sql.bind(i64::try_from(after.0).unwrap_or(i64::MAX));
+        sql.push(" AND e.position <= ")
+            .bind(i64::try_from(through.0).unwrap_or(i64::MAX));
+        sql.push(" ORDER BY e.position");
+        let found: Found<EventRow> = self.page(&mut sql, limit).await?;
+        found.map(EventRow::into_event)
     }
 }
 
@@ -106,6 +119,7 @@ impl EventRow {
         };
         Ok(StoredEvent {
             position: position(self.position),
+            classroom: ClassroomId::new(self.classroom),
             student: StudentId::new(self.student),
             received_at: Timestamp::from_millis(self.received_at_ms),
             at: Timestamp::from_millis(self.at_ms),

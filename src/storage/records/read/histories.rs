@@ -1,6 +1,6 @@
 //! Requests for help and lessons.
 
-use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::domain::{ClassroomId, Position};
 use sea_orm::FromQueryResult;
 
 use super::{Found, Records, RecordsError, Sql, TimeRange, Weigh};
@@ -24,6 +24,35 @@ pub(crate) struct HelpKey {
     pub(crate) is_open: bool,
     pub(crate) since_ms: i64,
     pub(crate) id: String,
+}
+
+/// A request for help as it opened.
+#[derive(Debug, FromQueryResult)]
+pub(in crate::storage::records) struct OpenedHelp {
+    pub(in crate::storage::records) classroom: String,
+    pub(in crate::storage::records) id: String,
+    pub(in crate::storage::records) student: String,
+    pub(in crate::storage::records) since_ms: i64,
+    pub(in crate::storage::records) cell_id: Option<String>,
+    pub(in crate::storage::records) opened: i64,
+}
+
+impl Records {
+    /// Requests for help of all classrooms that opened after `after`, up to `through`.
+    pub(in crate::storage::records) async fn help_opened_between(
+        &self,
+        after: Position,
+        through: Position,
+    ) -> Result<Vec<OpenedHelp>, RecordsError> {
+        let number = |position: Position| i64::try_from(position.0).unwrap_or(i64::MAX);
+        let mut sql = Sql::new(
+            "SELECT classroom, id, student, since_ms, cell_id, opened FROM help WHERE opened > ",
+        );
+        sql.bind(number(after));
+        sql.push(" AND opened <= ").bind(number(through));
+        sql.push(" ORDER BY opened");
+        self.all(&mut sql).await
+    }
 }
 
 impl HelpRow {

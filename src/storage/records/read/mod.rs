@@ -22,6 +22,7 @@ mod people;
 pub(crate) use events::StoredEvent;
 pub(crate) use executions::{ExecutionFilter, ExecutionRow};
 pub(crate) use faults::{DeadLetterRow, RejectedRow};
+pub(super) use histories::OpenedHelp;
 pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};
 pub(crate) use people::{CellRow, KnownStudent, SessionRow};
 
@@ -57,6 +58,23 @@ pub(crate) struct TimeKey {
 pub(crate) struct Found<T> {
     pub(crate) rows: Vec<T>,
     pub(crate) has_more: bool,
+}
+
+impl<T> Found<T> {
+    /// The same page with other rows.
+    fn map<U>(
+        self,
+        change: impl FnMut(T) -> Result<U, RecordsError>,
+    ) -> Result<Found<U>, RecordsError> {
+        Ok(Found {
+            rows: self
+                .rows
+                .into_iter()
+                .map(change)
+                .collect::<Result<_, _>>()?,
+            has_more: self.has_more,
+        })
+    }
 }
 
 /// How much a row weighs in a page.
