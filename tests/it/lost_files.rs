@@ -50,6 +50,18 @@ async fn executions(console: &mut Console, many: u64) {
     console.until(PATIENCE, "the live counters", has_all).await;
 }
 
+/// Waits until the sessions' states are kept up to this position, as the journal notes for `inspect`.
+async fn snapshots_have(server: &Server, position: u64) {
+    let noted = server.dir().join("journal").join("offsets.json");
+    eventually("the sessions are in the snapshots", PATIENCE, async || {
+        let text = fs::read_to_string(&noted).unwrap_or_default();
+        let offsets: Value = serde_json::from_str(&text).unwrap_or_default();
+        let sessions = offsets["consumers"]["sessions"].as_u64().unwrap_or(0);
+        ensure(sessions >= position, || text)
+    })
+    .await;
+}
+
 /// Stops it, deletes these, and starts it again; gives what the new start logged.
 async fn start_without(mut server: Server, parts: &[&str]) -> (Server, String) {
     server.sigterm();
@@ -84,10 +96,13 @@ fn says(log: &str, parts: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_journal_it_goes_on_behind_the_records_and_says_what_is_gone() {
     let server = Server::start().await;
-    server.api().accepted(&class("before")).await;
+    let sent = class("before");
+    server.api().accepted(&sent).await;
     let before = events(&server.api(), 12).await;
     let mut console = Console::watching(&server, ROOM).await;
     executions(&mut console, 12).await;
+    drop(console);
+    snapshots_have(&server, before[11].1).await;
 
     let (server, log) = start_without(server, &["journal", "index"]).await;
     let api = server.api();
@@ -96,7 +111,7 @@ async fn without_its_journal_it_goes_on_behind_the_records_and_says_what_is_gone
     api.accepted(&class("after")).await;
     executions(&mut console, 24).await;
     // a client sends again what it had sent before: the records keep it once
-    api.accepted(&class("before")).await;
+    api.accepted(&sent).await;
     api.accepted(&class("last")).await;
 
     says(&log, &["the journal is gone", "goes on after position"]);
@@ -112,13 +127,14 @@ async fn without_its_journal_it_goes_on_behind_the_records_and_says_what_is_gone
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_records_they_are_filled_again_from_the_journal_and_it_says_so() {
     let server = Server::start().await;
-    server.api().accepted(&class("before")).await;
+    let sent = class("before");
+    server.api().accepted(&sent).await;
     let before = events(&server.api(), 12).await;
 
     let parts = ["records.sqlite", "records.sqlite-wal", "records.sqlite-shm"];
     let (server, log) = start_without(server, &parts).await;
     let api = server.api();
-    let again = api.ingest(&class("before")).await.good();
+    let again = api.ingest(&sent).await.good();
 
     says(&log, &["the records do not know", "from position 1 on"]);
     assert_eq!(again["duplicates"], 12, "{again}");
@@ -130,12 +146,13 @@ async fn without_its_records_they_are_filled_again_from_the_journal_and_it_says_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_index_series_and_snapshots_all_is_counted_again() {
     let server = Server::start().await;
-    server.api().accepted(&class("before")).await;
+    let sent = class("before");
+    server.api().accepted(&sent).await;
     let before = events(&server.api(), 12).await;
 
     let (server, log) = start_without(server, &["index", "series", "snapshots"]).await;
     let api = server.api();
-    let again = api.ingest(&class("before")).await.good();
+    let again = api.ingest(&sent).await.good();
 
     says(&log, &["the index of identities was made anew"]);
     says(&log, &["the series do not know"]);
