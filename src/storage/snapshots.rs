@@ -10,7 +10,7 @@ mod attempts;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
@@ -24,6 +24,7 @@ use super::format::{self, UnknownFormat};
 /// The format of what this file adds around the states.
 const VERSION: u8 = 1;
 const ROUTER: &[u8] = b"router";
+const ATTEMPTS: &str = "attempts";
 const CACHE_BYTES: u64 = 16 << 20;
 const LOG_BYTES: u64 = 64 << 20;
 const MEMTABLE_BYTES: u64 = 16 << 20;
@@ -52,7 +53,8 @@ pub struct FjallSnapshots {
     database: Database,
     sessions: Keyspace,
     router: Keyspace,
-    attempts: Keyspace,
+    /// Made with the first attempt: a start that is refused changes nothing of what an earlier version wrote.
+    attempts: OnceLock<Keyspace>,
     /// Held while the committed offset is compared and replaced.
     committing: Mutex<()>,
     highest: Position,
@@ -115,8 +117,11 @@ fn explain(dir: &Path, failure: OpenFailure) -> OpenSnapshotsError {
     }
 }
 
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+}
+
 fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .max_journaling_size(LOG_BYTES)
@@ -124,7 +129,10 @@ fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
         .open()?;
     let sessions = database.keyspace("sessions", options)?;
     let router = database.keyspace("router", options)?;
-    let attempts = database.keyspace("attempts", options)?;
+    let attempts = OnceLock::new();
+    if database.keyspace_exists(ATTEMPTS) {
+        let _ = attempts.set(database.keyspace(ATTEMPTS, options)?);
+    }
     let mut snapshots = FjallSnapshots {
         database,
         sessions,

@@ -72,7 +72,8 @@ async fn told_both(outbox: &Outbox) -> Duration {
     let begun = tokio::time::Instant::now();
     let mut known = std::collections::BTreeSet::new();
     while known.len() < 2 {
-        let frame = next_json(outbox).await;
+        let next = tokio::time::timeout(Duration::from_secs(60), next_json(outbox));
+        let frame = next.await.expect("consoles are told");
         for student in frame["students"].as_array().into_iter().flatten() {
             if student["executions"] == 1 {
                 known.insert(student["id"].as_str().unwrap().to_owned());
@@ -114,6 +115,8 @@ async fn a_stop_of_the_whole_process_freezes_nobody() {
         .append(vec![event("taro", EventKind::CellExecuted, 1)])
         .await;
     until("in hand", || grove.faults.once.lock().unwrap().is_none()).await;
+    // the watchdog has looked
+    tokio::time::sleep(Duration::from_millis(300)).await;
 
     // no task runs meanwhile, the clock does
     tokio::time::advance(Duration::from_secs(30)).await;

@@ -279,7 +279,8 @@ mod tests {
         // the one before still holds its queue
         address.attach(stuck().await);
 
-        assert_eq!(waiting.await.unwrap(), Ok(()));
+        let sent = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+        assert_eq!(sent.expect("it is sent on").unwrap(), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use fjall::PersistMode;
 use mimamori_actors::domain::{JournalId, Position, SessionKey};
 use mimamori_actors::ports::{Attempt, SnapshotError};
 
-use super::{FjallSnapshots, failed, key_bytes, session_key};
+use super::{ATTEMPTS, FjallSnapshots, failed, key_bytes, options, session_key};
 
 /// The format of a value.
 const VERSION: u8 = 1;
@@ -43,7 +43,10 @@ impl FjallSnapshots {
         journal: &JournalId,
     ) -> Result<Vec<Attempt>, SnapshotError> {
         let mut attempts = Vec::new();
-        for found in self.attempts.iter() {
+        let Some(keyspace) = self.attempts.get() else {
+            return Ok(attempts);
+        };
+        for found in keyspace.iter() {
             let (key, value) = found.into_inner().map_err(failed)?;
             let counted = decode_key(&key).zip(decode_value(&value));
             if let Some(((position, key), (of, count))) = counted
@@ -64,12 +67,19 @@ impl FjallSnapshots {
         journal: &JournalId,
         attempt: &Attempt,
     ) -> Result<(), SnapshotError> {
+        let keyspace = match self.attempts.get() {
+            Some(keyspace) => keyspace,
+            None => {
+                let made = self.database.keyspace(ATTEMPTS, options).map_err(failed)?;
+                self.attempts.get_or_init(|| made)
+            }
+        };
         let mut write = self
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
         write.insert(
-            &self.attempts,
+            keyspace,
             encode_key(&attempt.key, attempt.position),
             encode_value(journal, attempt.count),
         );
@@ -81,13 +91,16 @@ impl FjallSnapshots {
         journal: &JournalId,
         through: Position,
     ) -> Result<(), SnapshotError> {
-        for found in self.attempts.iter() {
+        let Some(keyspace) = self.attempts.get() else {
+            return Ok(());
+        };
+        for found in keyspace.iter() {
             let (key, value) = found.into_inner().map_err(failed)?;
             let is_open = decode_key(&key).zip(decode_value(&value)).is_some_and(
                 |((position, _), (of, _))| position > through && of == journal.as_str().as_bytes(),
             );
             if !is_open {
-                self.attempts.remove(key).map_err(failed)?;
+                keyspace.remove(key).map_err(failed)?;
             }
         }
         Ok(())
