@@ -107,10 +107,10 @@ fn disks() -> Vec<Drill> {
     vec![
         Drill::new(
             "fsync",
-            "one fdatasync of the journal fails with EIO (strace), the 3rd, 25th, 80th, 200th",
+            "one fdatasync of the journal fails with EIO (strace), the 10th, 25th, 80th, 200th",
             "requests in hand get 503, the process ends with 1 within 1 s, the next start has all acknowledged",
             || async {
-                let counted = disk_fsync::fail_the_nth(&[3, 25, 80, 200]).await;
+                let counted = disk_fsync::fail_the_nth(&[10, 25, 80, 200]).await;
                 Outcome::recovered(counted, disk_fsync::ENDS_WITHIN)
             },
         ),

@@ -89,6 +89,6 @@ async fn fail(nth: usize) -> Counted {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_fdatasync_that_fails_is_answered_503_and_ends_the_process_within_a_second() {
-    let few = [25, 3, 80];
+    let few = [25, 10, 80];
     fail_the_nth(&few[..drill_rounds(1).min(few.len())]).await;
 }
