@@ -4,6 +4,7 @@ mod consoles;
 mod faults;
 mod frozen;
 mod poison;
+mod sleep;
 mod time;
 
 use std::sync::Arc;

@@ -26,6 +26,7 @@ mod live;
 mod lost_files;
 mod power;
 mod reading;
+mod real_life;
 mod recorded;
 mod records_blocked;
 mod silence;
