@@ -391,13 +391,15 @@ fn assert_never_falls(known: &Value, now: &Value) {
     );
 }
 
-/// The members of a Student, exactly (contract, section 5).
+/// The members of a Student, exactly (contract, section 5), but for those that are
+/// there only where they say something.
 pub fn assert_is_student(student: &Value) {
     let members: Vec<_> = student
         .as_object()
         .unwrap()
         .keys()
         .map(String::as_str)
+        .filter(|member| !["isDefaultAddress", "people"].contains(member))
         .collect();
     let mut expected = [
         "id",
