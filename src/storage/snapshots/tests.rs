@@ -22,14 +22,14 @@ fn a_state_is_visible_at_once_and_there_after_a_commit_and_a_restart() {
     let journal = JournalId::new("jrn_a");
     let snapshots = FjallSnapshots::open(dir.path()).unwrap();
 
-    snapshots.put_session(&key("c", "s"), b"old").unwrap();
-    snapshots.put_session(&key("c", "s"), b"new").unwrap();
+    snapshots.put_session(&key("c", "s"), b"\x01old").unwrap();
+    snapshots.put_session(&key("c", "s"), b"\x01new").unwrap();
     let at_once = snapshots.session(&key("c", "s")).unwrap();
     snapshots.commit(&journal, b"router", Position(7)).unwrap();
     drop(snapshots);
     let snapshots = FjallSnapshots::open(dir.path()).unwrap();
 
-    assert_eq!(at_once.as_deref(), Some(b"new".as_slice()));
+    assert_eq!(at_once.as_deref(), Some(b"\x01new".as_slice()));
     assert_eq!(snapshots.session(&key("c", "s")).unwrap(), at_once);
     let router = snapshots.router(&journal).unwrap();
     assert_eq!(router, Some((b"router".to_vec(), Position(7))));
@@ -68,7 +68,7 @@ fn a_damaged_database_is_set_aside_and_begun_anew() {
     let dir = root.path().join("snapshots");
     let journal = JournalId::new("jrn_a");
     let snapshots = FjallSnapshots::open(&dir).unwrap();
-    snapshots.put_session(&key("c", "s"), b"state").unwrap();
+    snapshots.put_session(&key("c", "s"), b"\x01state").unwrap();
     snapshots.commit(&journal, b"router", Position(7)).unwrap();
     drop(snapshots);
     for file in fs::read_dir(&dir).unwrap() {
@@ -133,7 +133,7 @@ fn the_highest_position_is_that_of_the_commit_or_of_a_newer_state() {
     let empty = highest();
     let snapshots = FjallSnapshots::open(dir.path()).unwrap();
     snapshots
-        .put_session(&key("c", "unreadable"), b"?")
+        .put_session(&key("c", "unreadable"), b"\x01?")
         .unwrap();
     snapshots
         .commit(&JournalId::new("jrn_a"), b"", Position(7))
