@@ -34,7 +34,7 @@ async fn an_event_that_comes_again_counts_once_whatever_it_says_the_second_time(
     let mut other = first.clone();
     other["code"] = json!("another");
 
-    server.api().accepted(&[first.clone()]).await;
+    server.api().accepted(std::slice::from_ref(&first)).await;
     let again = server
         .api()
         .ingest(&[first.clone(), other, first])
