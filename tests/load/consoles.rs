@@ -16,6 +16,8 @@ use crate::server::{KEY, Server};
 
 /// A large class.
 const STUDENTS: u64 = 200;
+/// Connections that share the students.
+const SENDERS: u64 = 10;
 /// Openings may take this long before a run is given up.
 const OPEN_WITHIN: Duration = Duration::from_secs(40);
 /// What was sent last is on its way for so long.
@@ -375,7 +377,6 @@ fn whole_chain(heard: &Heard) -> bool {
 
 /// Ten senders share the rate and the students; each event names its time in its cell.
 async fn send(server: &Server, rate: u64, lasts: Duration, epoch: Instant) -> anyhow::Result<()> {
-    const SENDERS: u64 = 10;
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
             let address = server.address;
@@ -406,6 +407,6 @@ fn event(student: u64, number: u64, sent_us: u128) -> String {
     format!(
         r#"{{"eventId":"{sent_us}-{student}-{number}","eventType":"cell_executed","eventTime":"{now:.3}","emailAddress":"student{student:05}@example.ac.jp","teamName":"チームB","userName":"山田花子{student}","sessionId":"ce8400e8-e504-4ec7-9c43-24edd79c5182","notebookPath":"lesson/nb1.ipynb","cellId":"{MARK}{sent_us}","cellIndex":{},"cellType":"code","code":"import pandas as pd\ndf = pd.read_csv('data.csv')\ndf.describe()","executionCount":{},"hasError":false,"result":"count 100","executionDurationMs":2}}"#,
         student % 17,
-        number + 1,
+        number / (STUDENTS / SENDERS) + 1,
     )
 }

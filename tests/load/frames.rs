@@ -183,7 +183,10 @@ impl Frame {
 impl Seen {
     fn read(text: &[u8]) -> Self {
         let begin = memchr::memmem::find(text, br#""events":["#).unwrap_or(text.len());
-        let (students, events) = text.split_at(begin);
+        let (students, rest) = text.split_at(begin);
+        // alerts, which come behind, name cells too
+        let end = memchr::memmem::find(rest, br#""eventsOmitted":"#).unwrap_or(rest.len());
+        let events = &rest[..end];
         let events = marks(events);
         Self {
             oldest_us: events.iter().chain(&marks(students)).min().copied(),
