@@ -15,8 +15,10 @@ use mimamori_actors::ports::{Identity, NewRecord, Verdict};
 use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::decode::{Code, Element, MAX_PAYLOAD_BYTES, Refused, canonical, cut};
+use crate::decode::{Code, Element, MAX_PAYLOAD_BYTES, Refused, cut, write_canonical};
 
+/// Most events' records have fewer bytes as JSON.
+const USUAL_JSON_BYTES: usize = 1024;
 /// As long as an event id may be that is repeated in an answer.
 const MAX_REPEATED_ID: usize = 128;
 
@@ -122,6 +124,7 @@ impl RejectedEvent {
                 payload: cut(payload, MAX_PAYLOAD_BYTES).to_owned(),
             }),
             identity: None,
+            json: None,
         }
     }
 }
@@ -217,13 +220,14 @@ impl Admission {
 
 fn accepted(classroom: &ClassroomId, key: &StudentKey, event: Event) -> NewRecord {
     let student = key.student(&event.address);
+    let (json, content) = as_kept(classroom, &student, &event);
     let identity = Identity {
         key: short_hash(&[
             classroom.as_str().as_bytes(),
             student.as_str().as_bytes(),
             event.id.as_str().as_bytes(),
         ]),
-        content: short_hash(&[&canonical(&event)]),
+        content,
     };
     NewRecord {
         record: Record::Event(Box::new(AcceptedEvent {
@@ -232,7 +236,28 @@ fn accepted(classroom: &ClassroomId, key: &StudentKey, event: Event) -> NewRecor
             event,
         })),
         identity: Some(identity),
+        json: Some(json),
     }
+}
+
+/// The JSON of the record, and the hash of the event in it: both want the same
+/// text, and writing it is what admitting an event costs most.
+fn as_kept(classroom: &ClassroomId, student: &StudentId, event: &Event) -> (Vec<u8>, [u8; 16]) {
+    let mut json = Vec::with_capacity(USUAL_JSON_BYTES);
+    json.extend_from_slice(br#"{"event":{"classroom":"#);
+    write_text(&mut json, classroom.as_str());
+    json.extend_from_slice(br#","student":"#);
+    write_text(&mut json, student.as_str());
+    json.extend_from_slice(br#","event":"#);
+    let from = json.len();
+    write_canonical(&mut json, event);
+    let content = short_hash(&[&json[from..]]);
+    json.extend_from_slice(b"}}");
+    (json, content)
+}
+
+fn write_text(json: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(json, text).expect("a text is JSON and memory takes all bytes");
 }
 
 /// 128 bits of a hash over the parts, each with its length first: ("ab", "c") is not ("a", "bc").
@@ -311,6 +336,21 @@ mod tests {
         let other = identity(&event("e1", "a@x", "2"));
         assert_eq!(other.key, first.key);
         assert_ne!(other.content, first.content);
+    }
+
+    #[test]
+    fn the_json_that_goes_into_the_journal_is_that_of_the_record() {
+        let odd = r#"{"eventId":"e\"\\\u0001","eventType":"cell_executed","code":"a\nb\u2028",
+            "eventTime":"2026-11-21T22:25:44Z","emailAddress":"a@x","userName":"山田 \"花子\"",
+            "executionDurationMs":0.1,"result":["a","b"],"unknown":{"b":[1,null],"a":"\u0000"}}"#;
+
+        for admitted in admit(&format!("[{},{odd}]", event("e1", "a@x", "1"))).records {
+            let json = admitted.json.expect("an event brings its text");
+            assert_eq!(
+                String::from_utf8(json).unwrap(),
+                serde_json::to_string(&admitted.record).unwrap()
+            );
+        }
     }
 
     #[test]

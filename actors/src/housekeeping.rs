@@ -135,10 +135,7 @@ impl HousekeepingState {
         }
         let records = due
             .iter()
-            .map(|timer| NewRecord {
-                record: Record::Timer(timer.clone()),
-                identity: None,
-            })
+            .map(|timer| NewRecord::repeatable(Record::Timer(timer.clone())))
             .collect();
         match journal.append(records, Origin::Inside).await {
             Ok(_) => {

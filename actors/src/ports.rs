@@ -45,9 +45,21 @@ pub struct NewRecord {
     pub record: Record,
     /// What makes it the same as another; nothing for what may stand twice.
     pub identity: Option<Identity>,
+    /// The record as JSON, if whoever appends had to write it anyway: the
+    /// journal takes it as it is, so it must say exactly what the record says.
+    pub json: Option<Vec<u8>>,
 }
 
 impl NewRecord {
+    /// A record that may stand twice.
+    pub fn repeatable(record: Record) -> Self {
+        Self {
+            record,
+            identity: None,
+            json: None,
+        }
+    }
+
     /// A record whose id was computed from its cause: a second one is refused as a duplicate.
     pub fn computed(record: Record) -> Self {
         let id = match &record {
@@ -62,7 +74,11 @@ impl NewRecord {
             // the id says it all: what else the fact says may differ by the version that wrote it
             Identity { key, content: key }
         });
-        Self { record, identity }
+        Self {
+            record,
+            identity,
+            json: None,
+        }
     }
 }
 

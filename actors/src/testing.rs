@@ -384,8 +384,5 @@ pub(crate) fn event(student: &str, kind: EventKind, number: u64) -> NewRecord {
         student: StudentId::new(student),
         event,
     };
-    NewRecord {
-        record: Record::Event(Box::new(accepted)),
-        identity: None,
-    }
+    NewRecord::repeatable(Record::Event(Box::new(accepted)))
 }

@@ -102,9 +102,14 @@ pub struct Refused {
 /// The JSON of an event that hashes are computed over: its wire form, fields in one order, keys sorted.
 pub fn canonical(event: &Event) -> Vec<u8> {
     let mut json = Vec::with_capacity(512);
-    serde_json::to_writer(&mut json, event)
-        .expect("an event holds only texts, numbers and maps with texts as keys");
+    write_canonical(&mut json, event);
     json
+}
+
+/// Adds [`canonical`] to what there is.
+pub(crate) fn write_canonical(json: &mut Vec<u8>, event: &Event) {
+    serde_json::to_writer(json, event)
+        .expect("an event holds only texts, numbers and maps with texts as keys");
 }
 
 /// At most `limit` bytes of the text, cut between two characters.

@@ -25,8 +25,6 @@
 //! identities are hashes, of which nobody can choose the 36 bytes with a right
 //! checksum that a frame begins with.
 
-use std::ops::Range;
-
 use mimamori_actors::domain::{Heard, Moment, Position, Record, Timestamp};
 use mimamori_actors::ports::{Identity, NewRecord};
 use serde_json::value::RawValue;
@@ -223,8 +221,8 @@ pub(super) struct Draft {
     pub(super) records: Vec<Record>,
     /// What makes each the same as another.
     pub(super) identities: Vec<Option<Identity>>,
-    json: Vec<u8>,
-    texts: Vec<Range<usize>>,
+    texts: Vec<Vec<u8>>,
+    text_bytes: usize,
 }
 
 /// A frame but for its header, for which there is room.
@@ -240,19 +238,21 @@ pub(super) struct Sealed {
 }
 
 impl Draft {
-    /// Serialises the records.
+    /// Serialises the records that were not yet.
     pub(super) fn new(batch: Vec<NewRecord>) -> Self {
         let mut draft = Self {
             records: Vec::with_capacity(batch.len()),
             identities: Vec::with_capacity(batch.len()),
-            json: Vec::with_capacity(batch.len() * 512),
             texts: Vec::with_capacity(batch.len()),
+            text_bytes: 0,
         };
         for new in batch {
-            let from = draft.json.len();
-            serde_json::to_writer(&mut draft.json, &new.record)
-                .expect("a record is plain values under text keys, and memory takes all bytes");
-            draft.texts.push(from..draft.json.len());
+            let text = new.json.unwrap_or_else(|| {
+                serde_json::to_vec(&new.record)
+                    .expect("a record is plain values under text keys, and memory takes all bytes")
+            });
+            draft.text_bytes += text.len();
+            draft.texts.push(text);
             draft.records.push(new.record);
             draft.identities.push(new.identity);
         }
@@ -261,33 +261,26 @@ impl Draft {
 
     /// How many bytes the frame will have at most.
     pub(super) fn max_frame_bytes(&self) -> usize {
-        HEADER_BYTES + self.records.len() * (IDENTITY_BYTES + 1) + 2 + self.json.len() + HEARD_BYTES
+        HEADER_BYTES + self.records.len() * (IDENTITY_BYTES + 1) + 2 + self.text_bytes + HEARD_BYTES
     }
 
     /// The frame of those records whose flag is set; nothing if none is.
-    pub(super) fn keep(self, is_kept: &[bool]) -> Option<Sealed> {
-        let count = is_kept.iter().filter(|is_kept| **is_kept).count();
-        if count == 0 {
+    pub(super) fn keep(mut self, is_kept: &[bool]) -> Option<Sealed> {
+        if !is_kept.contains(&true) {
             return None;
         }
+        keep_flagged(&mut self.records, is_kept);
+        keep_flagged(&mut self.identities, is_kept);
+        keep_flagged(&mut self.texts, is_kept);
         let mut frame = Vec::with_capacity(self.max_frame_bytes());
         frame.resize(HEADER_BYTES, 0);
-        let mut kept_records = Vec::with_capacity(count);
-        let mut kept_identities = Vec::with_capacity(count);
-        let mut kept_texts = Vec::with_capacity(count);
-        let all = self.records.into_iter().zip(self.identities);
-        for (((record, identity), text), is_kept) in all.zip(self.texts).zip(is_kept) {
-            if *is_kept {
-                push_identity(&mut frame, identity.as_ref());
-                kept_records.push(record);
-                kept_identities.push(identity);
-                kept_texts.push(text);
-            }
+        for identity in &self.identities {
+            push_identity(&mut frame, identity.as_ref());
         }
         let mut separator = b'[';
-        for text in kept_texts {
+        for text in &self.texts {
             frame.push(separator);
-            frame.extend_from_slice(&self.json[text]);
+            frame.extend_from_slice(text);
             separator = b',';
         }
         frame.push(b']');
@@ -296,10 +289,16 @@ impl Draft {
         Some(Sealed {
             frame,
             payload_crc,
-            records: kept_records,
-            identities: kept_identities,
+            records: self.records,
+            identities: self.identities,
         })
     }
+}
+
+/// Keeps those whose flag is set, in their order.
+fn keep_flagged<T>(all: &mut Vec<T>, is_kept: &[bool]) {
+    let mut flags = is_kept.iter();
+    all.retain(|_| flags.next() == Some(&true));
 }
 
 fn push_identity(frame: &mut Vec<u8>, identity: Option<&Identity>) {

@@ -13,7 +13,11 @@ fn new_record(text: &str, identity: Option<Identity>) -> NewRecord {
         event_id: None,
         payload: text.to_owned(),
     });
-    NewRecord { record, identity }
+    NewRecord {
+        record,
+        identity,
+        json: None,
+    }
 }
 
 fn frame_of(batch: Vec<NewRecord>, first: u64, received_at: i64) -> (Vec<u8>, Vec<Record>) {

@@ -28,10 +28,7 @@ async fn append(stores: &Stores) -> Result<Vec<Verdict>, AppendError> {
         event_id: None,
         payload: String::new(),
     };
-    let record = NewRecord {
-        record: Record::Rejection(rejection),
-        identity: None,
-    };
+    let record = NewRecord::repeatable(Record::Rejection(rejection));
     stores.journal.append(vec![record], Origin::Outside).await
 }
 
