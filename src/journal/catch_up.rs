@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 
+use super::backlog::RUN_IDENTITIES;
 use super::damage::{Damage, DamagedSpot};
 use super::disk::Disk;
 use super::error::JournalError;
@@ -14,8 +15,6 @@ use super::index::{Checkpoint, Index, IndexError, Indexed};
 use super::scan::{Found, Scanner};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment};
 
-/// Identities that go into one batch of the index.
-const INDEX_BATCH: usize = 20_000;
 const DAY: Duration = Duration::from_hours(24);
 
 /// The state of reading on from where the index stands.
@@ -107,7 +106,7 @@ impl CatchUp {
                     self.note(segment, &mut damaged, end, Some(header.first));
                     segment.mark(header.first, offset);
                     self.take(&header, scanner.payload());
-                    if self.pending.len() >= INDEX_BATCH {
+                    if self.pending.len() >= RUN_IDENTITIES {
                         self.flush(segment.first, scanner.offset())?;
                         progress(self.read_bytes);
                     }
@@ -216,7 +215,6 @@ impl CatchUp {
             self.last_accepted = now;
         }
         self.flush(active.first, active.durable())?;
-        self.index.persist().map_err(|error| give_up(&error))?;
         Ok(capacity)
     }
 

@@ -1,5 +1,6 @@
-//! Identities that are on their way to the disk, so that a twin waits for the same fsync.
+//! Identities that the index does not have yet: a twin waits for the same fsync, or meets what has just landed.
 
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
@@ -7,6 +8,9 @@ use dashmap::mapref::entry::Entry;
 use mimamori_actors::domain::Position;
 use mimamori_actors::ports::{AppendError, Identity};
 use tokio::sync::Notify;
+
+/// Parts with a lock each: one may be held while the index is asked, which may be a read of a file.
+const SHARDS: usize = 64;
 
 /// What a request's way to the disk came to: the position of its first entry, or why there is none.
 pub(super) type Landing = Result<Position, AppendError>;
@@ -28,6 +32,9 @@ impl Flight {
 
     /// Waits until it is known.
     pub(super) async fn landed(&self) -> Landing {
+        if let Some(landing) = self.landing.get() {
+            return landing.clone();
+        }
         let landed = self.landed.notified();
         tokio::pin!(landed);
         // from here on no notification is missed, so looking comes after
@@ -43,56 +50,65 @@ impl Flight {
     }
 }
 
-/// A claimed identity.
+/// What somebody who claims an identity meets.
 #[derive(Debug)]
-pub(super) struct Claim {
-    /// The request that claimed it.
-    pub(super) flight: Arc<Flight>,
-    content: OnceLock<[u8; 16]>,
+pub(super) enum Met {
+    /// Nobody has had it: it is claimed now.
+    Nobody,
+    /// It is on disk with this content.
+    Known([u8; 16]),
+    /// A request claimed it before, with this content; whether it got to the
+    /// disk is known when it has landed.
+    Twin(Arc<Flight>, [u8; 16]),
 }
 
-impl Claim {
-    /// The content that stands (or will stand) in the journal under this
-    /// identity; known at the latest when the flight has landed.
-    pub(super) fn content(&self) -> Option<&[u8; 16]> {
-        self.content.get()
-    }
-
-    /// Says which content it is.
-    pub(super) fn settle(&self, content: [u8; 16]) {
-        // set twice only by the one who claimed, and then to the same
-        let _ = self.content.set(content);
-    }
+#[derive(Debug)]
+struct Claim {
+    flight: Arc<Flight>,
+    content: [u8; 16],
 }
 
-/// All identities in flight. Bounded by what may wait for the writer and the keeper.
-#[derive(Debug, Default)]
-pub(super) struct Claims(DashMap<[u8; 16], Arc<Claim>>);
+/// All identities in flight and those that landed and are not in the index yet.
+/// Bounded by what may wait for the writer and for the index.
+#[derive(Debug)]
+pub(super) struct Claims(DashMap<[u8; 16], Claim, BuildHasherDefault<KeyHasher>>);
+
+impl Default for Claims {
+    fn default() -> Self {
+        let hasher = BuildHasherDefault::default();
+        Self(DashMap::with_hasher_and_shard_amount(hasher, SHARDS))
+    }
+}
 
 impl Claims {
-    /// Claims an identity for this flight, or gives the claim that there is.
-    pub(super) fn claim(
-        &self,
-        identity: &Identity,
-        flight: &Arc<Flight>,
-    ) -> Result<Arc<Claim>, Arc<Claim>> {
-        match self.0.entry(identity.key) {
-            Entry::Occupied(claim) => Err(Arc::clone(claim.get())),
-            Entry::Vacant(place) => {
-                let claim = Arc::new(Claim {
-                    flight: Arc::clone(flight),
-                    content: OnceLock::new(),
-                });
-                place.insert(Arc::clone(&claim));
-                Ok(claim)
-            }
-        }
-    }
-
     /// Gives a claim back: the identity is in the index now, or will not be.
     pub(super) fn release(&self, key: &[u8; 16]) {
         self.0.remove(key);
     }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Keys are hashes already: their last bytes are as good as any hash of them.
+#[derive(Debug, Default)]
+pub(super) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
 }
 
 /// The claims of one request. Dropped before it landed, they are given back and
@@ -106,25 +122,38 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
-    pub(super) fn new(claims: Arc<Claims>) -> Self {
+    pub(super) fn new(claims: Arc<Claims>, at_most: usize) -> Self {
         Self {
             claims,
             flight: Arc::default(),
-            keys: Vec::new(),
+            keys: Vec::with_capacity(at_most),
         }
     }
 
-    /// Claims an identity, or gives the claim that there is.
-    pub(super) fn claim(&mut self, identity: &Identity) -> Result<Arc<Claim>, Arc<Claim>> {
-        let claim = self.claims.claim(identity, &self.flight)?;
-        self.keys.push(identity.key);
-        Ok(claim)
-    }
-
-    /// The identity claimed last is known already.
-    pub(super) fn give_back_last(&mut self) {
-        if let Some(key) = self.keys.pop() {
-            self.claims.release(&key);
+    /// Claims an identity unless somebody has had it. `find` asks the index,
+    /// which has to be asked only when nobody claims it: what is released was
+    /// put into the index before. Nobody else can claim it meanwhile.
+    pub(super) fn claim<E>(
+        &mut self,
+        identity: &Identity,
+        find: impl FnOnce(&[u8; 16]) -> Result<Option<[u8; 16]>, E>,
+    ) -> Result<Met, E> {
+        match self.claims.0.entry(identity.key) {
+            Entry::Occupied(claim) => {
+                let claim = claim.get();
+                Ok(Met::Twin(Arc::clone(&claim.flight), claim.content))
+            }
+            Entry::Vacant(place) => {
+                if let Some(content) = find(&identity.key)? {
+                    return Ok(Met::Known(content));
+                }
+                place.insert(Claim {
+                    flight: Arc::clone(&self.flight),
+                    content: identity.content,
+                });
+                self.keys.push(identity.key);
+                Ok(Met::Nobody)
+            }
         }
     }
 
@@ -134,8 +163,8 @@ impl Claimed {
         self.flight.land(Err(error));
     }
 
-    /// It is on disk. The claims are kept until the index knows the identities:
-    /// whoever indexes them releases them.
+    /// It is on disk. The claims are kept until the index has the identities:
+    /// whoever puts them there releases them.
     pub(super) fn land(mut self, first: Position) {
         self.keys.clear();
         self.flight.land(Ok(first));

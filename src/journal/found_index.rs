@@ -8,7 +8,7 @@ use mimamori_actors::domain::{JournalId, Moment, Position};
 use crate::storage::embedded::OpenFailure;
 
 use super::error::JournalError;
-use super::index::{Checkpoint, Index};
+use super::index::{Checkpoint, Index, Known};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment};
 
 /// Where the part of the journal begins that must be read at a start.
@@ -28,14 +28,14 @@ pub(super) struct Start {
 pub(super) struct FoundIndex {
     root: PathBuf,
     index: Index,
-    checkpoint: Option<Checkpoint>,
+    known: Known,
     rebuilt: Option<String>,
 }
 
 impl FoundIndex {
     /// Opens it; a damaged one is emptied.
     pub(super) fn open(root: &Path) -> Result<Self, JournalError> {
-        let ((index, checkpoint), rebuilt) = match Index::open(root) {
+        let ((index, known), rebuilt) = match Index::open(root) {
             Ok(found) => (found, None),
             Err(OpenFailure::Damaged(reason)) => (begin_anew(root)?, Some(reason)),
             Err(
@@ -47,21 +47,19 @@ impl FoundIndex {
         Ok(Self {
             root: root.to_path_buf(),
             index,
-            checkpoint,
+            known,
             rebuilt,
         })
     }
 
     /// Up to where it has the journal.
     pub(super) fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.checkpoint.as_ref()
+        self.known.checkpoint.as_ref()
     }
 
     /// The highest position it knows of, of whichever journal.
     pub(super) fn highest(&self) -> Position {
-        self.checkpoint
-            .as_ref()
-            .map_or(Position::ZERO, |checkpoint| checkpoint.position)
+        self.known.highest
     }
 
     /// Where to read on in these segments, and why from the beginning if so;
@@ -78,7 +76,7 @@ impl FoundIndex {
             last: Position(first.map_or(0, |first| first.0.saturating_sub(1))),
             last_accepted: Moment::default(),
         };
-        let Some(checkpoint) = self.checkpoint else {
+        let Some(checkpoint) = self.known.checkpoint else {
             let missing = first.is_some().then(|| "it was missing".to_owned());
             return Ok((self.index, whole, self.rebuilt.or(missing)));
         };
@@ -115,7 +113,7 @@ fn read_on_from(checkpoint: &Checkpoint, segments: &[Arc<Segment>]) -> Option<(P
     fits.then_some((checkpoint.segment, checkpoint.offset))
 }
 
-fn begin_anew(root: &Path) -> Result<(Index, Option<Checkpoint>), JournalError> {
+fn begin_anew(root: &Path) -> Result<(Index, Known), JournalError> {
     Index::remove(root)
         .and_then(|()| Index::open(root))
         .map_err(|error| give_up(root, &error))

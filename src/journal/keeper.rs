@@ -5,60 +5,66 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
+use mimamori_actors::domain::{Position, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use super::backlog::RUN_IDENTITIES;
 use super::index::{Checkpoint, IndexError, Indexed};
 use super::shared::Shared;
 use super::writer::Work;
 
 /// How often room is measured and segments are trimmed.
 const TICK: Duration = Duration::from_millis(250);
-/// How often the index is made durable: what a power loss takes from it is added again at the start.
-const PERSIST_EVERY: Duration = Duration::from_secs(1);
-/// So many groups go into one batch of the index.
-const GATHERED: usize = 64;
+/// How often it is noted how far the journal has come, and old identities are dropped.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Where `journal inspect` reads how far everybody is.
 pub(super) const OFFSETS_FILE: &str = "offsets.json";
 
 /// What the writer asks for.
 pub(super) enum Task {
-    /// Add identities to the index.
-    Index(Job),
+    /// Put into the index what waits for it.
+    Index,
     /// Allocate the next segment.
     PrepareSpare,
     /// End; nothing comes behind it.
     Close,
 }
 
-/// A group's identities.
-pub(super) struct Job {
-    pub(super) indexed: Vec<Indexed>,
-    /// Up to where the journal is in the index with them.
-    pub(super) to: Checkpoint,
-}
-
 /// The keeper's own state.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     writer: SyncSender<Work>,
+    merger: SyncSender<()>,
     next_tick: Instant,
-    next_persist: Instant,
-    has_unsynced: bool,
-    /// The newest checkpoint: where the index stands.
-    checkpoint: Option<Checkpoint>,
+    next_note: Instant,
+    /// What the disk had no room for when it was tried last.
+    pending: Option<(Vec<Indexed>, Checkpoint)>,
+    /// How far the journal had come when it was noted last.
+    reached: Position,
+    has_unsynced_note: bool,
+    /// When the newest entry was accepted that is in the index.
+    newest: Option<Timestamp>,
     written_offsets: Option<Value>,
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, writer: SyncSender<Work>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        writer: SyncSender<Work>,
+        merger: SyncSender<()>,
+    ) -> Self {
+        let reached = *shared.end.borrow();
         Self {
             shared,
             writer,
+            merger,
             next_tick: Instant::now(),
-            next_persist: Instant::now() + PERSIST_EVERY,
-            has_unsynced: false,
-            checkpoint: None,
+            next_note: Instant::now() + NOTE_EVERY,
+            pending: None,
+            reached,
+            has_unsynced_note: false,
+            newest: None,
             written_offsets: None,
         }
     }
@@ -66,7 +72,9 @@ impl Keeper {
     /// Works until it is told to close. An index that fails stops the journal:
     /// without it a duplicate could be taken for new.
     pub(super) fn run(mut self, tasks: &Receiver<Task>) {
-        if let Err(error) = self.work(tasks) {
+        let ended = self.work(tasks);
+        self.shared.index.stop_merging();
+        if let Err(error) = ended {
             self.shared.index.condemn();
             self.shared.fail(&format!("the identity index: {error}"));
         }
@@ -76,16 +84,11 @@ impl Keeper {
         self.prepare_spare();
         loop {
             let wait = self.next_tick.saturating_duration_since(Instant::now());
-            let first = match tasks.recv_timeout(wait) {
-                Ok(task) => Some(task),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Task::Close),
-            };
-            let is_closing = self.handle(first, tasks)?;
-            if is_closing {
-                self.shared.index.persist()?;
-                self.write_offsets();
-                return Ok(());
+            match tasks.recv_timeout(wait) {
+                Ok(Task::Index) => self.index()?,
+                Ok(Task::PrepareSpare) => self.prepare_spare(),
+                Ok(Task::Close) | Err(RecvTimeoutError::Disconnected) => return self.end(),
+                Err(RecvTimeoutError::Timeout) => {}
             }
             if Instant::now() >= self.next_tick {
                 self.tick()?;
@@ -93,57 +96,63 @@ impl Keeper {
         }
     }
 
-    /// Handles a task and those right behind it; true when it is time to end.
-    fn handle(&mut self, first: Option<Task>, tasks: &Receiver<Task>) -> Result<bool, IndexError> {
-        let mut jobs = Vec::new();
-        let mut is_closing = false;
-        let mut wants_spare = false;
-        let mut next = first;
-        while let Some(task) = next {
-            match task {
-                Task::Index(job) => jobs.push(job),
-                Task::PrepareSpare => wants_spare = true,
-                Task::Close => is_closing = true,
-            }
-            next = (jobs.len() < GATHERED)
-                .then(|| tasks.try_recv().ok())
-                .flatten();
-        }
-        self.index(jobs)?;
-        if wants_spare {
-            self.prepare_spare();
-        }
-        Ok(is_closing)
+    fn end(&mut self) -> Result<(), IndexError> {
+        self.index()?;
+        self.note_reached()?;
+        self.write_offsets();
+        Ok(())
     }
 
-    fn index(&mut self, jobs: Vec<Job>) -> Result<(), IndexError> {
-        let mut batch = Vec::new();
-        let mut newest = None;
-        for job in jobs {
-            batch.extend(job.indexed);
-            newest = Some(job.to);
+    /// Puts into the index what waits for it. What the disk has no room for is
+    /// kept in memory and tried again: a start would read it from the journal.
+    fn index(&mut self) -> Result<(), IndexError> {
+        loop {
+            let was_pending = self.pending.is_some();
+            let taken = self.pending.take();
+            let Some((identities, to)) = taken.or_else(|| self.shared.backlog.take()) else {
+                return Ok(());
+            };
+            match self.shared.index.insert(&identities, &to) {
+                Ok(()) => self.indexed(&identities, &to),
+                Err(IndexError::NoRoom(error)) => {
+                    metrics::counter!("mimamori_journal_index_postponed_runs_total").increment(1);
+                    tracing::warn!(error = %error, "the disk has no room for the identity index: it is tried again");
+                    self.pending = Some((identities, to));
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+            // what came meanwhile can wait until it is a run, but not behind what waited itself
+            if !was_pending && !self.shared.backlog.has_run() {
+                return Ok(());
+            }
         }
-        let Some(to) = newest else {
-            return Ok(());
-        };
-        self.shared.index.insert(&batch, &to)?;
-        // only now a twin finds it there
-        for indexed in &batch {
+    }
+
+    fn indexed(&mut self, identities: &[Indexed], to: &Checkpoint) {
+        // only now a twin finds them there
+        for indexed in identities {
             self.shared.claims.release(&indexed.identity.key);
         }
+        self.shared.backlog.indexed(identities.len());
         self.shared.indexed_through.send_replace(to.position);
-        self.has_unsynced = true;
-        self.checkpoint = Some(to);
-        Ok(())
+        self.newest = Some(to.accepted.at);
+        // if it has enough to do it looks again by itself
+        let _ = self.merger.try_send(());
     }
 
     fn tick(&mut self) -> Result<(), IndexError> {
         let now = Instant::now();
         self.next_tick = now + TICK;
         self.shared.room.measure();
-        if now >= self.next_persist {
-            self.next_persist = now + PERSIST_EVERY;
-            self.persist()?;
+        metrics::gauge!("mimamori_journal_unindexed_entries").set(self.shared.backlog.len() as f64);
+        if self.is_due() {
+            self.index()?;
+        }
+        self.note_reached()?;
+        if now >= self.next_note {
+            self.next_note = now + NOTE_EVERY;
+            self.sync_and_expire()?;
             self.write_offsets();
         }
         self.shared.trim();
@@ -154,19 +163,34 @@ impl Keeper {
         Ok(())
     }
 
-    fn persist(&mut self) -> Result<(), IndexError> {
-        if self.has_unsynced {
-            self.shared.index.persist()?;
-            self.has_unsynced = false;
-            self.shared
-                .persisted_through
-                .send_replace(*self.shared.indexed_through.borrow());
+    /// Whether a run is worth it: there is enough, or a segment waits for it to be let go.
+    fn is_due(&self) -> bool {
+        let indexed = *self.shared.indexed_through.borrow();
+        let segments = self.shared.segments.all();
+        let active = segments.last().map_or(Position::ZERO, |last| last.first);
+        self.pending.is_some()
+            || self.shared.backlog.len() >= RUN_IDENTITIES
+            || indexed.next() < active
+    }
+
+    /// What is missing up to there at a start was lost, it is no torn frame.
+    fn note_reached(&mut self) -> Result<(), IndexError> {
+        let end = *self.shared.end.borrow();
+        if end > self.reached {
+            self.shared.index.note_reached(end)?;
+            self.reached = end;
+            self.has_unsynced_note = true;
         }
-        if let Some(checkpoint) = &self.checkpoint {
-            let dedup_days = self.shared.dedup_days;
-            self.shared
-                .index
-                .expire(checkpoint.accepted.at, dedup_days)?;
+        Ok(())
+    }
+
+    fn sync_and_expire(&mut self) -> Result<(), IndexError> {
+        if self.has_unsynced_note {
+            self.shared.index.sync_reached()?;
+            self.has_unsynced_note = false;
+        }
+        if let Some(newest) = self.newest {
+            self.shared.index.expire(newest, self.shared.dedup_days)?;
         }
         Ok(())
     }
@@ -203,6 +227,28 @@ impl Keeper {
             Ok(()) => self.written_offsets = Some(offsets),
             Err(error) => {
                 tracing::debug!(error = %error, "the offsets for inspection were not written")
+            }
+        }
+    }
+}
+
+/// Merges runs of the index whenever one was added, until the keeper has ended.
+/// A merge that the disk has no room for is tried again with the next run.
+pub(super) fn merge(shared: &Shared, added: &Receiver<()>) {
+    while added.recv().is_ok() {
+        loop {
+            match shared.index.merge_once() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(IndexError::NoRoom(error)) => {
+                    tracing::warn!(error = %error, "the disk has no room to merge the identity index");
+                    break;
+                }
+                Err(error) => {
+                    shared.index.condemn();
+                    shared.fail(&format!("merging the identity index: {error}"));
+                    return;
+                }
             }
         }
     }

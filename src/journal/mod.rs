@@ -1,18 +1,20 @@
 //! The journal on disk: one sequence of entries, on disk before anybody is answered.
 //!
 //! Under `storage.dir`: `journal/` with segment files ([`segment`], [`frame`]),
-//! and `index/`, a database of the identities that were accepted ([`index`]).
+//! and `index/`, the identities that were accepted ([`index`]).
 //!
 //! A request is serialised by its own task, claims its identities ([`claims`])
 //! and waits in a bounded queue. One thread ([`writer`]) takes all that waits,
 //! writes it with one write and one fdatasync, and answers. A second one
-//! ([`keeper`]) adds identities to the index, allocates the next segment, and
-//! trims ([`trim`]). Readers are served from memory at the tail ([`tail`]),
+//! ([`keeper`]) adds identities to the index, many at a time ([`backlog`]),
+//! allocates the next segment, and trims ([`trim`]); a third one merges what the
+//! index consists of. Readers are served from memory at the tail ([`tail`]),
 //! else from the files ([`reader`]). A start reads the segments' headers and
 //! what the index does not know ([`recovery`], [`catch_up`]).
 //!
 //! Why no library: `docs/adr/0002-journal.md`.
 
+mod backlog;
 mod catch_up;
 mod claims;
 mod damage;
@@ -33,6 +35,8 @@ mod shared;
 mod submit;
 mod tail;
 mod trim;
+#[doc(hidden)]
+pub mod unwritten;
 mod writer;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -56,6 +60,7 @@ pub use formats::check_formats;
 pub use room::RoomState;
 pub use trim::Consumer;
 
+use backlog::Backlog;
 use keeper::{Keeper, Task};
 use recovery::Recovered;
 use room::Room;
@@ -71,8 +76,8 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 const MIN_SEGMENT_BYTES: u64 = 4096;
 const TAIL_BYTES: usize = 32 << 20;
-/// Groups that may wait for the index before the writer waits for it.
-const MAX_WAITING_GROUPS: usize = 1024;
+/// Things that the writer may ask of the keeper; what is one too many it sees by itself.
+const MAX_KEEPER_TASKS: usize = 16;
 
 /// How to open a journal.
 pub struct JournalOptions {
@@ -127,6 +132,8 @@ pub struct FileJournal {
     submitter: Arc<Submitter>,
     work: SyncSender<Work>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    #[cfg(test)]
+    keeper: SyncSender<Task>,
 }
 
 impl FileJournal {
@@ -156,7 +163,7 @@ impl FileJournal {
 
     fn start(shared: Arc<Shared>, capacity: u64, last: Moment) -> Result<Self, JournalError> {
         let (work, waiting) = sync_channel(MAX_WAITING_REQUESTS + 16);
-        let (tasks, waiting_tasks) = sync_channel(MAX_WAITING_GROUPS);
+        let (tasks, waiting_tasks) = sync_channel(MAX_KEEPER_TASKS);
         let active = shared
             .segments
             .all()
@@ -172,14 +179,21 @@ impl FileJournal {
             last,
             buffer: Vec::new(),
         };
-        let keeper = Keeper::new(Arc::clone(&shared), work.clone());
+        let (merges, waiting_merges) = sync_channel(1);
+        let keeper = Keeper::new(Arc::clone(&shared), work.clone(), merges);
         let journal = Self {
             submitter: Arc::new(Submitter::new(Arc::clone(&shared), work.clone())),
             work,
             shared,
             threads: Mutex::default(),
+            #[cfg(test)]
+            keeper: tasks.clone(),
         };
         journal.spawn("journal-keeper", move || keeper.run(&waiting_tasks))?;
+        let merging = Arc::clone(&journal.shared);
+        journal.spawn("journal-merger", move || {
+            keeper::merge(&merging, &waiting_merges)
+        })?;
         journal.spawn_writer(writer, waiting, tasks)?;
         Ok(journal)
     }
@@ -231,6 +245,12 @@ impl FileJournal {
     #[cfg(test)]
     pub(crate) fn fail_next_sync(&self) {
         self.shared.fails_next_sync.store(true, Ordering::SeqCst);
+    }
+
+    /// Puts into the index what waits for it, though it is no run worth writing yet.
+    #[cfg(test)]
+    fn index_now(&self) {
+        let _ = self.keeper.send(Task::Index);
     }
 
     fn begin_closing(&self) -> Vec<JoinHandle<()>> {
@@ -295,8 +315,8 @@ fn share(options: JournalOptions, recovered: Recovered) -> Arc<Shared> {
         tail: Tail::new(TAIL_BYTES, end),
         claims: Arc::default(),
         index: recovered.index,
+        backlog: Backlog::default(),
         indexed_through: watch::Sender::new(end),
-        persisted_through: watch::Sender::new(end),
         consumers: Consumers::new(&options.consumers),
         damage: recovered.damage,
         end: watch::Sender::new(end),

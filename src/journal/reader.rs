@@ -32,6 +32,7 @@ impl Reading {
 impl Shared {
     /// Entries after `after` if memory has them; nothing if the files must be read.
     pub(super) fn read_memory(&self, after: Position, limit: usize) -> Option<Batch> {
+        self.tail.note_reader(after);
         if after >= *self.end.borrow() {
             return Some(Batch {
                 entries: Vec::new(),

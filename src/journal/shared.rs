@@ -7,6 +7,7 @@ use mimamori_actors::domain::{JournalId, Position};
 use mimamori_actors::ports::{AppendError, Clock};
 use tokio::sync::watch;
 
+use super::backlog::Backlog;
 use super::claims::Claims;
 use super::damage::Damage;
 use super::disk::Disk;
@@ -27,10 +28,10 @@ pub(super) struct Shared {
     pub(super) tail: Tail,
     pub(super) claims: Arc<Claims>,
     pub(super) index: Index,
-    /// The last position whose identity is in the index.
-    pub(super) indexed_through: watch::Sender<Position>,
+    /// Identities on their way into the index.
+    pub(super) backlog: Backlog,
     /// The last position whose identity is in the index to stay, whatever happens to the power.
-    pub(super) persisted_through: watch::Sender<Position>,
+    pub(super) indexed_through: watch::Sender<Position>,
     pub(super) room: Room,
     pub(super) consumers: Consumers,
     pub(super) damage: Damage,

@@ -7,7 +7,7 @@ use mimamori_actors::domain::Position;
 use mimamori_actors::ports::{AppendError, Identity, NewRecord, Origin, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::claims::{Claim, Claimed, Flight};
+use super::claims::{Claimed, Flight, Met};
 use super::frame::{Draft, MAX_PAYLOAD_BYTES};
 use super::shared::Shared;
 use super::writer::{Request, Work};
@@ -20,19 +20,30 @@ const MAX_WAITING_BYTES: u32 = 64 << 20;
 const LOOKED_UP_IN_PLACE: usize = 32;
 
 /// What is known of a record before its request is on disk.
-enum Fate {
+pub(super) enum Fate {
     /// It goes into the frame.
     Written,
     /// It is in the index.
     Known(Verdict),
-    /// Another request claimed its identity.
-    Awaits(Arc<Claim>, [u8; 16]),
+    /// Another request claimed its identity: so it is, if that one gets to the disk.
+    Awaits(Arc<Flight>, Verdict),
+}
+
+impl Fate {
+    /// Of a record with this identity.
+    pub(super) fn of(met: Met, identity: &Identity) -> Self {
+        match met {
+            Met::Nobody => Self::Written,
+            Met::Known(content) => Self::Known(known(&content, identity)),
+            Met::Twin(flight, content) => Self::Awaits(flight, known(&content, identity)),
+        }
+    }
 }
 
 /// A request that was handed over.
-struct Submitted {
-    fates: Vec<Fate>,
-    flight: Arc<Flight>,
+pub(super) struct Submitted {
+    pub(super) fates: Vec<Fate>,
+    pub(super) flight: Arc<Flight>,
 }
 
 /// Hands requests to the writer.
@@ -159,7 +170,7 @@ impl Submitter {
         origin: Origin,
         place: [OwnedSemaphorePermit; 2],
     ) -> Result<Submitted, AppendError> {
-        let mut claimed = Claimed::new(Arc::clone(&self.shared.claims));
+        let mut claimed = Claimed::new(Arc::clone(&self.shared.claims), draft.identities.len());
         let mut fates = Vec::with_capacity(draft.identities.len());
         for identity in &draft.identities {
             fates.push(match identity {
@@ -191,20 +202,8 @@ impl Submitter {
     }
 
     fn fate(&self, identity: &Identity, claimed: &mut Claimed) -> Result<Fate, AppendError> {
-        let claim = match claimed.claim(identity) {
-            Ok(claim) => claim,
-            Err(theirs) => return Ok(Fate::Awaits(theirs, identity.content)),
-        };
-        match self.shared.index.find(&identity.key) {
-            Ok(None) => {
-                claim.settle(identity.content);
-                Ok(Fate::Written)
-            }
-            Ok(Some(content)) => {
-                claim.settle(content);
-                claimed.give_back_last();
-                Ok(Fate::Known(known(&content, &identity.content)))
-            }
+        match claimed.claim(identity, |key| self.shared.index.find(key)) {
+            Ok(met) => Ok(Fate::of(met, identity)),
             Err(error) => {
                 let reason = format!("the identity index: {error}");
                 self.shared.index.condemn();
@@ -217,7 +216,7 @@ impl Submitter {
 
 impl Submitted {
     /// Waits until everything it depends on is on disk.
-    async fn verdicts(self) -> Result<Vec<Verdict>, AppendError> {
+    pub(super) async fn verdicts(self) -> Result<Vec<Verdict>, AppendError> {
         let mut next = self.flight.landed().await?;
         let mut verdicts = Vec::with_capacity(self.fates.len());
         for fate in self.fates {
@@ -228,10 +227,9 @@ impl Submitted {
                     Verdict::Accepted(position)
                 }
                 Fate::Known(verdict) => verdict,
-                Fate::Awaits(claim, content) => {
-                    claim.flight.landed().await?;
-                    let stands = claim.content().ok_or(AppendError::Closed)?;
-                    known(stands, &content)
+                Fate::Awaits(flight, verdict) => {
+                    flight.landed().await?;
+                    verdict
                 }
             });
         }
@@ -240,8 +238,8 @@ impl Submitted {
 }
 
 /// The verdict on a record whose identity stands in the journal with this content.
-fn known(stands: &[u8; 16], content: &[u8; 16]) -> Verdict {
-    if stands == content {
+fn known(stands: &[u8; 16], identity: &Identity) -> Verdict {
+    if *stands == identity.content {
         Verdict::Duplicate
     } else {
         Verdict::Conflict

@@ -1,6 +1,7 @@
 //! The newest entries in memory, so that a reader at the tail neither touches the disk nor parses again.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use mimamori_actors::domain::{Entry, Position};
@@ -8,6 +9,8 @@ use mimamori_actors::ports::Batch;
 
 /// Bytes of one answer to a reader, about.
 pub(super) const BATCH_BYTES: usize = 8 << 20;
+/// A reader so few entries from the end gets there.
+const NEAR_ENTRIES: u64 = 16 << 10;
 /// What an entry costs beside its text, about.
 const ENTRY_BYTES: usize = 256;
 
@@ -32,10 +35,22 @@ impl CachedFrame {
     }
 }
 
-/// The newest frames, bounded in bytes.
+impl State {
+    /// Lets the oldest frame go, and says which was its last position.
+    fn pop(&mut self) -> Option<Position> {
+        let oldest = self.frames.pop_front()?;
+        self.bytes -= oldest.cost();
+        Some(oldest.last())
+    }
+}
+
+/// The newest frames, bounded in bytes; none while nobody reads anywhere near
+/// the end, who would find them gone when he gets there.
 #[derive(Debug)]
 pub(super) struct Tail {
     max_bytes: usize,
+    /// Behind which position the reader that is furthest read last.
+    furthest: AtomicU64,
     state: RwLock<State>,
 }
 
@@ -43,7 +58,7 @@ pub(super) struct Tail {
 struct State {
     frames: VecDeque<CachedFrame>,
     bytes: usize,
-    /// Every entry after this one is here.
+    /// Every entry after this one is here, or none is and this is the end.
     floor: Position,
 }
 
@@ -52,12 +67,25 @@ impl Tail {
     pub(super) fn new(max_bytes: usize, floor: Position) -> Self {
         Self {
             max_bytes,
+            furthest: AtomicU64::new(floor.0),
             state: RwLock::new(State {
                 frames: VecDeque::new(),
                 bytes: 0,
                 floor,
             }),
         }
+    }
+
+    /// Somebody reads behind this position.
+    pub(super) fn note_reader(&self, after: Position) {
+        self.furthest.fetch_max(after.0, Ordering::Relaxed);
+    }
+
+    /// Whether the next frames should be pushed. If not, `skip` must be called for them.
+    pub(super) fn is_wanted(&self) -> bool {
+        let furthest = self.furthest.load(Ordering::Relaxed);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        furthest + NEAR_ENTRIES >= state.floor.0
     }
 
     /// Takes the newest frames in, and lets the oldest go.
@@ -68,11 +96,23 @@ impl Tail {
             state.frames.push_back(frame);
         }
         while state.bytes > self.max_bytes {
-            let Some(oldest) = state.frames.pop_front() else {
+            let Some(last) = state.pop() else {
                 break;
             };
-            state.bytes -= oldest.cost();
-            state.floor = oldest.last();
+            state.floor = state.floor.max(last);
+        }
+        metrics::gauge!("mimamori_journal_cached_bytes").set(state.bytes as f64);
+    }
+
+    /// Frames up to `end` were not wanted. Those from before go little by
+    /// little: to free them all at once would take too long.
+    pub(super) fn skip(&self, frames: usize, end: Position) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.floor = end;
+        for _ in 0..2 * frames {
+            if state.pop().is_none() {
+                return;
+            }
         }
         metrics::gauge!("mimamori_journal_cached_bytes").set(state.bytes as f64);
     }
@@ -101,3 +141,6 @@ impl Tail {
         Some(batch)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 mod append;
 mod damage;
 mod files;
+mod identities;
 mod model;
 mod room;
 
@@ -152,6 +153,7 @@ fn saying(name: &str, content: &str) -> NewRecord {
             payload: content.to_owned(),
         }),
         identity: Some(identity(name, content)),
+        json: None,
     }
 }
 
@@ -170,6 +172,7 @@ async fn append(journal: &FileJournal, names: &[&str]) -> Vec<Verdict> {
 /// Waits until every identity is in the index, which is behind the answers.
 async fn indexed(journal: &FileJournal) {
     let end = *journal.end().borrow();
+    journal.index_now();
     let mut through = journal.shared.indexed_through.subscribe();
     through.wait_for(|through| *through >= end).await.unwrap();
 }

@@ -88,8 +88,8 @@ impl Shared {
         let Some(held) = self.consumers.held() else {
             return;
         };
-        // what a power loss may take from the index must stay, to be added again at the start
-        let free_to = held.min(*self.persisted_through.borrow());
+        // what is not in the index must stay, to be added at the start
+        let free_to = held.min(*self.indexed_through.borrow());
         let mut removed = 0;
         while let [oldest, second, ..] = self.segments.all().as_slice() {
             let last = Position(second.first.0 - 1);

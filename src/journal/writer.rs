@@ -12,10 +12,11 @@ use mimamori_actors::ports::{AppendError, Origin};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::backlog::RUN_IDENTITIES;
 use super::claims::Claimed;
 use super::frame::{self, FrameHeader, Sealed};
 use super::index::{Checkpoint, Indexed};
-use super::keeper::{Job, Task};
+use super::keeper::Task;
 use super::segment::Segment;
 use super::shared::Shared;
 use super::tail::CachedFrame;
@@ -247,14 +248,17 @@ impl Writer {
 
     /// The group is on disk: readers first, then those who wait, then the index.
     fn publish(&mut self, group: Vec<Request>, headers: &[FrameHeader]) {
+        let is_wanted = self.shared.tail.is_wanted();
         let mut cached = Vec::with_capacity(group.len());
-        let mut indexed = Vec::new();
+        let mut indexed = Vec::with_capacity(group.len());
         let mut landed = Vec::with_capacity(group.len());
         for (mut request, header) in group.into_iter().zip(headers) {
             self.active.mark(header.first, self.offset);
             self.offset += request.bytes();
             collect_identities(&request.sealed, header, &mut indexed);
-            cached.push(cache(&mut request.sealed, header));
+            if is_wanted {
+                cached.push(cache(&mut request.sealed, header));
+            }
             landed.push((request.claimed, header.first));
         }
         let end = Position(self.next.0 - 1);
@@ -262,23 +266,33 @@ impl Writer {
             .increment(end.0 - self.shared.end.borrow().0);
         self.active.set_durable(self.offset);
         self.shared.room.take(self.buffer.len() as u64);
-        self.shared.tail.push(cached);
+        if is_wanted {
+            self.shared.tail.push(cached);
+        } else {
+            self.shared.tail.skip(headers.len(), end);
+        }
         self.shared.end.send_replace(end);
         for (claimed, first) in landed {
             claimed.land(first);
         }
-        let job = Job {
-            indexed,
-            to: Checkpoint {
-                journal: self.shared.id.clone(),
-                position: end,
-                accepted: self.last,
-                segment: self.active.first,
-                offset: self.offset,
-            },
+        self.hand_over(&indexed, end);
+    }
+
+    /// Leaves identities to the index. It may be as far behind as fits into
+    /// memory; an index that takes none any more is no reason not to end.
+    fn hand_over(&self, indexed: &[Indexed], end: Position) {
+        let to = Checkpoint {
+            journal: self.shared.id.clone(),
+            position: end,
+            accepted: self.last,
+            segment: self.active.first,
+            offset: self.offset,
         };
-        if self.keeper.send(Task::Index(job)).is_err() {
-            self.shared.fail("the index's thread has ended");
+        let goes_on = || self.shared.refusal().is_none();
+        let waiting = self.shared.backlog.add(indexed, to, goes_on);
+        if waiting >= RUN_IDENTITIES && waiting - indexed.len() < RUN_IDENTITIES {
+            // a keeper with a full queue has enough to do, and looks at every tick
+            let _ = self.keeper.try_send(Task::Index);
         }
     }
 }

@@ -51,6 +51,9 @@ async fn run() -> anyhow::Result<bool> {
     if is_wanted("throughput") {
         all_met &= ingest::throughput().await?;
     }
+    if wanted.iter().any(|one| one == "throughput-once") {
+        all_met &= ingest::throughput_once().await?;
+    }
     if is_wanted("lag") {
         all_met &= ingest::lag().await?;
     }
