@@ -14,6 +14,7 @@ mod disk;
 mod fan_out;
 mod figures;
 mod frames;
+mod identities;
 mod ingest;
 mod server;
 
@@ -53,6 +54,9 @@ async fn run() -> anyhow::Result<bool> {
     }
     if wanted.iter().any(|one| one == "throughput-once") {
         all_met &= ingest::throughput_once().await?;
+    }
+    if is_wanted("identities") {
+        all_met &= identities::ten_million().await?;
     }
     if is_wanted("lag") {
         all_met &= ingest::lag().await?;

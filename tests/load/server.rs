@@ -80,7 +80,6 @@ impl Server {
     }
 
     fn start(command: &mut Command) -> anyhow::Result<Self> {
-        // beside the build, not in /tmp: that may be no disk at all
         let storage = tempfile::tempdir_in(target_dir())?;
         let mut child = command
             .env("MIMAMORI_STORAGE__DIR", storage.path())
@@ -165,7 +164,8 @@ impl Drop for Server {
     }
 }
 
-fn target_dir() -> PathBuf {
+/// Where measurements keep their files: beside the build, not in /tmp, which may be no disk at all.
+pub fn target_dir() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_mimamori"))
         .parent()
         .unwrap_or(Path::new("."))
