@@ -81,7 +81,7 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
     use std::thread;
 
     use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
@@ -131,10 +131,15 @@ mod tests {
         let backlog = Backlog::default();
         backlog.add(&many(MAX_IDENTITIES), to(1), || true);
         let (taken, _) = backlog.take().unwrap();
-        let (waits, is_waiting) = channel();
+        let (waits, is_waiting) = sync_channel(64);
 
         thread::scope(|scope| {
-            let writer = scope.spawn(|| backlog.add(&many(1), to(2), || waits.send(()).is_ok()));
+            let writer = scope.spawn(|| {
+                backlog.add(&many(1), to(2), || {
+                    let _ = waits.try_send(());
+                    true
+                })
+            });
             is_waiting.recv().unwrap();
             backlog.indexed(taken.len());
 

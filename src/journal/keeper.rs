@@ -214,6 +214,7 @@ impl Keeper {
         let offsets = json!({
             "end": *self.shared.end.borrow(),
             "indexed": *self.shared.indexed_through.borrow(),
+            "reached": self.reached,
             "consumers": consumers,
         });
         if self.written_offsets.as_ref() == Some(&offsets) {

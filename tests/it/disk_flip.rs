@@ -81,14 +81,14 @@ fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes, text)
 }
 
-/// What the index has had is known to have been acknowledged, even if it is the journal's last.
-async fn indexed(server: &Server, entries: usize) {
+/// What was noted to be on disk is known to have been acknowledged, even if it is the journal's last.
+async fn noted(server: &Server, entries: usize) {
     let noted = server.dir().join("journal/offsets.json");
-    eventually("the index has all", PATIENCE, async || {
+    eventually("all are noted", PATIENCE, async || {
         let noted = fs::read(&noted).map_err(|error| error.to_string())?;
         let noted: Value = serde_json::from_slice(&noted).map_err(|error| error.to_string())?;
-        let indexed = noted["indexed"].as_u64().unwrap_or(0);
-        ensure(indexed >= entries as u64, || format!("through {indexed}"))
+        let reached = noted["reached"].as_u64().unwrap_or(0);
+        ensure(reached >= entries as u64, || format!("through {reached}"))
     })
     .await;
 }
@@ -114,7 +114,7 @@ pub async fn flip_a_bit(place: Place) -> Counted {
         api.accepted(&batch).await;
         ledger.note(&batch);
     }
-    indexed(&server, 1 + REQUESTS * BATCH).await;
+    noted(&server, 1 + REQUESTS * BATCH).await;
     server.kill9().await;
     hold.release().await;
 
