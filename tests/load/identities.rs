@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mimamori::clock::SystemClock;
 use mimamori::journal::unwritten::UnwrittenJournal;
-use mimamori::journal::{FileJournal, JournalOptions, JournalReport, SEGMENT_BYTES};
+use mimamori::journal::{FileJournal, JournalOptions, JournalReport, RealDisk, SEGMENT_BYTES};
 use mimamori_actors::domain::{ClassroomId, Position, Record, Rejection};
 use mimamori_actors::ports::{Identity, Journal, NewRecord, Origin, Verdict};
 use tokio::time::Instant;
@@ -107,6 +107,7 @@ fn open(dir: &Path) -> anyhow::Result<(FileJournal, JournalReport)> {
         begin_after: Position::ZERO,
         clock: Arc::new(SystemClock),
         segment_bytes: SEGMENT_BYTES,
+        disk: Arc::new(RealDisk),
     };
     Ok(FileJournal::open(options, &mut |_, _| {})?)
 }
