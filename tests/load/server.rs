@@ -216,7 +216,9 @@ async fn serve_ingest_alone() -> anyhow::Result<()> {
         Arc::new(Refusals::default()),
         Arc::new(SystemClock),
     );
-    let listener = accept::listen(([127, 0, 0, 1], 0).into())?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    // as the real program: 256 that connect at once all find a place
+    rustix::net::listen(&listener, 4096)?;
     println!("{{\"listening\":\"http://{}\"}}", listener.local_addr()?);
     let options = AcceptOptions {
         header_timeout: Duration::from_secs(10),
