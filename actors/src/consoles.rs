@@ -3,7 +3,8 @@
 //! A subscriber is no actor beside the task that serves its console's socket:
 //! it is that task ([ADR 10](../../docs/adr/0010-a-console-is-two-tasks.md)).
 //! It stands in the tree, can be ended from there, and takes nothing with it
-//! when it panics but its own connection.
+//! when it panics but its own connection. The watchdog looks after actors only:
+//! nothing that a subscriber awaits lasts longer than [`CLASSROOM_ANSWERS_WITHIN`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,7 +26,8 @@ use crate::ports::Clock;
 use crate::silence::{Sight, Silence};
 use crate::tree::{ActorState, Census, EndedOnRequest, Step, Vitals, Witness};
 
-/// A classroom answers within this time, or the subscriber is frozen.
+/// A subscriber that has a subscription in hand for longer than this is shown as
+/// frozen, and nothing more: only a computation that does not return could last so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a console waits for a classroom that starts anew.
 const CLASSROOM_ANSWERS_WITHIN: Duration = Duration::from_secs(5);

@@ -28,6 +28,7 @@ mod listener;
 mod message;
 mod open;
 mod outbound;
+mod pace;
 mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -62,7 +63,7 @@ pub struct LiveSettings {
     pub sign_in_within: Duration,
     /// Between two pings; two unanswered ones end the connection.
     pub heartbeat: Duration,
-    /// A console whose outbox was not empty for so long is too slow.
+    /// A console whose outbox was not empty for so long is too slow; a standstill of the process counts little.
     pub behind_for: Duration,
     /// How long a classroom may take to answer a subscription before the next attempt.
     pub subscribe_within: Duration,

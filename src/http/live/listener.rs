@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::between::Between;
 use super::inbound::{Ended, Inbound};
 use super::message::{self, Message, Reference, Refusal};
+use super::pace::Pace;
 use super::sign_in::{Credential, Right};
 use super::{Live, frames};
 
@@ -149,9 +150,11 @@ impl Watching<'_> {
     where
         R: AsyncRead + Unpin,
     {
-        let mut pulse = interval(self.live.settings.heartbeat / PULSES_A_HEARTBEAT);
+        let every = self.live.settings.heartbeat / PULSES_A_HEARTBEAT;
+        let mut pulse = interval(every);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pulse.reset();
+        let mut pace = Pace::new(every);
         let mut pulses = 0;
         loop {
             tokio::select! {
@@ -160,7 +163,7 @@ impl Watching<'_> {
                 () = withdrawn(&mut told.withdrawals) => self.check_right()?,
                 _ = pulse.tick() => {
                     pulses += 1;
-                    self.check_pace()?;
+                    self.check_pace(&mut pace)?;
                     self.check_right()?;
                     if pulses % PULSES_A_HEARTBEAT == 0 {
                         inbound.ping()?;
@@ -177,13 +180,11 @@ impl Watching<'_> {
         }
     }
 
-    fn check_pace(&self) -> Result<(), Ended> {
-        match self.outbox.behind_since() {
-            Some(since) if since.elapsed() > self.live.settings.behind_for => {
-                Err(Ended::Close(CloseCode::TooSlow))
-            }
-            Some(_) | None => Ok(()),
+    fn check_pace(&self, pace: &mut Pace) -> Result<(), Ended> {
+        if pace.behind_for(&self.outbox) > self.live.settings.behind_for {
+            return Err(Ended::Close(CloseCode::TooSlow));
         }
+        Ok(())
     }
 
     fn check_right(&self) -> Result<(), Ended> {

@@ -152,7 +152,23 @@ async fn who_signs_out_is_closed_at_once_and_the_others_stay() {
 
 #[tokio::test]
 async fn the_system_holds_little_for_a_console_that_does_not_read() {
-    let server = Server::start().await;
+    let asked_for = LiveSettings::default().send_buffer_bytes;
+
+    let little = taken_for_a_deaf_console(asked_for).await;
+    let more = taken_for_a_deaf_console(asked_for * 3).await;
+
+    assert!(little >= asked_for, "only {little} bytes were taken");
+    // what the console's own side holds is the same in both
+    assert!(more >= little + asked_for, "{little} and {more} bytes");
+}
+
+/// How many bytes of frames leave the outbox of a console that does not read.
+async fn taken_for_a_deaf_console(send_buffer_bytes: usize) -> usize {
+    let settings = LiveSettings {
+        send_buffer_bytes,
+        ..LiveSettings::default()
+    };
+    let server = Server::start_with(settings, 10).await;
     let (deaf, _) = server.watching().await;
     let outbox = server.consoles.outbox();
     let name = "x".repeat(20_000);
@@ -170,8 +186,10 @@ async fn the_system_holds_little_for_a_console_that_does_not_read() {
         taken += server.consoles.event_of("a", &name).frame.len();
         assert!(taken < 1 << 20, "{taken} bytes were taken");
     }
+    taken -= outbox.queued_bytes();
 
     drop(deaf);
+    taken
 }
 
 #[tokio::test]
@@ -286,6 +304,35 @@ async fn what_is_too_much_even_merged_begins_anew() {
         seq = frame["seq"].clone();
     }
     assert!(resets > 0);
+}
+
+#[tokio::test]
+async fn a_standstill_of_the_process_closes_no_console_that_had_something_to_read() {
+    let settings = LiveSettings {
+        behind_for: Duration::from_secs(1),
+        heartbeat: Duration::from_millis(300),
+        outbox: OutboxLimits { max_bytes: 8 << 20 },
+        ..LiveSettings::default()
+    };
+    let server = Server::start_with(settings, 10).await;
+    let (mut page, _) = server.watching().await;
+    let name = "見".repeat(10_000);
+    // more than the system keeps for a socket
+    for _ in 0..60 {
+        server.consoles.event_of("a", &name);
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(server.consoles.outbox().queued_bytes() > 0);
+
+    // all tasks of a test share this thread
+    std::thread::sleep(Duration::from_millis(1_500));
+    // the pulse that is due comes before the console reads
+    tokio::time::sleep(Duration::from_millis(20)).await;
+
+    for _ in 0..60 {
+        assert_eq!(page.hear().await["type"], "delta");
+    }
+    assert_eq!(server.open.count(), 1);
 }
 
 #[tokio::test]
