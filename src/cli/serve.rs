@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use mimamori_actors::tree::Witness;
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::process::{Resource, getrlimit, umask};
 
 use super::arguments::Serve;
 use super::lock::ServerLock;
 use super::{Announce, Failure, load_config, runtime, storage_dir};
+use crate::http::accept::{connections_within, raise_open_files};
 use crate::server::{self, Inherited};
 use crate::telemetry::logs;
 
@@ -18,10 +19,11 @@ use crate::telemetry::logs;
 const THREADS_END_WITHIN: Duration = Duration::from_millis(100);
 
 pub(super) fn run(arguments: &Serve, witness: Arc<dyn Witness>) -> Result<(), Failure> {
-    let loaded = load_config(arguments.file.config.as_deref())?;
+    let mut loaded = load_config(arguments.file.config.as_deref())?;
     logs::install(loaded.config.log.format);
     let inherited = Inherited::take()?;
-    raise_open_files();
+    let http = &mut loaded.config.http;
+    http.max_connections = fit_connections(http.max_connections);
     // what students wrote is for nobody else on this machine, in a directory of others too
     umask(Mode::RWXG | Mode::RWXO);
     storage_dir::prepare(&loaded)?;
@@ -33,14 +35,21 @@ pub(super) fn run(arguments: &Serve, witness: Arc<dyn Witness>) -> Result<(), Fa
     Ok(outcome?)
 }
 
-/// A connection is an open file: as many as the system lets us have.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, open_files = limit.current, "the limit of open files could not be raised");
+/// A connection is an open file: as many as are wanted, if the system lets us.
+fn fit_connections(wanted: usize) -> usize {
+    let open_files = raise_open_files().unwrap_or_else(|error| {
+        let current = getrlimit(Resource::Nofile).current;
+        tracing::warn!(%error, open_files = current, "the limit of open files could not be raised");
+        current.unwrap_or(u64::MAX)
+    });
+    let fit = connections_within(open_files, wanted);
+    if fit < wanted {
+        tracing::warn!(
+            open_files,
+            wanted,
+            connections = fit,
+            "the limit of open files is too low for http.max_connections: fewer are served"
+        );
     }
+    fit
 }

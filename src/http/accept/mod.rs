@@ -64,6 +64,9 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// After the system had no socket to give, before asking again.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
+/// Segments, databases, and what the series' store keeps open: up to 900 tables.
+const FILES_OF_STORES: u64 = 1024;
+
 /// Where the server is; every connection watches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -324,6 +327,19 @@ pub fn raise_open_files() -> io::Result<u64> {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
     Ok(limit.current.unwrap_or(u64::MAX))
+}
+
+/// How many of `wanted` connections fit beside the journal and the stores when
+/// the process may open so many files. Of few files,
+/// half are theirs.
+///
+/// Whoever is turned away gets a 503; without this the accept loop, and then the
+/// journal, would find no descriptor.
+#[must_use]
+pub fn connections_within(open_files: u64, wanted: usize) -> usize {
+    let kept = FILES_OF_STORES.min(open_files / 2);
+    let fit = usize::try_from(open_files - kept).unwrap_or(usize::MAX);
+    wanted.min(fit)
 }
 
 #[cfg(test)]

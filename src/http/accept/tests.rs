@@ -417,3 +417,19 @@ fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
     let limit = getrlimit(Resource::Nofile);
     assert_eq!(limit.current, limit.maximum);
 }
+
+#[test]
+fn connections_leave_the_stores_their_files() {
+    assert_eq!(connections_within(65_536, 18_000), 18_000);
+    assert_eq!(connections_within(u64::MAX, 18_000), 18_000);
+    assert_eq!(connections_within(19_024, 18_000), 18_000);
+    assert_eq!(connections_within(19_023, 18_000), 17_999);
+    assert_eq!(connections_within(4_096, 18_000), 3_072);
+}
+
+#[test]
+fn of_few_files_half_are_for_connections() {
+    assert_eq!(connections_within(1_024, 18_000), 512);
+    assert_eq!(connections_within(256, 18_000), 128);
+    assert_eq!(connections_within(256, 5), 5);
+}
