@@ -1,7 +1,7 @@
 //! The fold `(state, entry) -> (state, changes)`: what a student's entries mean.
 //!
-//! No clock: time is the entry's `received_at`. An entry at or below the
-//! state's position changes nothing, so replay is harmless. What the fold
+//! No clock: people see the entry's `received_at`, and silences are measured by
+//! its `heard_at`. An entry at or below the state's position changes nothing, so replay is harmless. What the fold
 //! concludes has an id computed from the entry that caused it, so a replay
 //! concludes the same. The rules are those of the contract, section 4.
 //!
@@ -28,7 +28,7 @@
 //! last 3 s, and the *present* is these folded on the base. The newest event is
 //! folded on the present, an older one makes it be folded again. One that
 //! belongs before what is in the base is *late*: it is counted and listed, a
-//! sign of life, and moves nothing. The 3 s are heard ones, so that they don't
+//! sign of life also of an open request, and moves nothing. The 3 s are heard ones, so that they don't
 //! pass while the server is away.
 //!
 //! `Counters` are sums: the order of arrival does not matter to them. Sessions
@@ -60,9 +60,9 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AcceptedEvent, Alert, AlertId, Entry, Event, EventBrief, ExecutionStatus, Fact, FactId,
-    FactKind, Heard, HelpId, LessonId, Moment, Position, Record, SessionKey, Timer, TimerCause,
-    Timestamp,
+    AcceptedEvent, Alert, AlertId, Entry, Event, EventBrief, EventKind, ExecutionStatus, Fact,
+    FactId, FactKind, Heard, HelpId, LessonId, Moment, Position, Record, SessionKey, Timer,
+    TimerCause, Timestamp,
 };
 
 use brief::{Brief, Label};
@@ -96,8 +96,9 @@ pub enum StateError {
 ///
 /// Bounded: texts are limited at the door; of cells with errors at most
 /// [`MAX_CELLS`] are remembered, of events to be put in order [`MAX_RECENT`], of
-/// notebooks whose kernels are followed [`MAX_NOTEBOOKS`], and of people under
-/// one address [`MAX_SOURCES`].
+/// notebooks whose kernels are followed [`MAX_NOTEBOOKS`], of people under one
+/// address [`MAX_SOURCES`], and of requests and of alerts that were just told as
+/// ended [`MAX_RECENT`] each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
     key: SessionKey,
@@ -292,6 +293,7 @@ impl SessionState {
         let order = self.clocks.order(event.time, step.moment());
         if self.base.is_late(order) {
             self.find_missing(event, step);
+            self.hear_late_beat(event, step);
             return;
         }
         let brief = Brief::of(event, order, step.position, step.moment(), &self.present);
@@ -364,7 +366,21 @@ impl SessionState {
         };
         let notebook = event.notebook.as_deref().map(Label::new);
         let notebook = notebook.as_ref().or(self.present.place.notebook.as_ref());
-        self.base.kernels.find(Some(count), notebook, step);
+        let session = brief::session_of(event);
+        self.base.kernels.find(count, session, notebook, step);
+    }
+
+    /// Silence is measured by what is heard: also a beat that came late says that the student still asks.
+    ///
+    /// A request that opened in the last 3 s has been heard just now.
+    fn hear_late_beat(&mut self, event: &Event, step: &Step<'_>) {
+        if event.kind == EventKind::Help
+            && let Some(call) = &mut self.base.present.help
+        {
+            call.hear(step.moment());
+            // nothing opens or ends by that: what is over was told
+            self.fold_recent_again();
+        }
     }
 
     fn end_call_if_silent(&mut self, step: &mut Step<'_>) {

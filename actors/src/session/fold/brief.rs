@@ -88,11 +88,7 @@ impl Brief {
             cell_index: event.cell_index,
             count: count_of(event),
             by: By {
-                session: event
-                    .client_session
-                    .as_deref()
-                    .filter(|session| !session.is_empty())
-                    .map(|session| short_hash(&[session])),
+                session: session_of(event),
                 name: said(event.name.as_ref()).map(|name| Label::like(name, like.name.as_ref())),
                 team: said(event.team.as_ref()).map(|team| shared(team, like.team.as_ref())),
             },
@@ -128,6 +124,12 @@ pub(super) fn count_of(event: &Event) -> Option<i64> {
     event
         .execution_count
         .filter(|count| is_code && *count >= 1 && event.kind == EventKind::CellExecuted)
+}
+
+/// A hash of the client's own session, if it says one.
+pub(super) fn session_of(event: &Event) -> Option<u64> {
+    let session = event.client_session.as_deref()?;
+    (!session.is_empty()).then(|| short_hash(&[session]))
 }
 
 /// A name or path as sent, with what it is compared by: in NFKC two ways to type it are one.

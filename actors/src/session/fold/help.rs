@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    EndedBy, FactKind, Heard, HelpId, OpenHelp, Position, SessionKey, StudentHelp, Timestamp,
+    EndedBy, FactKind, Heard, HelpId, Moment, OpenHelp, Position, SessionKey, StudentHelp,
+    Timestamp,
 };
 
 use super::Step;
@@ -33,7 +34,7 @@ pub(super) fn beat(
 ) {
     match call {
         Some(call) => {
-            call.open.last_beat = call.open.last_beat.max(brief.received);
+            call.hear(brief.received);
             if brief.position < call.first {
                 call.first = brief.position;
                 call.open.shown.id = id(brief.position, key);
@@ -76,6 +77,11 @@ fn id(position: Position, key: &SessionKey) -> HelpId {
 }
 
 impl Call {
+    /// The student still asks.
+    pub(super) fn hear(&mut self, beat: Moment) {
+        self.open.last_beat = self.open.last_beat.max(beat);
+    }
+
     /// Whether its silence is over.
     pub(super) fn is_silent(&self, now: Heard) -> bool {
         now.since(self.open.last_beat.heard) >= HELP_SILENCE

@@ -22,6 +22,8 @@ use crate::domain::{Alert, AlertKind};
 pub const MAX_NOTEBOOKS: usize = 16;
 /// After so many runs in their order nothing is wrong any more.
 const STEADY_RUNS: u8 = 10;
+/// So many rows of missing runs are known by their counts: a run of an older one is not found again.
+const MAX_GAPS: usize = 8;
 /// More of a path is not shown in a reason.
 const PATH_SHOWN: usize = 60;
 
@@ -44,6 +46,9 @@ struct Kernel {
     steady: u8,
     #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     missing: u64,
+    /// The missing runs, from one count to another.
+    #[serde(rename = "g", default, skip_serializing_if = "is_default")]
+    gaps: Vec<(i64, i64)>,
     #[serde(rename = "k", default, skip_serializing_if = "is_default")]
     restarts: u32,
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
@@ -82,19 +87,20 @@ impl Kernels {
     /// A run came too late to be in its place; if it was missing it no longer is.
     pub(super) fn find(
         &mut self,
-        count: Option<i64>,
+        count: i64,
+        session: Option<u64>,
         notebook: Option<&Label>,
         step: &mut Step<'_>,
     ) {
-        let (Some(count), Some(notebook)) = (count, notebook) else {
+        let Some(notebook) = notebook else {
             return;
         };
         let kernel = self
             .0
             .iter_mut()
-            .find(|kernel| kernel.notebook.key == notebook.key);
-        if let Some(kernel) = kernel.filter(|kernel| count < kernel.count) {
-            kernel.find(step);
+            .find(|kernel| kernel.notebook.key == notebook.key && kernel.session == session);
+        if let Some(kernel) = kernel {
+            kernel.find(count, step);
         }
     }
 
@@ -149,6 +155,7 @@ impl Kernel {
             count,
             steady: 0,
             missing: 0,
+            gaps: Vec::new(),
             restarts: 0,
             unreported: None,
             restarted: None,
@@ -176,12 +183,13 @@ impl Kernel {
         }
         self.steady = 0;
         if is_restart {
-            self.missing = 0;
+            self.forget_missing();
             alerts::close(&mut self.unreported, step);
             self.tell_restart(brief, step);
         }
         if missing > 0 {
             self.missing = self.missing.saturating_add(missing);
+            self.note_gap((expected, count.saturating_sub(1)));
             self.tell_missing(brief, step);
         }
     }
@@ -213,11 +221,31 @@ impl Kernel {
         );
     }
 
-    fn find(&mut self, step: &mut Step<'_>) {
-        if self.missing == 0 {
-            return;
+    fn note_gap(&mut self, gap: (i64, i64)) {
+        if self.gaps.len() >= MAX_GAPS {
+            self.gaps.remove(0);
         }
-        self.missing -= 1;
+        self.gaps.push(gap);
+    }
+
+    fn forget_missing(&mut self) {
+        self.missing = 0;
+        self.gaps.clear();
+    }
+
+    /// A run with this count came late: if it was missing it no longer is.
+    fn find(&mut self, count: i64, step: &mut Step<'_>) {
+        let holds = |gap: &(i64, i64)| (gap.0..=gap.1).contains(&count);
+        let Some(index) = self.gaps.iter().position(holds) else {
+            return;
+        };
+        let (first, last) = self.gaps.remove(index);
+        for rest in [(first, count - 1), (count + 1, last)] {
+            if rest.0 <= rest.1 {
+                self.note_gap(rest);
+            }
+        }
+        self.missing = self.missing.saturating_sub(1);
         let reason = self.reason_of_missing();
         if self.missing == 0 {
             alerts::close(&mut self.unreported, step);
@@ -235,7 +263,7 @@ impl Kernel {
     }
 
     fn close(&mut self, step: &mut Step<'_>) {
-        self.missing = 0;
+        self.forget_missing();
         self.restarts = 0;
         self.steady = 0;
         alerts::close(&mut self.unreported, step);

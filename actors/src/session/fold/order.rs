@@ -6,8 +6,9 @@
 //! caught up. Such a jump begins another *epoch*, and what is of a later epoch
 //! comes later. Two things are taken for a jump:
 //!
-//! - A clock that was ahead of ours by more than [`AHEAD`] and now says a time
-//!   at least four times nearer to ours was put right: at once.
+//! - A clock that was ahead of ours by more than [`JUMP`] and now says a time
+//!   at least four times nearer to ours was put right: at once. Of a clock that
+//!   is less ahead, an event that was sent again for 20 s would look like that.
 //! - Of a clock that was set back we first see an event more than [`JUMP`]
 //!   later than its predecessors came. That may be an old event that comes
 //!   late. When another comes as late as that one (within [`ALIKE`]), and at
@@ -24,9 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::format::is_default;
 use crate::domain::{Heard, Moment, Timestamp};
 
-/// A clock so far ahead of ours is wrong; less may be the way to us.
-const AHEAD: Duration = Duration::from_secs(10);
-/// An event that comes so much later than the others of its clock may be of another.
+/// By less no clock is known to have jumped: an event may come so late.
 const JUMP: Duration = Duration::from_secs(60);
 /// Two events of one clock come to us within so much of each other's delay.
 const ALIKE: Duration = Duration::from_secs(3);
@@ -103,7 +102,7 @@ impl Clocks {
 }
 
 fn is_put_right(newest: Seen, seen: Seen) -> bool {
-    newest.behind_ms < -millis(AHEAD)
+    newest.behind_ms < -millis(JUMP)
         && seen.behind_ms.unsigned_abs() <= newest.behind_ms.unsigned_abs() / 4
 }
 

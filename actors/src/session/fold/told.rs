@@ -7,10 +7,12 @@
 //! What was never told is told now, both ends of what opened and ended within
 //! the fold; what was told as open and is no longer there is told as ended.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use super::Step;
-use super::window::WINDOW;
+use super::window::{MAX_RECENT, WINDOW};
 use crate::domain::{Heard, Timestamp};
 
 /// Something that opens and ends.
@@ -31,13 +33,16 @@ pub(super) struct Ended<E> {
 }
 
 /// The episodes that were told as ended in the last 3 s: older ones don't come back.
+///
+/// At most [`MAX_RECENT`], for each needs an event of the window. Were an older one
+/// told once more, the journal would know the fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Told<Id>(Vec<(Id, Heard)>);
+pub(super) struct Told<Id>(VecDeque<(Id, Heard)>);
 
 impl<Id> Default for Told<Id> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(VecDeque::new())
     }
 }
 
@@ -46,8 +51,16 @@ impl<Id: PartialEq + Clone> Told<Id> {
         self.0.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn note(&mut self, id: &Id, now: Heard) {
-        self.0.push((id.clone(), now));
+        if self.0.len() >= MAX_RECENT {
+            self.0.pop_front();
+        }
+        self.0.push_back((id.clone(), now));
     }
 
     fn has(&self, id: &Id) -> bool {

@@ -122,6 +122,31 @@ fn a_missing_run_that_comes_late_is_no_longer_missing() {
 }
 
 #[test]
+fn only_a_run_that_was_missing_is_found_and_only_once() {
+    let mut bench = Bench::new();
+    bench.counts([1, 2, 5, 6]);
+    let missing = ["2 runs in nb.ipynb were not reported"];
+    assert_eq!(bench.reasons(), missing);
+
+    for reported in [1, 2, 5] {
+        bench.wait(5).late(20_000, counted("nb.ipynb", reported));
+    }
+    let of_another = Event {
+        client_session: text("another"),
+        ..counted("nb.ipynb", 3)
+    };
+    bench.late(20_000, of_another);
+    assert_eq!(bench.reasons(), missing);
+
+    for _ in 0..2 {
+        bench.late(20_000, counted("nb.ipynb", 3));
+        assert_eq!(bench.reasons(), ["1 run in nb.ipynb was not reported"]);
+    }
+    let found = bench.late(20_000, counted("nb.ipynb", 4));
+    assert_eq!(said_by(&found), ["alert closed"]);
+}
+
+#[test]
 fn each_notebook_has_a_counter_of_its_own_and_so_has_each_client() {
     let mut bench = Bench::new();
     for count in 1..4 {

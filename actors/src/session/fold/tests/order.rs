@@ -140,7 +140,7 @@ fn a_clock_a_day_ahead_still_tells_what_came_first() {
 
 #[test]
 fn a_clock_that_is_put_right_moves_the_student_at_once() {
-    for ahead in [20_000, 3_600_000, 86_400_000] {
+    for ahead in [90_000, 3_600_000, 86_400_000] {
         let mut bench = Bench::new();
         bench.late(-ahead, run("nb.ipynb", "a", false));
         bench.late(100, run("nb.ipynb", "b", false));
@@ -149,6 +149,69 @@ fn a_clock_that_is_put_right_moves_the_student_at_once() {
         bench.wait(10).late(1_000, run("nb.ipynb", "d", false));
         assert_eq!(bench.place().1, text("d"), "{ahead}");
     }
+}
+
+#[test]
+fn an_old_beat_of_a_clock_that_is_ahead_opens_nothing_when_it_comes_again() {
+    for ahead in (0..60_000).step_by(1_000) {
+        for late in [15_000, 20_000, 22_000] {
+            let mut bench = Bench::new();
+            bench.late(1_000 - ahead, calls());
+            bench.wait(2).late(500 - ahead, stopped());
+            bench.wait(1).late(500 - ahead, run("nb.ipynb", "a", false));
+
+            let outcome = bench
+                .wait(late / 1_000)
+                .late(late as i64 + 2_000 - ahead, calls());
+
+            assert!(said_by(&outcome).is_empty(), "{ahead} {late}");
+            assert!(bench.view().help.is_none(), "{ahead} {late}");
+            assert_eq!(bench.place().1, text("a"));
+        }
+    }
+}
+
+#[test]
+fn a_student_whose_clock_was_set_back_by_less_than_a_minute_still_asks() {
+    let mut bench = Bench::new();
+    bench.late(500, calls());
+    bench.wait(10).late(500, calls());
+
+    for beat in 0..5 {
+        let outcome = bench.wait(10).late(45_500, calls());
+        assert!(said_by(&outcome).is_empty(), "{beat}");
+        assert!(bench.housekeep().facts.is_empty(), "{beat}");
+    }
+
+    assert!(bench.wait(29).housekeep().facts.is_empty());
+    let silent = bench.wait(1).housekeep();
+    assert_eq!(said_by(&silent), ["help ended by silence"]);
+}
+
+#[test]
+fn a_late_beat_moves_no_call_that_the_window_shows_as_ended() {
+    let mut bench = Bench::new();
+    bench.late(500, calls());
+    bench.wait(10).late(500, run("nb.ipynb", "a", false));
+    bench.wait(4).late(500, stopped());
+
+    let outcome = bench.wait(1).late(14_000, calls());
+
+    assert!(said_by(&outcome).is_empty());
+    assert!(bench.view().help.is_none());
+    assert!(bench.wait(5).housekeep().facts.is_empty());
+    assert!(bench.view().help.is_none());
+}
+
+#[test]
+fn of_calls_that_ended_no_more_are_known_than_events_are_put_in_order() {
+    let mut bench = Bench::new();
+    for _ in 0..MAX_RECENT + 20 {
+        bench.late(500, calls());
+        bench.late(500, stopped());
+    }
+
+    assert_eq!(bench.state.told_calls.len(), MAX_RECENT);
 }
 
 #[test]
