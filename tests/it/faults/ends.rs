@@ -34,8 +34,7 @@ async fn with_four_threads_lost_the_process_ends_and_the_next_one_carries_on() {
     wait_for_runs(&api, "hanako", hanako.sent).await;
     assert_all_there(&api, hanako.sent + 4).await;
     // each has had its three attempts, the last one here
-    let metrics = api.get("/metrics").await.text;
-    assert!(metrics.contains("mimamori_sessions_failed_attempts_total 2"));
+    assert!(metric(&api, "mimamori_sessions_failed_attempts_total").await >= 2.0);
 }
 
 #[tokio::test]
@@ -76,8 +75,9 @@ async fn health_and_ingest_answer_while_every_session_spins_in_a_fold() {
 
     api.accepted(&spinning).await;
     let begun = Instant::now();
-    // the folds are found after a second, and end the process soon after
-    while begun.elapsed() < Duration::from_millis(900) {
+    // the folds are found after a second, and end the process soon after: a
+    // round that begins by the half of it has time
+    while begun.elapsed() < Duration::from_millis(500) {
         assert_health_answers(&api).await;
         let id = format!("more-{}", begun.elapsed().as_micros());
         api.accepted(&[run(&id, "hanako", "c1", Run::Ok)]).await;
