@@ -57,8 +57,10 @@ impl Shared {
         let segments = self.segments.all();
         let from = segments.partition_point(|segment| segment.first <= after.next());
         let Some(from) = from.checked_sub(1) else {
+            // of the same moment as the segments: what is told elsewhere comes a little later
+            let oldest = segments.first().map(|oldest| oldest.first);
             return Err(ReadError::Trimmed {
-                oldest: *self.oldest.borrow(),
+                oldest: oldest.unwrap_or(*self.oldest.borrow()),
             });
         };
         for (place, segment) in segments.iter().enumerate().skip(from) {
