@@ -82,7 +82,9 @@ fn ends() -> Vec<Drill> {
             "kill",
             "kill -9 at a random moment under 2,000 events/s, 20 times in one directory",
             "everything acknowledged there once, consoles agree, ready < 2 s",
-            || async { Outcome::recovered(crash::kill_at_random(20).await, READY) },
+            || async {
+                Outcome::recovered(crash::kill_at_random(20, harness::READABLE).await, READY)
+            },
         ),
         Drill::new(
             "power",

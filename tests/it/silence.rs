@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Console, READABLE, ROOM, Run, Server, ensure, eventually, help, run};
+use crate::harness::{Console, PATIENCE, ROOM, Run, Server, ensure, eventually, help, run};
 
 #[tokio::test]
 async fn a_call_for_help_that_is_not_repeated_is_over_after_30_seconds_at_its_last_beat() {
@@ -19,7 +19,7 @@ async fn a_call_for_help_that_is_not_repeated_is_over_after_30_seconds_at_its_la
         .accepted(&[run("e1", "yuki", "c1", Run::Ok), help("h1", "yuki", true)])
         .await;
     console
-        .until(READABLE, "help", |console| {
+        .until(PATIENCE, "help", |console| {
             status(console) == Some(json!("help"))
         })
         .await;
@@ -31,7 +31,7 @@ async fn a_call_for_help_that_is_not_repeated_is_over_after_30_seconds_at_its_la
         })
         .await;
 
-    let ended = eventually("the end is in the history", READABLE, async || {
+    let ended = eventually("the end is in the history", PATIENCE, async || {
         let help = server.api().room("/help").await.items();
         ensure(help.len() == 1 && help[0]["until"].is_string(), || {
             format!("{help:?}")

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::harness::{
-    Api, Console, PATIENCE, READABLE, ROOM, Run, Server, ensure, event, eventually, help, program,
-    run,
+    Api, Console, PATIENCE, ROOM, Run, Server, ensure, event, eventually, help, program, run,
 };
 
 /// Longer than the silence that ends a request for help; a drill takes longer than what makes a student idle.
@@ -27,7 +26,7 @@ async fn class(server: &Server) -> Value {
     let api = server.api();
     api.accepted(&[run("r1", "hanako", "c1", Run::Ok), help("h1", "taro", true)])
         .await;
-    eventually("both are known", READABLE, async || {
+    eventually("both are known", PATIENCE, async || {
         let students = students(&api).await;
         ensure(students.len() == 2, || format!("{students:?}"))
     })
@@ -60,7 +59,7 @@ async fn assert_all_as_it_was(api: &Api, open: &Value) {
 async fn assert_goes_on(api: &Api, open: &Value, at_least: Duration) {
     api.accepted(&[help("h2", "taro", true)]).await;
     api.accepted(&[help("h3", "taro", false)]).await;
-    let ended = eventually("the end of help", READABLE, async || {
+    let ended = eventually("the end of help", PATIENCE, async || {
         let help = api.room("/help").await.items();
         ensure(help[0]["until"].is_string(), || format!("{help:?}"))?;
         Ok::<_, String>(help)
@@ -251,7 +250,7 @@ pub async fn clock_set() {
             help(&format!("beat{round}"), "taro", true),
         ])
         .await;
-        let activity = eventually("the event is told", READABLE, async || {
+        let activity = eventually("the event is told", PATIENCE, async || {
             let hanako = named(&api, "hanako").await;
             let activity = millis(&hanako["lastActivity"]);
             ensure(activity > last, || format!("{hanako}, after {last}"))?;
@@ -289,7 +288,7 @@ async fn a_start_with_the_system_clock_an_hour_back_or_forward_moves_nobody() {
         assert_all_as_it_was(&api, &open).await;
         let id = format!("r{offset}");
         api.accepted(&[run(&id, "hanako", "c2", Run::Ok)]).await;
-        eventually("it is in the history", READABLE, async || {
+        eventually("it is in the history", PATIENCE, async || {
             let events = api.all("/events?since=0", 100).await;
             let is_there = events.iter().any(|event| event["eventId"] == id.as_str());
             ensure(is_there, || format!("{events:?}"))
@@ -349,7 +348,7 @@ async fn a_client_with_a_clock_of_another_day_is_taken_as_it_comes() {
         }
         api.accepted(&[help(&format!("{student}3"), student, false)])
             .await;
-        eventually("the end of help", READABLE, async || {
+        eventually("the end of help", PATIENCE, async || {
             let seen = named(&api, student).await;
             ensure(seen["status"] == "active", || seen.to_string())
         })

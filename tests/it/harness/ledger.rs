@@ -43,6 +43,9 @@ pub struct Ledger {
     newest: Vec<Vec<Value>>,
     /// Events that were answered 503.
     pub refused: usize,
+    /// Students of whom something was answered 503: it comes again behind what
+    /// they did after it, and whether that is too late depends on how long it took.
+    pub turned_away: HashSet<String>,
 }
 
 impl Ledger {
@@ -57,6 +60,7 @@ impl Ledger {
         self.unanswered.extend(other.unanswered);
         self.newest.extend(other.newest);
         self.refused += other.refused;
+        self.turned_away.extend(other.turned_away);
     }
 
     /// A client's second try at what it had no answer for: each event is new or a
@@ -134,13 +138,15 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// Begins to send, at this pace, executions whose ids begin with `name`.
+    /// Begins to send, at this pace, executions whose ids begin with `name`. Each
+    /// connection has students of its own, as a browser has: nothing they did
+    /// is newer than the batch that it lost its connection with.
     pub fn begin(server: &Server, name: &str, pace: Pace) -> Self {
         let mut tasks = JoinSet::new();
         for connection in 0..pace.connections {
             let api = Api::new(&server.base(), None);
             let name = format!("{name}-c{connection}");
-            tasks.spawn(send(api, name, pace));
+            tasks.spawn(send(api, name, connection, pace));
         }
         Self { tasks }
     }
@@ -155,13 +161,13 @@ impl Senders {
     }
 }
 
-async fn send(api: Api, name: String, pace: Pace) -> Ledger {
+async fn send(api: Api, name: String, connection: usize, pace: Pace) -> Ledger {
     let mut ledger = Ledger::default();
     let mut ticks = interval(pace.every);
     for nth in 0.. {
         ticks.tick().await;
         let batch: Vec<_> = (0..pace.batch)
-            .map(|index| execution(&name, nth, index, pace.batch))
+            .map(|index| execution(&name, connection, nth, index))
             .collect();
         match api.try_ingest(&batch).await {
             Ok(answer) if answer.status == 202 => {
@@ -173,6 +179,7 @@ async fn send(api: Api, name: String, pace: Pace) -> Ledger {
                 // overloaded or on its way down: nothing of it is kept, and it comes again
                 assert_eq!(answer.status, 503, "{}", answer.text);
                 ledger.refused += batch.len();
+                ledger.turned_away.extend(batch.iter().map(student));
                 ledger.unanswered.push(batch);
             }
             Err(_) => {
@@ -184,9 +191,13 @@ async fn send(api: Api, name: String, pace: Pace) -> Ledger {
     ledger
 }
 
-fn execution(name: &str, nth: usize, index: usize, batch: usize) -> Value {
-    let student = format!("s{}", (nth * batch + index) % 40);
-    let how = if (nth + index).is_multiple_of(3) {
+fn student(event: &Value) -> String {
+    event["userName"].as_str().unwrap().to_owned()
+}
+
+fn execution(name: &str, connection: usize, nth: usize, index: usize) -> Value {
+    let student = format!("s{connection}-{index}");
+    let how = if (nth / 3 + index).is_multiple_of(3) {
         Run::Error
     } else {
         Run::Ok
@@ -194,7 +205,7 @@ fn execution(name: &str, nth: usize, index: usize, batch: usize) -> Value {
     run(
         &format!("{name}-{nth}-{index}"),
         &student,
-        &format!("cell-{}", index % 5),
+        &format!("cell-{}", (nth / 7 + index) % 5),
         how,
     )
 }
