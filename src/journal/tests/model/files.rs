@@ -29,7 +29,10 @@ pub(super) struct Frame {
 pub(super) fn frames(journal: &Path) -> Vec<Frame> {
     let mut frames = Vec::new();
     for (_, path) in segment::list(journal).unwrap() {
-        let file = File::open(&path).unwrap();
+        // a journal that runs may have let it go meanwhile
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
         let length = file.metadata().unwrap().len();
         let mut scanner = Scanner::new(&file, SEGMENT_HEADER_BYTES, length);
         while let Some(found) = scanner.next().unwrap() {
@@ -47,16 +50,16 @@ pub(super) fn frames(journal: &Path) -> Vec<Frame> {
     frames
 }
 
-pub(super) fn flip(path: &Path, at: u64, bit: u64) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+/// Flips a bit; false if the journal has let the file go meanwhile.
+pub(super) fn flip(path: &Path, at: u64, bit: u64) -> bool {
+    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else {
+        return false;
+    };
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     byte[0] ^= 1 << (bit % 8);
     file.write_all_at(&byte, at).unwrap();
+    true
 }
 
 /// Takes what stands behind `from`.

@@ -302,8 +302,9 @@ impl Rig {
         let known: Vec<_> = known.collect();
         if !known.is_empty() {
             let frame = known[usize::try_from(frame).unwrap_or(0) % known.len()];
-            files::flip(&frame.path, frame.offset + bit / 8 % frame.bytes, bit);
-            self.expected.damage(frame.first, frame.last);
+            if files::flip(&frame.path, frame.offset + bit / 8 % frame.bytes, bit) {
+                self.expected.damage(frame.first, frame.last);
+            }
         }
         if is_running {
             return Ok(());
