@@ -173,6 +173,13 @@ impl CatchUp {
         Ok(())
     }
 
+    /// Nothing stands behind what was read.
+    fn complete(&mut self, active: &Segment) -> Result<(), JournalError> {
+        self.flush(active.first, active.durable())?;
+        let completed = self.index.is_complete();
+        completed.map_err(|error| give_up(&error.into()))
+    }
+
     /// What the stores know beyond the last frame, if the bad end can have held
     /// it: then that end was acknowledged, and is not torn but damaged.
     pub(super) fn vouched_by_stores(&self, known: Position) -> Position {
@@ -214,7 +221,7 @@ impl CatchUp {
         if self.last_accepted == Moment::default() {
             self.last_accepted = now;
         }
-        self.flush(active.first, active.durable())?;
+        self.complete(active)?;
         Ok(capacity)
     }
 

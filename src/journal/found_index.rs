@@ -78,8 +78,17 @@ impl FoundIndex {
         };
         let Some(checkpoint) = self.known.checkpoint else {
             let missing = first.is_some().then(|| "it was missing".to_owned());
-            return Ok((self.index, whole, self.rebuilt.or(missing)));
+            return Ok((
+                self.index,
+                whole,
+                self.rebuilt.or(self.known.lacks).or(missing),
+            ));
         };
+        if checkpoint.journal == *journal
+            && let Some(reason) = self.known.lacks
+        {
+            return Ok((self.index, whole, Some(reason)));
+        }
         if checkpoint.journal == *journal
             && let Some((segment, offset)) = read_on_from(&checkpoint, segments)
         {

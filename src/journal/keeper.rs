@@ -75,7 +75,7 @@ impl Keeper {
         let ended = self.work(tasks);
         self.shared.index.stop_merging();
         if let Err(error) = ended {
-            self.shared.index.condemn();
+            self.shared.index.judge(&error);
             self.shared.fail(&format!("the identity index: {error}"));
         }
     }
@@ -117,6 +117,7 @@ impl Keeper {
                 Err(IndexError::NoRoom(error)) => {
                     metrics::counter!("mimamori_journal_index_postponed_runs_total").increment(1);
                     tracing::warn!(error = %error, "the disk has no room for the identity index: it is tried again");
+                    self.shared.backlog.set_no_room(true);
                     self.pending = Some((identities, to));
                     return Ok(());
                 }
@@ -134,6 +135,7 @@ impl Keeper {
         for indexed in identities {
             self.shared.claims.release(&indexed.identity.key);
         }
+        self.shared.backlog.set_no_room(false);
         self.shared.backlog.indexed(identities.len());
         self.shared.indexed_through.send_replace(to.position);
         self.newest = Some(to.accepted.at);
@@ -176,8 +178,7 @@ impl Keeper {
     /// What is missing up to there at a start was lost, it is no torn frame.
     fn note_reached(&mut self) -> Result<(), IndexError> {
         let end = *self.shared.end.borrow();
-        if end > self.reached {
-            self.shared.index.note_reached(end)?;
+        if end > self.reached && is_done(self.shared.index.note_reached(end))? {
             self.reached = end;
             self.has_unsynced_note = true;
         }
@@ -185,12 +186,11 @@ impl Keeper {
     }
 
     fn sync_and_expire(&mut self) -> Result<(), IndexError> {
-        if self.has_unsynced_note {
-            self.shared.index.sync_reached()?;
+        if self.has_unsynced_note && is_done(self.shared.index.sync_reached())? {
             self.has_unsynced_note = false;
         }
         if let Some(newest) = self.newest {
-            self.shared.index.expire(newest, self.shared.dedup_days)?;
+            self.shared.index.expire(newest, self.shared.dedup_days);
         }
         Ok(())
     }
@@ -233,6 +233,18 @@ impl Keeper {
     }
 }
 
+/// False if the disk had no room for it: it is tried again.
+fn is_done(noted: std::io::Result<()>) -> Result<bool, IndexError> {
+    match noted.map_err(IndexError::from) {
+        Ok(()) => Ok(true),
+        Err(IndexError::NoRoom(error)) => {
+            tracing::debug!(error = %error, "the disk has no room to note how far the journal is");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Merges runs of the index whenever one was added, until the keeper has ended.
 /// A merge that the disk has no room for is tried again with the next run.
 pub(super) fn merge(shared: &Shared, added: &Receiver<()>) {
@@ -246,7 +258,7 @@ pub(super) fn merge(shared: &Shared, added: &Receiver<()>) {
                     break;
                 }
                 Err(error) => {
-                    shared.index.condemn();
+                    shared.index.judge(&error);
                     shared.fail(&format!("merging the identity index: {error}"));
                     return;
                 }

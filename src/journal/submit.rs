@@ -108,6 +108,10 @@ impl Submitter {
         if let Some(reason) = self.shared.room.refusal(origin) {
             return Err(AppendError::NoRoom(reason));
         }
+        if origin == Origin::Outside && self.shared.backlog.has_no_room() {
+            let reason = "the disk has no room for the index of identities";
+            return Err(AppendError::NoRoom(reason.to_owned()));
+        }
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -206,7 +210,7 @@ impl Submitter {
             Ok(met) => Ok(Fate::of(met, identity)),
             Err(error) => {
                 let reason = format!("the identity index: {error}");
-                self.shared.index.condemn();
+                self.shared.index.judge(&error);
                 self.shared.fail(&reason);
                 Err(AppendError::Failed(reason))
             }

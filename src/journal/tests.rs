@@ -172,8 +172,12 @@ async fn append(journal: &FileJournal, names: &[&str]) -> Vec<Verdict> {
 /// Waits until every identity is in the index, which is behind the answers.
 async fn indexed(journal: &FileJournal) {
     let end = *journal.end().borrow();
-    journal.index_now();
     let mut through = journal.shared.indexed_through.subscribe();
+    // the writer answers first and then hands over
+    while *through.borrow() < end && !journal.shared.backlog.reaches(end) {
+        tokio::task::yield_now().await;
+    }
+    journal.index_now();
     through.wait_for(|through| *through >= end).await.unwrap();
 }
 

@@ -1,14 +1,13 @@
 //! Makes one run of several small ones, so that there are never many to ask.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 
 use super::run::{Pair, Pairs, Run, RunWriter};
-use super::{Index, IndexError, filters_may_take, gauge, newest_checkpoint};
+use super::{Index, IndexError, filters_may_take, newest_checkpoint, remove_run};
 
 /// So many runs of about one size are made one.
 const FAN_IN: usize = 4;
@@ -42,7 +41,7 @@ impl Index {
         if self.stops_merging.load(Ordering::Relaxed) {
             return None;
         }
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+        let runs = self.runs();
         let newest_day = runs.iter().map(|run| run.day).max()?;
         let mut days: Vec<_> = runs.iter().map(|run| run.day).collect();
         days.sort_unstable();
@@ -91,28 +90,28 @@ impl Index {
         number: u64,
         path: PathBuf,
     ) -> Result<(), IndexError> {
-        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         let is_input = |run: &Arc<Run>| inputs.iter().any(|input| Arc::ptr_eq(input, run));
-        if runs.iter().filter(|run| is_input(run)).count() < inputs.len() {
-            // some expired meanwhile: the others stay as they are
-            drop(runs);
-            return Ok(fs::remove_file(path)?);
-        }
-        let mut changed: Vec<_> = runs.iter().filter(|run| !is_input(run)).cloned().collect();
-        changed.push(Arc::new(Run::open(
-            path,
-            number,
-            filters_may_take(&changed),
-        )?));
-        changed.sort_by_key(|run| std::cmp::Reverse(run.number));
-        gauge(&changed);
-        *runs = changed;
-        drop(runs);
-        for input in inputs {
-            // one that stays is found again at the next start, and holds nothing else
-            if let Err(error) = fs::remove_file(&input.path) {
-                tracing::warn!(error = %error, "a merged run of the index could not be removed");
+        let others: Vec<_> = self
+            .runs()
+            .iter()
+            .filter(|run| !is_input(run))
+            .cloned()
+            .collect();
+        let merged = Arc::new(Run::open(path, number, filters_may_take(&others))?);
+        let is_replaced = self.change_runs(|runs| {
+            // if some expired meanwhile the others stay as they are
+            if runs.iter().filter(|run| is_input(run)).count() < inputs.len() {
+                return false;
             }
+            runs.retain(|run| !is_input(run));
+            runs.push(Arc::clone(&merged));
+            runs.sort_by_key(|run| std::cmp::Reverse(run.number));
+            true
+        });
+        if is_replaced {
+            inputs.iter().for_each(|input| remove_run(input));
+        } else {
+            remove_run(&merged);
         }
         Ok(())
     }

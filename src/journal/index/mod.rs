@@ -24,6 +24,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 use mimamori_actors::ports::Identity;
+use rustix::io::Errno;
 
 use crate::storage::embedded::OpenFailure;
 
@@ -65,6 +66,14 @@ impl From<io::Error> for IndexError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom(error),
+            // the process or the system has no file to give now
+            _ if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::MFILE | Errno::NFILE)
+            ) =>
+            {
+                Self::NoRoom(error)
+            }
             io::ErrorKind::UnexpectedEof => Self::damaged("a file is too short"),
             _ => Self::Io(error),
         }
@@ -75,15 +84,10 @@ impl From<IndexError> for OpenFailure {
     fn from(error: IndexError) -> Self {
         match &error {
             IndexError::Damaged(reason) => Self::Damaged(reason.clone()),
-            IndexError::UnknownVersion(_) | IndexError::NoRoom(_) => {
+            // what cannot be read now may be whole: nothing of it is thrown away
+            IndexError::UnknownVersion(_) | IndexError::NoRoom(_) | IndexError::Io(_) => {
                 Self::Unusable(error.to_string())
             }
-            IndexError::Io(io) => match io.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Self::Unusable(error.to_string())
-                }
-                _ => Self::Damaged(error.to_string()),
-            },
         }
     }
 }
@@ -118,13 +122,16 @@ pub(super) struct Known {
     pub(super) checkpoint: Option<Checkpoint>,
     /// The last position that is known to have been given, of whichever journal.
     pub(super) highest: Position,
+    /// Why it may lack something of what is before the checkpoint, if it may:
+    /// the journal must be read from its oldest entry.
+    pub(super) lacks: Option<String>,
 }
 
 /// The index, open.
 pub(super) struct Index {
     root: PathBuf,
-    /// Newest first.
-    runs: RwLock<Vec<Arc<Run>>>,
+    /// Newest first. Searched without the lock: a search may wait for the disk.
+    runs: RwLock<Arc<[Arc<Run>]>>,
     next_number: AtomicU64,
     reached: File,
     stops_merging: AtomicBool,
@@ -138,11 +145,7 @@ pub(super) struct Index {
 impl Index {
     /// Opens the index, or begins an empty one, and says how far it is.
     pub(super) fn open(root: &Path) -> Result<(Self, Known), OpenFailure> {
-        if condemned(root).exists() {
-            let reason = "it failed when it was used last";
-            return Err(OpenFailure::Damaged(reason.to_owned()));
-        }
-        let index = Self::open_files(root)?;
+        let (index, lacks) = Self::open_files(root)?;
         if former::is_there(root) {
             index.take_over_former()?;
         }
@@ -154,11 +157,12 @@ impl Index {
         let known = Known {
             checkpoint,
             highest,
+            lacks,
         };
         Ok((index, known))
     }
 
-    fn open_files(root: &Path) -> Result<Self, OpenFailure> {
+    fn open_files(root: &Path) -> Result<(Self, Option<String>), OpenFailure> {
         let opened = DirBuilder::new().recursive(true).mode(0o700).create(root);
         opened.map_err(IndexError::from)?;
         let lock = open_beside(root, LOCK).map_err(IndexError::from)?;
@@ -167,18 +171,19 @@ impl Index {
             Err(TryLockError::WouldBlock) => return Err(OpenFailure::InUse),
             Err(TryLockError::Error(error)) => return Err(IndexError::from(error).into()),
         }
-        let runs = open_runs(root)?;
+        let (runs, lacks) = open_runs(root)?;
         let newest = runs.first().map_or(0, |run| run.number);
-        Ok(Self {
+        let index = Self {
             root: root.to_path_buf(),
-            runs: RwLock::new(runs),
+            runs: RwLock::new(runs.into()),
             next_number: AtomicU64::new(newest + 1),
             reached: open_beside(root, REACHED).map_err(IndexError::from)?,
             stops_merging: AtomicBool::new(false),
             #[cfg(test)]
             has_no_room: AtomicBool::new(false),
             _lock: lock,
-        })
+        };
+        Ok((index, lacks))
     }
 
     /// The index that earlier versions kept in a database.
@@ -214,8 +219,24 @@ impl Index {
         Ok(())
     }
 
-    /// Notes on disk that it cannot be trusted: the next start makes it anew.
-    pub(super) fn condemn(&self) {
+    /// After an error: if it says that the index is damaged, this is noted on
+    /// disk. The next start looks at every page, sets damaged runs aside, and
+    /// reads the journal from its oldest entry. Other errors say nothing about it.
+    pub(super) fn judge(&self, error: &IndexError) {
+        if matches!(error, IndexError::Damaged(_)) {
+            self.condemn();
+        }
+    }
+
+    /// The journal was read from its oldest entry: what is lacking now cannot be had.
+    pub(super) fn is_complete(&self) -> io::Result<()> {
+        match fs::remove_file(condemned(&self.root)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn condemn(&self) {
         if let Err(error) = fs::write(condemned(&self.root), b"") {
             tracing::error!(error = %error, "the damaged index could not be marked as such");
         }
@@ -223,8 +244,7 @@ impl Index {
 
     /// The content hash under this key, of the newest run that has it.
     pub(super) fn find(&self, key: &[u8; 16]) -> Result<Option<[u8; 16]>, IndexError> {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        for run in runs.iter() {
+        for run in self.runs().iter() {
             if let Some(content) = run.find(key)? {
                 return Ok(Some(content));
             }
@@ -278,11 +298,22 @@ impl Index {
             writer.add(&pair?)?;
         }
         writer.finish(day, checkpoint)?;
-        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        let run = Run::open(path, number, filters_may_take(&runs))?;
-        runs.insert(0, Arc::new(run));
-        gauge(&runs);
+        let run = Arc::new(Run::open(path, number, filters_may_take(&self.runs()))?);
+        self.change_runs(|runs| runs.insert(0, run));
         Ok(())
+    }
+
+    fn runs(&self) -> Arc<[Arc<Run>]> {
+        Arc::clone(&self.runs.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change_runs<T>(&self, change: impl FnOnce(&mut Vec<Arc<Run>>) -> T) -> T {
+        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = runs.to_vec();
+        let outcome = change(&mut changed);
+        gauge(&changed);
+        *runs = changed.into();
+        outcome
     }
 
     fn next_run(&self) -> (u64, PathBuf) {
@@ -292,34 +323,29 @@ impl Index {
 
     /// Up to where the journal is in it.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        newest_checkpoint(&runs).cloned()
+        newest_checkpoint(&self.runs()).cloned()
     }
 
     /// Drops the runs of which nothing is younger than `dedup_days` at `now`;
     /// the one with the newest checkpoint stays.
-    pub(super) fn expire(&self, now: Timestamp, dedup_days: u32) -> Result<(), IndexError> {
+    pub(super) fn expire(&self, now: Timestamp, dedup_days: u32) {
         let oldest_kept = day_of(now) - i64::from(dedup_days);
         let newest = self.checkpoint();
         let expired = self.take_runs(|run| {
             run.day < oldest_kept && (run.checkpoint.is_none() || run.checkpoint != newest)
         });
         for run in expired {
-            fs::remove_file(&run.path)?;
+            remove_run(&run);
             tracing::info!(
                 day = run.day,
                 identities = run.identities,
                 "identities older than ingest.dedup_days were dropped"
             );
         }
-        Ok(())
     }
 
     fn take_runs(&self, is_taken: impl Fn(&Run) -> bool) -> Vec<Arc<Run>> {
-        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        let taken = runs.extract_if(.., |run| is_taken(run)).collect();
-        gauge(&runs);
-        taken
+        self.change_runs(|runs| runs.extract_if(.., |run| is_taken(run)).collect())
     }
 
     /// Notes that positions up to this one were given: they are on disk, so if
@@ -362,8 +388,21 @@ fn open_beside(root: &Path, name: &str) -> io::Result<File> {
         .open(root.join(name))
 }
 
-/// The runs of a directory, newest first; what never became one is removed.
-fn open_runs(root: &Path) -> Result<Vec<Arc<Run>>, IndexError> {
+/// One that stays is found again at the next start, and holds nothing that is not known.
+fn remove_run(run: &Run) {
+    if let Err(error) = fs::remove_file(&run.path) {
+        tracing::warn!(error = %error, "a run of the index that is not needed any more could not be removed");
+    }
+}
+
+/// The runs of a directory, newest first, and why something may be lacking;
+/// what never became a run is removed, and a damaged one set aside.
+fn open_runs(root: &Path) -> Result<(Vec<Arc<Run>>, Option<String>), IndexError> {
+    let condemned = condemned(root);
+    let mut lacks = condemned
+        .exists()
+        .then(|| "it was damaged when it was used last".to_owned());
+    let looks_at_all = lacks.is_some();
     let mut paths = Vec::new();
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
@@ -378,11 +417,31 @@ fn open_runs(root: &Path) -> Result<Vec<Arc<Run>>, IndexError> {
     paths.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
     let mut runs: Vec<Arc<Run>> = Vec::with_capacity(paths.len());
     for (number, path) in paths {
-        let run = Run::open(path, number, filters_may_take(&runs))?;
-        runs.push(Arc::new(run));
+        let opened = Run::open(path.clone(), number, filters_may_take(&runs));
+        let whole = opened.and_then(|run| {
+            if looks_at_all {
+                run.check()?;
+            }
+            Ok(run)
+        });
+        match whole {
+            Ok(run) => runs.push(Arc::new(run)),
+            Err(IndexError::Damaged(reason)) => {
+                tracing::error!(
+                    error = reason,
+                    "a run of the index is damaged: it is set aside, and the journal read again"
+                );
+                // first the note: a start that is cut short must be followed by one that reads as much
+                fs::write(&condemned, b"")?;
+                File::open(root.parent().unwrap_or(root))?.sync_all()?;
+                fs::rename(&path, path.with_extension("damaged"))?;
+                lacks = Some(reason);
+            }
+            Err(error) => return Err(error),
+        }
     }
     gauge(&runs);
-    Ok(runs)
+    Ok((runs, lacks))
 }
 
 /// Bytes of memory that the filter of one more run may take.

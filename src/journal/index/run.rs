@@ -193,6 +193,13 @@ impl Run {
         Ok(&pairs[..self.pairs_of(page)])
     }
 
+    /// Reads all of it.
+    pub(super) fn check(&self) -> Result<(), IndexError> {
+        let mut pairs = self.pairs();
+        while pairs.next()?.is_some() {}
+        Ok(())
+    }
+
     /// All of it, in the order of the keys.
     pub(super) fn pairs(&self) -> Pairs<'_> {
         Pairs {

@@ -1,3 +1,5 @@
+mod former;
+
 use mimamori_actors::domain::{Heard, JournalId};
 
 use super::*;
@@ -189,7 +191,7 @@ fn of_a_batch_over_midnight_each_day_has_its_own_and_the_place_is_with_the_last(
     let (index, known) = bench.open();
     assert_eq!(known.checkpoint, Some(up_to(20, TODAY + 1)));
     let beyond = Timestamp::from_millis((TODAY + 8) * DAY);
-    index.expire(beyond, 7).unwrap();
+    index.expire(beyond, 7);
     assert!(knows_none(&index, 0..10) && knows(&index, 10..20));
 }
 
@@ -202,13 +204,9 @@ fn days_that_are_over_are_dropped_but_not_the_place_of_the_index() {
         add(&index, TODAY + day, from..from + 10);
     }
 
-    index
-        .expire(Timestamp::from_millis((TODAY + 9) * DAY - 1), 7)
-        .unwrap();
+    index.expire(Timestamp::from_millis((TODAY + 9) * DAY - 1), 7);
     assert!(knows_none(&index, 0..10) && knows(&index, 10..30));
-    index
-        .expire(Timestamp::from_millis((TODAY + 100) * DAY), 7)
-        .unwrap();
+    index.expire(Timestamp::from_millis((TODAY + 100) * DAY), 7);
     drop(index);
     let (index, known) = bench.open();
 
@@ -249,7 +247,7 @@ fn a_day_that_is_over_becomes_one_run_and_days_stay_apart() {
 
     assert_eq!(run_files(&bench.root()).len(), 2);
     let beyond = Timestamp::from_millis((TODAY + 8) * DAY);
-    index.expire(beyond, 7).unwrap();
+    index.expire(beyond, 7);
     assert!(knows_none(&index, 0..20) && knows(&index, 20..30));
 }
 
@@ -311,7 +309,7 @@ fn a_merge_of_what_expired_meanwhile_brings_nothing_back() {
     assert!(index.write_merged(&inputs, &path).unwrap());
 
     let now = Timestamp::from_millis((TODAY + 9) * DAY);
-    index.expire(now, 7).unwrap();
+    index.expire(now, 7);
     index.replace(&inputs, number, path).unwrap();
     drop(index);
     let (index, _) = bench.open();
@@ -346,15 +344,63 @@ fn every_flipped_bit_is_noticed_when_it_is_read() {
         let mut bad = good.clone();
         bad[at] ^= 4;
         fs::write(&path, bad).unwrap();
-        let asked = Index::open(&bench.root()).map(|(index, _)| {
-            let mut numbers = 0..300;
-            numbers.all(|number| index.find(&key(number)).is_ok())
-        });
-        assert!(!matches!(asked, Ok(true)), "the bit at {at}");
+        let (index, known) = bench.open();
+        let is_found = (0..300).all(|number| index.find(&key(number)).is_ok());
+        assert!(known.lacks.is_some() || !is_found, "the bit at {at}");
+        drop(index);
+        let _ = fs::remove_file(path.with_extension("damaged"));
+        let _ = fs::remove_file(condemned(&bench.root()));
     }
     fs::write(&path, &good[..good.len() - 1]).unwrap();
-    let cut = Index::open(&bench.root());
-    assert!(matches!(cut, Err(OpenFailure::Damaged(_))));
+    assert!(bench.open().1.lacks.is_some());
+}
+
+#[test]
+fn of_a_damaged_index_only_the_damaged_run_goes_and_it_lacks_something_until_the_journal_was_read()
+{
+    let bench = Bench::new();
+    let (index, _) = bench.open();
+    add(&index, TODAY, 0..200);
+    add(&index, TODAY, 200..400);
+    drop(index);
+    let path = run_files(&bench.root()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[5000] ^= 4;
+    fs::write(&path, bytes).unwrap();
+
+    // a page is looked at only when it is needed
+    let (index, known) = bench.open();
+    assert_eq!(known.lacks, None);
+    let asked = (0..200).find_map(|number| index.find(&key(number)).err());
+    index.judge(&asked.unwrap());
+    drop(index);
+    for _ in 0..2 {
+        let (index, known) = bench.open();
+        assert!(known.lacks.is_some());
+        assert!(knows(&index, 200..400) && knows_none(&index, 0..200));
+        assert_eq!(known.checkpoint, Some(up_to(400, TODAY)));
+    }
+    let (index, _) = bench.open();
+    add(&index, TODAY, 0..200);
+    index.is_complete().unwrap();
+    drop(index);
+
+    let (index, known) = bench.open();
+    assert_eq!(known.lacks, None);
+    assert!(knows(&index, 0..400));
+}
+
+#[test]
+fn an_error_that_is_no_damage_condemns_nothing() {
+    let bench = Bench::new();
+    let (index, _) = bench.open();
+    add(&index, TODAY, 0..10);
+    for error in [Errno::IO, Errno::MFILE, Errno::NOSPC] {
+        index.judge(&io::Error::from(error).into());
+    }
+    drop(index);
+
+    assert_eq!(bench.open().1.lacks, None);
 }
 
 #[test]
@@ -377,20 +423,6 @@ fn a_run_of_the_future_is_left_as_it_is() {
 }
 
 #[test]
-fn a_condemned_index_is_damaged_until_it_is_removed() {
-    let bench = Bench::new();
-    let (index, _) = bench.open();
-    index.condemn();
-    drop(index);
-
-    let opened = Index::open(&bench.root());
-    Index::remove(&bench.root()).unwrap();
-
-    assert!(matches!(opened, Err(OpenFailure::Damaged(_))));
-    assert_eq!(bench.open().1.checkpoint, None);
-}
-
-#[test]
 fn how_far_the_journal_came_is_remembered_unless_the_note_is_damaged() {
     let bench = Bench::new();
     let (index, _) = bench.open();
@@ -404,72 +436,4 @@ fn how_far_the_journal_came_is_remembered_unless_the_note_is_damaged() {
     fs::write(bench.root().join(REACHED), [7; 12]).unwrap();
 
     assert_eq!(bench.open().1.highest, Position(10));
-}
-
-/// As the version before wrote it.
-fn write_former(root: &Path, has_heard: bool) {
-    let database = fjall::Database::builder(root).open().unwrap();
-    for (day, numbers) in [(TODAY, 0..500), (TODAY + 1, 500..600)] {
-        let name = format!("identity-{day}");
-        let keyspace = database
-            .keyspace(&name, fjall::KeyspaceCreateOptions::default)
-            .unwrap();
-        for indexed in on_day(day, numbers.clone()) {
-            let mut value = [0; 24];
-            value[..16].copy_from_slice(&indexed.identity.content);
-            value[16..].copy_from_slice(&indexed.position.0.to_be_bytes());
-            keyspace.insert(indexed.identity.key, value).unwrap();
-        }
-        let to = up_to(numbers.end, day);
-        let mut value = to.position.0.to_be_bytes().to_vec();
-        value.extend_from_slice(&to.accepted.at.as_millis().to_be_bytes());
-        value.extend_from_slice(&to.segment.0.to_be_bytes());
-        value.extend_from_slice(&to.offset.to_be_bytes());
-        if has_heard {
-            value.extend_from_slice(&to.accepted.heard.as_millis().to_be_bytes());
-        }
-        value.extend_from_slice(to.journal.as_str().as_bytes());
-        keyspace.insert("checkpoint", value).unwrap();
-    }
-}
-
-#[test]
-fn the_index_of_the_version_before_is_taken_over() {
-    for has_heard in [false, true] {
-        let bench = Bench::new();
-        write_former(&bench.root(), has_heard);
-        let mut expected = up_to(600, TODAY + 1);
-        if !has_heard {
-            expected.accepted = Moment::of_wall(expected.accepted.at);
-        }
-
-        let (index, known) = bench.open();
-        assert_eq!(known.checkpoint.as_ref(), Some(&expected));
-        assert!(knows(&index, 0..600) && knows_none(&index, 600..1000));
-        assert!(!former::is_there(&bench.root()));
-        drop(index);
-
-        let (index, known) = bench.open();
-        assert_eq!(known.checkpoint, Some(expected));
-        let beyond = Timestamp::from_millis((TODAY + 8) * DAY);
-        index.expire(beyond, 7).unwrap();
-        assert!(knows_none(&index, 0..500) && knows(&index, 500..600));
-    }
-}
-
-#[test]
-fn taking_over_begins_again_if_it_did_not_end() {
-    let bench = Bench::new();
-    write_former(&bench.root(), true);
-    let index = Index::open_files(&bench.root()).unwrap();
-    former::convert(&index).unwrap();
-    drop(index);
-    // the last run, which says how far the index is, was not written yet
-    fs::remove_file(run_files(&bench.root()).pop().unwrap()).unwrap();
-
-    let (index, known) = bench.open();
-
-    assert_eq!(known.checkpoint, Some(up_to(600, TODAY + 1)));
-    assert!(knows(&index, 0..600));
-    assert_eq!(run_files(&bench.root()).len(), 3);
 }

@@ -63,14 +63,28 @@ async fn an_index_that_the_disk_has_no_room_for_is_written_when_there_is_room_ag
     let has_no_room = &journal.shared.index.has_no_room;
     has_no_room.store(true, Ordering::SeqCst);
     append(&journal, &["a"]).await;
+    while !journal.shared.backlog.reaches(Position(1)) {
+        tokio::task::yield_now().await;
+    }
     journal.index_now();
 
-    let meanwhile = append(&journal, &["a", "b"]).await;
+    // who is outside is told, and does not wait; the inside goes on
+    while !journal.shared.backlog.has_no_room() {
+        tokio::task::yield_now().await;
+    }
+    let outside = journal.append(vec![named("b")], Origin::Outside).await;
+    let inside = journal
+        .append(vec![named("a"), named("b")], Origin::Inside)
+        .await;
     has_no_room.store(false, Ordering::SeqCst);
     indexed(&journal).await;
 
+    assert!(
+        matches!(outside, Err(AppendError::NoRoom(_))),
+        "{outside:?}"
+    );
     assert_eq!(
-        meanwhile,
+        inside.unwrap(),
         [Verdict::Duplicate, Verdict::Accepted(Position(2))]
     );
     assert!(journal.failed().borrow().is_none());
@@ -139,4 +153,30 @@ async fn a_segment_that_is_full_is_indexed_by_itself_so_that_it_can_be_let_go() 
         .wait_for(|through| *through >= closed)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_run_costs_no_identity_of_the_others_nor_of_what_the_journal_has() {
+    let bench = Bench::new();
+    for name in ["a", "b"] {
+        let (journal, _) = bench.open();
+        append(&journal, &[name]).await;
+    }
+    let mut runs: Vec<_> = std::fs::read_dir(bench.index_dir())
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "run"))
+        .collect();
+    runs.sort();
+    flip_bit(runs.last().unwrap(), 50);
+
+    let (journal, report) = bench.open();
+    let verdicts = append(&journal, &["a", "b"]).await;
+    drop(journal);
+
+    assert_eq!(report.reindexed_entries, 2);
+    assert!(report.index_rebuilt.is_some());
+    assert_eq!(verdicts, [Verdict::Duplicate; 2]);
+    let (_, report) = bench.open();
+    assert_eq!((report.index_rebuilt, report.reindexed_entries), (None, 0));
 }
