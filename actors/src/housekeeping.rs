@@ -6,7 +6,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::deadlines::Deadlines;
-use crate::domain::Record;
+use crate::domain::{Heard, Record, Timer};
 use crate::ports::{AppendError, Clock, Journal, NewRecord, Origin};
 use crate::router::RouterMessage;
 use crate::tree::{ActorState, Address, Census, Envelope, Later, Own, Step, Vitals, Witness};
@@ -103,6 +103,23 @@ impl Actor for Housekeeping {
     }
 }
 
+/// Timers that were taken out and are not known to be journaled: dropped, also by
+/// a kill while the append waits, they are due again. A timer may be written twice.
+struct Taken {
+    deadlines: Arc<Deadlines>,
+    timers: Vec<Timer>,
+    again_at: Heard,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.timers.is_empty() {
+            let timers = std::mem::take(&mut self.timers);
+            self.deadlines.put_back(timers, self.again_at);
+        }
+    }
+}
+
 impl HousekeepingState {
     async fn round(&mut self) -> Result<(), ActorProcessingErr> {
         self.rounds += 1;
@@ -137,19 +154,19 @@ impl HousekeepingState {
             .iter()
             .map(|timer| NewRecord::repeatable(Record::Timer(timer.clone())))
             .collect();
+        let mut taken = Taken {
+            deadlines: Arc::clone(deadlines),
+            timers: due,
+            again_at: now.plus(EVERY),
+        };
         match journal.append(records, Origin::Inside).await {
             Ok(_) => {
-                metrics::counter!("mimamori_housekeeping_timers_total").increment(due.len() as u64);
+                let written = std::mem::take(&mut taken.timers).len() as u64;
+                metrics::counter!("mimamori_housekeeping_timers_total").increment(written);
                 Ok(())
             }
-            Err(AppendError::Overloaded | AppendError::NoRoom(_)) => {
-                deadlines.put_back(due, now.plus(EVERY));
-                Ok(())
-            }
-            Err(error @ (AppendError::Closed | AppendError::Failed(_))) => {
-                deadlines.put_back(due, now.plus(EVERY));
-                Err(error.into())
-            }
+            Err(AppendError::Overloaded | AppendError::NoRoom(_)) => Ok(()),
+            Err(error @ (AppendError::Closed | AppendError::Failed(_))) => Err(error.into()),
         }
     }
 

@@ -105,7 +105,7 @@ impl Tree {
         };
         let start = Actor::spawn(None, Supervisor, arguments);
         let (root, ended) = on(&threads.tree, start).await.map_err(Box::new)?;
-        let watchdog = Watchdog::new(Arc::clone(&census), Arc::new(undertaker), threads.tree);
+        let watchdog = Watchdog::new(Arc::clone(&census), Arc::new(undertaker), threads);
         let tree = Self {
             root,
             ended: Some(ended),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use ractor::{ActorCell, ActorId};
 use tokio::sync::watch;
 
@@ -92,21 +93,22 @@ pub(crate) struct SessionsUndertaker {
 
 impl Undertaker for SessionsUndertaker {
     fn write_off(&self, actor: ActorId, reason: &str) -> bool {
-        // who is not there has ended meanwhile
-        let Some((_, member)) = self.roster.remove(&actor) else {
+        // who is not there has ended meanwhile; who ends now is found here as long as
+        // nobody is told that it was written off
+        let Entry::Occupied(member) = self.roster.entry(actor) else {
             return true;
         };
         self.lost.add(actor);
         let message = RouterMessage::SessionFailed {
-            key: member.key.clone(),
+            key: member.get().key.clone(),
             actor,
             reason: reason.to_owned(),
         };
         if self.router.try_send(message).is_ok() {
+            member.remove();
             return true;
         }
         self.lost.came_back(actor);
-        self.roster.insert(actor, member);
         false
     }
 

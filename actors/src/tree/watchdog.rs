@@ -8,7 +8,9 @@
 //!
 //! Standstill is counted in looks, none of which counts for more than twice
 //! the time between two: while the whole process stood still (stopped, or its
-//! machine asleep) nobody was frozen.
+//! machine asleep) nobody was frozen. Nor does a look count for those whose
+//! threads took no turn since the one before, as on a machine that swaps or is
+//! given no processor; but not for long, since threads that folds hold take none either.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::report::Census;
+use super::threads::Threads;
 use super::vitals::{Frozen, InHand, Vitals};
 
 /// Between two looks.
@@ -40,12 +43,17 @@ pub(crate) trait Undertaker: Send + Sync {
 
 /// Someone runs a task among the actors within this time, or none of them gets a turn.
 const TURNS_COME_WITHIN: Duration = Duration::from_secs(30);
+/// No turn for so long may be the machine's doing and is nobody's standstill; for
+/// longer, and the actors may hold all their threads.
+const STARVES_FOR_AT_MOST: Duration = Duration::from_secs(1);
 
 /// The looks of one watchdog.
 pub struct Watchdog {
     census: Arc<Census>,
     undertaker: Arc<dyn Undertaker>,
-    turns: Turns,
+    /// Of the threads of every actor but the sessions.
+    tree: Turns,
+    sessions: Turns,
     last_look: Option<Instant>,
     suspects: HashMap<String, Suspect>,
 }
@@ -53,32 +61,43 @@ pub struct Watchdog {
 /// Whether the actors' threads still take turns: with all of them held by what
 /// never returns nobody may have a message in hand.
 struct Turns {
-    tree: Handle,
+    of: Handle,
     /// The last one that was asked for was had.
     is_had: Arc<AtomicBool>,
     waited: Duration,
 }
 
 impl Turns {
-    fn of(tree: Handle) -> Self {
+    fn of(threads: Handle) -> Self {
         Self {
-            tree,
+            of: threads,
             is_had: Arc::new(AtomicBool::new(true)),
             waited: Duration::ZERO,
         }
     }
 
-    /// Asks for the next turn when the last was had; `false` once that takes too long.
-    fn come(&mut self, since_last: Duration) -> bool {
+    /// Asks for the next turn when the last was had.
+    fn ask(&mut self, since_last: Duration) {
         if self.is_had.swap(false, Ordering::AcqRel) {
             self.waited = Duration::ZERO;
             let is_had = Arc::clone(&self.is_had);
-            self.tree
+            self.of
                 .spawn(async move { is_had.store(true, Ordering::Release) });
         } else {
             self.waited += since_last;
+            if self.are_late() {
+                metrics::counter!("mimamori_watchdog_left_out_looks_total").increment(1);
+            }
         }
-        self.waited <= TURNS_COME_WITHIN
+    }
+
+    /// None since the last look, and not for so long that threads must be held.
+    fn are_late(&self) -> bool {
+        !self.waited.is_zero() && self.waited <= STARVES_FOR_AT_MOST
+    }
+
+    fn have_ended(&self) -> bool {
+        self.waited > TURNS_COME_WITHIN
     }
 }
 
@@ -100,11 +119,16 @@ impl Watchdog {
     /// Time between two looks.
     pub const EVERY: Duration = EVERY;
 
-    pub(crate) fn new(census: Arc<Census>, undertaker: Arc<dyn Undertaker>, tree: Handle) -> Self {
+    pub(crate) fn new(
+        census: Arc<Census>,
+        undertaker: Arc<dyn Undertaker>,
+        threads: Threads,
+    ) -> Self {
         Self {
             census,
             undertaker,
-            turns: Turns::of(tree),
+            tree: Turns::of(threads.tree),
+            sessions: Turns::of(threads.sessions),
             last_look: None,
             suspects: HashMap::new(),
         }
@@ -118,7 +142,9 @@ impl Watchdog {
             .replace(now)
             .map_or(EVERY, |last| now.duration_since(last))
             .min(EVERY * 2);
-        if !self.turns.come(since_last) {
+        self.tree.ask(since_last);
+        self.sessions.ask(since_last);
+        if self.tree.have_ended() {
             let reason = "every thread of the actors is held by something that does not return";
             self.undertaker.give_up(reason.to_owned());
         }
@@ -133,9 +159,19 @@ impl Watchdog {
                 killed_at: None,
                 is_written_off: false,
             });
-            suspect.still_for += since_last.min(in_hand.for_so_long);
+            if !self.turns_of(&vitals).are_late() {
+                suspect.still_for += since_last.min(in_hand.for_so_long);
+            }
             self.judge(&vitals, &cell, in_hand, &mut suspect);
             self.suspects.insert(vitals.name().to_owned(), suspect);
+        }
+    }
+
+    fn turns_of(&self, vitals: &Vitals) -> &Turns {
+        if vitals.kind() == "session" {
+            &self.sessions
+        } else {
+            &self.tree
         }
     }
 

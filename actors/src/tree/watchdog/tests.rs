@@ -57,7 +57,7 @@ async fn watched(kind: &'static str) -> Watched {
     Watched {
         vitals,
         cell: actor.get_cell(),
-        watchdog: Watchdog::new(census, book.clone(), Handle::current()),
+        watchdog: Watchdog::new(census, book.clone(), Threads::current()),
         book,
     }
 }
@@ -162,13 +162,52 @@ async fn time_in_which_the_watchdog_itself_stood_still_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_in_which_the_threads_took_no_turn_does_not_count() {
+    let mut it = watched("session").await;
+    let starved = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    it.watchdog.sessions = Turns::of(starved.handle().clone());
+    let _in_hand = it.vitals.working();
+
+    // no turn for 800 ms, one, and again none
+    for _ in 0..3 {
+        it.look_for(Duration::from_millis(800)).await;
+        std::thread::scope(|threads| {
+            let takes_a_turn = || starved.block_on(tokio::task::yield_now());
+            threads.spawn(takes_a_turn).join().unwrap();
+        });
+    }
+
+    assert!(!it.is_killed());
+    starved.shutdown_background();
+}
+
+#[tokio::test(start_paused = true)]
+async fn threads_that_folds_hold_for_long_hide_nobody() {
+    let mut it = watched("session").await;
+    let held = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    it.watchdog.sessions = Turns::of(held.handle().clone());
+    let _in_hand = it.vitals.working();
+
+    it.look_for(Duration::from_millis(1_500)).await;
+    assert!(!it.is_killed());
+    it.look_for(Duration::from_secs(1)).await;
+
+    assert!(it.is_killed());
+    held.shutdown_background();
+}
+
+#[tokio::test(start_paused = true)]
 async fn threads_that_take_no_turns_end_the_process() {
     let mut it = watched("session").await;
     // a runtime that nobody drives, as one of which every worker is held
     let held = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    it.watchdog.turns = Turns::of(held.handle().clone());
+    it.watchdog.tree = Turns::of(held.handle().clone());
 
     it.look_for(Duration::from_secs(29)).await;
     assert!(it.book.given_up.lock().unwrap().is_empty());
