@@ -149,14 +149,26 @@ async fn look(name: &str, api: &Api) -> Kept {
     }
 }
 
-/// Writes the next generation from the program as it is.
+/// Set when the next generation is to be kept among the fixtures.
+const KEEP: &str = "MIMAMORI_KEEP_FORMATS";
+
+/// The next generation's folder; a temporary one unless it is to be kept.
+fn next_folder(temporary: &Path) -> PathBuf {
+    if std::env::var_os(KEEP).is_none() {
+        return temporary.to_owned();
+    }
+    let generations = std::fs::read_dir(folder()).unwrap();
+    let generations = generations.filter(|path| path.as_ref().unwrap().path().is_dir());
+    let next = folder().join((generations.count() + 1).to_string());
+    std::fs::create_dir_all(&next).unwrap();
+    println!("writing {}", next.display());
+    next
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "writes a fixture: cargo test --test it -- --ignored keep_the_formats"]
-async fn keep_the_formats_of_this_version() {
-    let generation = std::fs::read_dir(folder()).unwrap();
-    let generation = generation.filter(|path| path.as_ref().unwrap().path().is_dir());
-    let folder = folder().join((generation.count() + 1).to_string());
-    std::fs::create_dir_all(&folder).unwrap();
+async fn the_formats_of_this_version_can_be_kept_with_what_it_answered() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = next_folder(temporary.path());
     let mut server = Server::with(SMALL).await;
     teach(&server).await;
     let stopped = look("stopped", &server.api()).await;
@@ -186,5 +198,9 @@ async fn keep_the_formats_of_this_version() {
     let last = last.iter().map(|event| event["eventId"].as_str().unwrap());
     killed.acknowledged.extend(last.map(str::to_owned));
     killed.write(&folder, server.dir());
-    println!("{} was written", folder.display());
+
+    for kept in ["stopped", "killed"] {
+        let read = Kept::read(&folder.join(format!("{kept}.tar.gz")));
+        assert!(read.acknowledged.len() > 50, "{kept}");
+    }
 }

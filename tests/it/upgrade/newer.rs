@@ -201,7 +201,7 @@ async fn series_of_a_later_version_are_left_alone() {
 }
 
 #[tokio::test]
-async fn databases_of_a_later_library_are_left_alone_but_for_the_index_which_is_made_anew() {
+async fn databases_of_a_later_library_are_left_alone() {
     for part in ["snapshots", "series"] {
         let dir = known().await;
         fs::write(dir.path().join(part).join("version"), b"FJL\x09").unwrap();
@@ -209,10 +209,22 @@ async fn databases_of_a_later_library_are_left_alone_but_for_the_index_which_is_
         let said = [part, "version 9", "reads up to 3"];
         assert_refused(dir.path(), part, &said).await;
     }
+}
 
+#[tokio::test]
+async fn a_damaged_part_of_the_index_is_set_aside_and_what_the_journal_has_is_read_again() {
     let dir = known().await;
-    fs::write(dir.path().join("index").join("version"), b"FJL\x09").unwrap();
+    let runs = fs::read_dir(dir.path().join("index")).unwrap();
+    let run = runs
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "run"))
+        .unwrap();
+    let mut bytes = fs::read(&run).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&run, bytes).unwrap();
+
     let server = Server::on(dir, &[]).await;
+
     let log = server.log();
     assert!(log.contains("index_rebuilt"), "{log}");
 }
