@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { Alert, Status, Student } from "./protocol";
-import { countsOf, isShown, NO_FILTER, orderOf, shownName } from "./roster";
+import { alertsInOrder, countsOf, isShown, NO_FILTER, orderOf, shownName } from "./roster";
 
 function student(id: string, status: Status, changes: Partial<Student> = {}): Student {
   return {
@@ -122,4 +122,21 @@ it("counts every status, also those that nobody has", () => {
 
 it("calls a student without a name by the id", () => {
   expect(shownName(student("0123456789abcdef", "active", { name: " " }))).toBe("#01234567");
+});
+
+describe("the order of the alerts", () => {
+  it("puts first what calls for help, then what is open longest", () => {
+    const alert = (id: string, kind: string, since: string): [string, Alert] => [
+      id,
+      { id, kind, student: "s", cellId: null, since, reason: "", state: "open" },
+    ];
+    const alerts = new Map([
+      alert("restart", "kernel_restarted", "2026-01-01T00:00:00.000Z"),
+      alert("late", "errors_in_a_row", "2026-01-01T00:09:00.000Z"),
+      alert("shared", "shared_identity", "2026-01-01T00:01:00.000Z"),
+      alert("early", "errors_in_a_row", "2026-01-01T00:05:00.000Z"),
+    ]);
+
+    expect(alertsInOrder(alerts).map(({ id }) => id)).toEqual(["early", "late", "restart", "shared"]);
+  });
 });

@@ -1,4 +1,4 @@
-/** The list of students: who comes first, and who is shown. Pure. */
+/** The lists of students and of alerts: who comes first, and who is shown. Pure. */
 
 import type { Alert, Status, Student } from "./protocol";
 
@@ -72,6 +72,12 @@ function firstAlerts(alerts: ReadonlyMap<string, Alert>): ReadonlyMap<string, st
     if (known === undefined || alert.since < known) first.set(alert.student, alert.since);
   }
   return first;
+}
+
+/** Those that call for help first; among themselves the longest open first. */
+export function alertsInOrder(alerts: ReadonlyMap<string, Alert>): Alert[] {
+  const calls = (alert: Alert) => (CALLS.has(alert.kind) ? 0 : 1);
+  return [...alerts.values()].sort((a, b) => calls(a) - calls(b) || bySince(a.since, b.since));
 }
 
 /** The names under one student's address, the student's own first. */

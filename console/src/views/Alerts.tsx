@@ -1,7 +1,7 @@
 import { createMemo, For, Show } from "solid-js";
 
 import { ageText, fullTime, now } from "../clock";
-import { shownName } from "../roster";
+import { alertsInOrder, shownName } from "../roster";
 import type { ClassState } from "../store";
 import { words } from "../words";
 
@@ -10,10 +10,10 @@ interface Props {
   onSelect(id: string): void;
 }
 
-/** What an instructor should look at, longest open first. */
+/** What an instructor should look at, what calls for help first. */
 export function Alerts(props: Props) {
   const alerts = createMemo(() => props.state.alerts);
-  const sorted = createMemo(() => [...alerts().values()].sort((a, b) => (a.since < b.since ? -1 : 1)));
+  const sorted = createMemo(() => alertsInOrder(alerts()));
   const nameOf = (id: string) => {
     const student = props.state.students.get(id);
     return student === undefined ? words.feed.unknownStudent : shownName(student);
