@@ -35,8 +35,6 @@ mod shared;
 mod submit;
 mod tail;
 mod trim;
-#[doc(hidden)]
-pub mod unwritten;
 mod writer;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -118,7 +116,7 @@ pub struct JournalReport {
     pub last_accepted: Moment,
     /// Entries that were read because the index did not know them.
     pub reindexed_entries: u64,
-    /// Why the index was made anew, if it was.
+    /// Why the index lacked something, if it did: it was filled from the journal's oldest entry.
     pub index_rebuilt: Option<String>,
     /// Bytes that were cut from the end: a frame that a crash left half written.
     pub torn_bytes: u64,
@@ -138,7 +136,7 @@ pub struct FileJournal {
 
 impl FileJournal {
     /// Opens the journal, or begins one. Blocks on the disk; `progress` is told
-    /// the bytes read and the bytes to read, often when the index is made anew.
+    /// the bytes read and the bytes to read, often when the index is filled from the oldest entry.
     pub fn open(
         options: JournalOptions,
         progress: &mut dyn FnMut(u64, u64),

@@ -14,7 +14,6 @@ mod disk;
 mod fan_out;
 mod figures;
 mod frames;
-mod identities;
 mod ingest;
 mod server;
 
@@ -51,12 +50,6 @@ async fn run() -> anyhow::Result<bool> {
     let mut all_met = true;
     if is_wanted("throughput") {
         all_met &= ingest::throughput().await?;
-    }
-    if wanted.iter().any(|one| one == "throughput-once") {
-        all_met &= ingest::throughput_once().await?;
-    }
-    if is_wanted("identities") {
-        all_met &= identities::ten_million().await?;
     }
     if is_wanted("lag") {
         all_met &= ingest::lag().await?;

@@ -17,7 +17,6 @@ use mimamori::http::ingest::{self, Gate, Ingest};
 use mimamori::http::refusals::Refusals;
 use mimamori::http::service::{Front, FrontOptions};
 use mimamori::http::{Access, ApiError};
-use mimamori::journal::unwritten::UnwrittenJournal;
 use mimamori::journal::{FileJournal, JournalOptions, RealDisk, SEGMENT_BYTES};
 use mimamori::keys::{Keys, Secret};
 use mimamori::networks::Networks;
@@ -31,10 +30,8 @@ pub const ROLE: &str = "MIMAMORI_BENCH_ROLE";
 const WITH_JOURNAL: &str = "journal";
 /// Ready bytes written to bare sockets.
 const BARE_WRITER: &str = "bare-writer";
-/// The ingest route with decode and admit, identities included, and nothing written.
-const ADMITTED: &str = "admitted";
-/// The ingest route with decode, and nothing behind it that remembers anything.
-const BARE: &str = "bare";
+/// The ingest route with decode and admit, and nothing behind it: not even identities are remembered.
+const WITHOUT_JOURNAL: &str = "nothing";
 /// The ingest key of every server here.
 pub const KEY: &str = "ing_benchmark-benchmark-benchmark";
 /// The admin token of every server here.
@@ -61,14 +58,9 @@ impl Server {
         Self::start(Command::new(std::env::current_exe()?).env(ROLE, WITH_JOURNAL))
     }
 
-    /// The same route with decode and admit (identity, limits, room), but no journal.
-    pub fn admitted() -> anyhow::Result<Self> {
-        Self::start(Command::new(std::env::current_exe()?).env(ROLE, ADMITTED))
-    }
-
-    /// The same route without even the identities: nothing is remembered.
-    pub fn bare() -> anyhow::Result<Self> {
-        Self::start(Command::new(std::env::current_exe()?).env(ROLE, BARE))
+    /// The same route with decode and admit, but no journal: not even identities are remembered.
+    pub fn without_journal() -> anyhow::Result<Self> {
+        Self::start(Command::new(std::env::current_exe()?).env(ROLE, WITHOUT_JOURNAL))
     }
 
     /// A program that writes ready bytes to bare sockets, as the environment says.
@@ -231,13 +223,8 @@ async fn serve_ingest_alone() -> anyhow::Result<()> {
 }
 
 fn journal(dir: &Path) -> anyhow::Result<Arc<dyn Journal>> {
-    match std::env::var(ROLE).as_deref() {
-        Ok(BARE) => return Ok(Arc::new(NoJournal::default())),
-        Ok(ADMITTED) => {
-            let begun = UnwrittenJournal::begin(dir, Arc::new(SystemClock));
-            return Ok(Arc::new(begun.map_err(anyhow::Error::msg)?));
-        }
-        _ => {}
+    if std::env::var(ROLE).is_ok_and(|role| role == WITHOUT_JOURNAL) {
+        return Ok(Arc::new(NoJournal::default()));
     }
     let options = JournalOptions {
         dir: dir.to_owned(),
