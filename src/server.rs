@@ -35,7 +35,7 @@ use crate::http::refusals::Refusals;
 use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::{Front, FrontOptions};
 use crate::http::{Access, ApiError};
-use crate::journal::{FileJournal, RoomState};
+use crate::journal::FileJournal;
 use crate::telemetry::metrics;
 pub use listener::Inherited;
 use stop::Stop;
@@ -300,25 +300,8 @@ impl Door {
         if self.stop.is_draining() {
             return Some((DRAINING, "the server is stopping".to_owned()));
         }
-        match self.journal.room() {
-            RoomState::Free => None,
-            RoomState::JournalFull {
-                used_bytes,
-                max_bytes,
-            } => Some((
-                "journal_full",
-                format!(
-                    "the journal holds {used_bytes} of {max_bytes} bytes: a store is far behind"
-                ),
-            )),
-            RoomState::DiskFull {
-                free_bytes,
-                min_free_bytes,
-            } => Some((
-                "disk_full",
-                format!("{free_bytes} bytes are free on the disk, {min_free_bytes} are kept free"),
-            )),
-        }
+        let room = self.journal.room();
+        room.code().map(|code| (code, room.reason()))
     }
 
     fn readiness(&self, degraded: Vec<String>) -> Readiness {

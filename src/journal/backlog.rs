@@ -1,6 +1,5 @@
 //! Identities that are on disk with the journal and not in the index yet: in memory, claimed, and bounded.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ const LOOKED_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Backlog {
     state: Mutex<State>,
     taken: Condvar,
-    /// The disk had no room for what was taken last.
-    has_no_room: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -71,17 +68,6 @@ impl Backlog {
     pub(super) fn reaches(&self, position: mimamori_actors::domain::Position) -> bool {
         let state = self.state();
         state.to.as_ref().is_some_and(|to| to.position >= position)
-    }
-
-    /// Says whether the disk had room for what was taken.
-    pub(super) fn set_no_room(&self, has_no_room: bool) {
-        self.has_no_room.store(has_no_room, Ordering::Release);
-    }
-
-    /// Whether no more should be taken from outside: it would wait here until
-    /// the disk has room again, and the writer with it.
-    pub(super) fn has_no_room(&self) -> bool {
-        self.has_no_room.load(Ordering::Acquire)
     }
 
     /// Whether enough wait for another run, beside those that were taken.

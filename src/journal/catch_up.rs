@@ -1,9 +1,8 @@
 //! Reads at a start what the index does not know, and leaves the last segment clean behind the last good frame.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
+use mimamori_actors::domain::{JournalId, Moment, Position};
 
 use super::backlog::RUN_IDENTITIES;
 use super::damage::{Damage, DamagedSpot};
@@ -14,8 +13,6 @@ use super::frame::{self, FrameHeader};
 use super::index::{Checkpoint, Index, IndexError, Indexed};
 use super::scan::{Found, Scanner};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment};
-
-const DAY: Duration = Duration::from_hours(24);
 
 /// The state of reading on from where the index stands.
 pub(super) struct CatchUp {
@@ -32,7 +29,6 @@ pub(super) struct CatchUp {
     pub(super) reindexed: u64,
     /// How many bytes were cut from the end.
     pub(super) torn_bytes: u64,
-    horizon: Timestamp,
     pending: Vec<Indexed>,
     torn: Option<(u64, u64)>,
     read_bytes: u64,
@@ -49,16 +45,10 @@ impl CatchUp {
             last_accepted: start.last_accepted,
             reindexed: 0,
             torn_bytes: 0,
-            horizon: Timestamp::default(),
             pending: Vec::new(),
             torn: None,
             read_bytes: 0,
         }
-    }
-
-    /// Identities that nobody asks for any more are not added.
-    pub(super) fn forget_before(&mut self, now: Timestamp, dedup_days: u32) {
-        self.horizon = now.minus(DAY * dedup_days.saturating_add(1));
     }
 
     /// Positions go on above this one.
@@ -135,9 +125,6 @@ impl CatchUp {
         self.last_found = self.last;
         self.last_accepted = self.last_accepted.max(header.moment());
         self.reindexed += u64::from(header.entries);
-        if header.received_at < self.horizon {
-            return;
-        }
         for (position, identity) in frame::identities(header, payload) {
             self.pending.push(Indexed {
                 identity,

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 /// The file system where it may be full, or fail.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
@@ -43,7 +44,7 @@ impl Disk for RealDisk {
     fn allocate(&self, file: &File, from: u64, bytes: u64) -> io::Result<()> {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), from, bytes) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(file, from, bytes),
+            Err(Errno::OPNOTSUPP) => write_zeros(file, from, bytes),
             Err(error) => Err(error.into()),
         }
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::storage::format::UnknownFormat;
+
 /// Why a journal cannot be opened or inspected. Nothing is destroyed when this is told.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -17,19 +19,9 @@ pub enum JournalError {
     /// Another process has it open.
     #[error("{path} is in use by another process", path = .0.display())]
     InUse(PathBuf),
-    /// Written by a newer program.
-    #[error(
-        "{path} has the format version {version}, this program reads up to {newest}: nothing was changed, use the program that wrote it",
-        path = .path.display()
-    )]
-    UnknownVersion {
-        /// Which file.
-        path: PathBuf,
-        /// The version it has.
-        version: u32,
-        /// The newest that this program reads.
-        newest: u32,
-    },
+    /// Written by a later version of the program.
+    #[error(transparent)]
+    Newer(#[from] UnknownFormat),
     /// Files of two journals in one directory.
     #[error(
         "{path} belongs to the journal {found}, the others to {expected}: move it away",

@@ -4,13 +4,17 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::storage::format::UnknownFormat;
+
 use super::error::JournalError;
 use super::frame;
+use super::index;
 use super::scan::{Found, ScanError, Scanner};
 use super::segment::{self, HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// Whether this program knows the format of every segment of the journal under
-/// the storage directory `dir`, and of its newest frames. Changes nothing.
+/// the storage directory `dir`, of its newest frames, and of the index of
+/// identities. Changes nothing.
 ///
 /// A program writes only the newest form of frame that it knows, so a later one
 /// than ours shows at the journal's end: the last segment that has a frame is
@@ -19,6 +23,7 @@ use super::segment::{self, HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
 /// # Errors
 /// When a format is not known, or the disk fails.
 pub fn check_formats(dir: &Path) -> Result<(), JournalError> {
+    index::check_formats(&dir.join("index"))?;
     let path = dir.join("journal");
     if !path.is_dir() {
         return Ok(());
@@ -32,11 +37,7 @@ pub fn check_formats(dir: &Path) -> Result<(), JournalError> {
         };
         let header = SegmentHeader::read(&file).map_err(JournalError::io(path))?;
         if let HeaderFound::UnknownVersion(version) = header {
-            return Err(JournalError::UnknownVersion {
-                path: path.clone(),
-                version,
-                newest: segment::VERSION,
-            });
+            return Err(UnknownFormat::new(path, version, segment::VERSION).into());
         }
         if !is_looked_through {
             is_looked_through = has_known_frames(&file, path)?;
@@ -61,11 +62,9 @@ impl ScanError {
     pub(super) fn at(self, path: &Path) -> JournalError {
         match self {
             Self::Io(source) => JournalError::io(path)(source),
-            Self::UnknownVersion(version) => JournalError::UnknownVersion {
-                path: path.to_path_buf(),
-                version: u32::from(version),
-                newest: u32::from(frame::VERSION),
-            },
+            Self::UnknownVersion(version) => {
+                UnknownFormat::new(path, version, frame::VERSION).into()
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct FoundIndex {
 }
 
 impl FoundIndex {
-    /// Opens it; a damaged one is emptied.
+    /// Opens it; what of it cannot be told apart run by run is begun anew.
     pub(super) fn open(root: &Path) -> Result<Self, JournalError> {
         let ((index, known), rebuilt) = match Index::open(root) {
             Ok(found) => (found, None),
@@ -100,7 +100,7 @@ impl FoundIndex {
             };
             return Ok((self.index, start, None));
         }
-        // the library holds its lock until then
+        // it holds its lock until then
         drop(self.index);
         let (index, _) = begin_anew(&self.root)?;
         Ok((index, whole, Some("it belonged to other files".to_owned())))
@@ -131,8 +131,9 @@ fn begin_anew(root: &Path) -> Result<(Index, Known), JournalError> {
 fn give_up(root: &Path, error: &OpenFailure) -> JournalError {
     match error {
         OpenFailure::InUse => JournalError::InUse(root.to_path_buf()),
-        OpenFailure::Unusable(_) | OpenFailure::Newer(_) | OpenFailure::Damaged(_) => {
-            JournalError::Index(error.to_string())
+        OpenFailure::Newer(format) => format.clone().into(),
+        OpenFailure::Unusable(_) | OpenFailure::Damaged(_) => {
+            JournalError::Index(format!("{}: {error}", root.display()))
         }
     }
 }

@@ -143,13 +143,15 @@ fn longer_crc(crc: u32, bytes: u64, more: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+/// Little-endian, at this place of bytes that are long enough.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut raw = [0; 4];
     raw.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(raw)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+/// Little-endian, at this place of bytes that are long enough.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut raw = [0; 8];
     raw.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(raw)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use mimamori_actors::domain::{Position, Timestamp};
+use mimamori_actors::domain::Position;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -43,8 +43,6 @@ pub(super) struct Keeper {
     /// How far the journal had come when it was noted last.
     reached: Position,
     has_unsynced_note: bool,
-    /// When the newest entry was accepted that is in the index.
-    newest: Option<Timestamp>,
     written_offsets: Option<Value>,
 }
 
@@ -64,7 +62,6 @@ impl Keeper {
             pending: None,
             reached,
             has_unsynced_note: false,
-            newest: None,
             written_offsets: None,
         }
     }
@@ -117,7 +114,7 @@ impl Keeper {
                 Err(IndexError::NoRoom(error)) => {
                     metrics::counter!("mimamori_journal_index_postponed_runs_total").increment(1);
                     tracing::warn!(error = %error, "the disk has no room for the identity index: it is tried again");
-                    self.shared.backlog.set_no_room(true);
+                    self.shared.room.index_has_room(false);
                     self.pending = Some((identities, to));
                     return Ok(());
                 }
@@ -135,10 +132,9 @@ impl Keeper {
         for indexed in identities {
             self.shared.claims.release(&indexed.identity.key);
         }
-        self.shared.backlog.set_no_room(false);
+        self.shared.room.index_has_room(true);
         self.shared.backlog.indexed(identities.len());
         self.shared.indexed_through.send_replace(to.position);
-        self.newest = Some(to.accepted.at);
         // if it has enough to do it looks again by itself
         let _ = self.merger.try_send(());
     }
@@ -189,9 +185,10 @@ impl Keeper {
         if self.has_unsynced_note && is_done(self.shared.index.sync_reached())? {
             self.has_unsynced_note = false;
         }
-        if let Some(newest) = self.newest {
-            self.shared.index.expire(newest, self.shared.dedup_days);
-        }
+        // today, the days before it, and one more for a day that a wrong clock made
+        self.shared
+            .index
+            .expire(self.shared.dedup_days as usize + 2);
         Ok(())
     }
 

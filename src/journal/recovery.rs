@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 
+use crate::storage::format::UnknownFormat;
+
 use super::catch_up::CatchUp;
 use super::damage::Damage;
 use super::error::JournalError;
@@ -64,7 +66,6 @@ pub(super) fn recover(
     let mut segments: Vec<_> = segments.into_iter().map(|opened| opened.segment).collect();
     let (index, start, index_rebuilt) = found_index.resume(&id, &segments)?;
     let mut catch_up = CatchUp::new(id.clone(), index, Damage::new(&path), &start);
-    catch_up.forget_before(options.clock.now(), options.dedup_days);
     catch_up.read(&segments, &start, progress)?;
     catch_up.raise_to(highest.max(floor));
     if segments.is_empty() {
@@ -167,11 +168,7 @@ fn open_segments(dir: &Path) -> Result<Vec<Opened>, JournalError> {
                 None
             }
             HeaderFound::UnknownVersion(version) => {
-                return Err(JournalError::UnknownVersion {
-                    path,
-                    version,
-                    newest: segment::VERSION,
-                });
+                return Err(UnknownFormat::new(&path, version, segment::VERSION).into());
             }
         };
         let length = file.metadata().map_err(JournalError::io(&path))?.len();

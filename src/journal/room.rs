@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mimamori_actors::ports::Origin;
 
@@ -27,12 +27,23 @@ pub enum RoomState {
         /// The mark.
         min_free_bytes: u64,
     },
+    /// Whatever the disk says is free, it took no more of the index of identities.
+    IndexWaits,
 }
 
 impl RoomState {
     /// Whether requests from outside can be taken.
     pub fn is_free(&self) -> bool {
         matches!(self, Self::Free)
+    }
+
+    /// Why not, for a program to read; nothing if they can.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Free => None,
+            Self::JournalFull { .. } => Some("journal_full"),
+            Self::DiskFull { .. } | Self::IndexWaits => Some("disk_full"),
+        }
     }
 
     /// Why not, for a person to read.
@@ -47,6 +58,7 @@ impl RoomState {
                 free_bytes,
                 min_free_bytes,
             } => format!("the disk has {free_bytes} bytes left, at least {min_free_bytes} must be"),
+            Self::IndexWaits => "the disk has no room for the index of identities".to_owned(),
         }
     }
 }
@@ -59,6 +71,7 @@ pub(super) struct Room {
     min_free_bytes: u64,
     used_bytes: AtomicU64,
     free_bytes: AtomicU64,
+    index_waits: AtomicBool,
     disk: Arc<dyn Disk>,
 }
 
@@ -76,6 +89,7 @@ impl Room {
             min_free_bytes,
             used_bytes: AtomicU64::new(used_bytes),
             free_bytes: AtomicU64::new(u64::MAX),
+            index_waits: AtomicBool::new(false),
             disk,
         };
         room.measure();
@@ -98,7 +112,16 @@ impl Room {
                 min_free_bytes: self.min_free_bytes,
             };
         }
+        if self.index_waits.load(Ordering::Acquire) {
+            return RoomState::IndexWaits;
+        }
         RoomState::Free
+    }
+
+    /// Whether the index found room when it was written last. While it did not,
+    /// more from outside would only wait behind it, and the writer with it.
+    pub(super) fn index_has_room(&self, has_room: bool) {
+        self.index_waits.store(!has_room, Ordering::Release);
     }
 
     /// The reason to refuse a request of this origin, if there is one. The
@@ -108,7 +131,9 @@ impl Room {
             (Origin::Inside, _) | (Origin::Outside, RoomState::Free) => None,
             (
                 Origin::Outside,
-                state @ (RoomState::JournalFull { .. } | RoomState::DiskFull { .. }),
+                state @ (RoomState::JournalFull { .. }
+                | RoomState::DiskFull { .. }
+                | RoomState::IndexWaits),
             ) => Some(state.reason()),
         }
     }

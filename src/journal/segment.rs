@@ -22,6 +22,7 @@ use mimamori_actors::domain::{JournalId, Position, Timestamp};
 
 use super::disk::Disk;
 use super::error::JournalError;
+use super::frame::{u32_at, u64_at};
 
 /// Bytes before the first frame.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 128;
@@ -78,24 +79,19 @@ impl SegmentHeader {
     }
 
     pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES as usize]) -> HeaderFound {
-        let number = |at: usize| {
-            let mut raw = [0; 8];
-            raw.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(raw)
-        };
-        let crc = u32::from_le_bytes([bytes[124], bytes[125], bytes[126], bytes[127]]);
-        if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..CRC_AT]) != crc {
+        let crc = crc32fast::hash(&bytes[..CRC_AT]);
+        if bytes[..8] != MAGIC || crc != u32_at(bytes, CRC_AT) {
             return HeaderFound::Damaged;
         }
-        let version = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+        let version = u32_at(bytes, 8);
         if version != VERSION {
             return HeaderFound::UnknownVersion(version);
         }
         match std::str::from_utf8(&bytes[12..12 + ID_BYTES]) {
             Ok(id) => HeaderFound::Whole(Self {
                 journal: JournalId::new(id.trim_end_matches('\0')),
-                first: Position(number(48)),
-                created_at: Timestamp::from_millis(number(56).cast_signed()),
+                first: Position(u64_at(bytes, 48)),
+                created_at: Timestamp::from_millis(u64_at(bytes, 56).cast_signed()),
             }),
             Err(_) => HeaderFound::Damaged,
         }
@@ -284,10 +280,16 @@ impl SegmentDir {
         };
         self.disk.write(&file, &header.encode(), 0)?;
         self.disk.sync(&file)?;
+        let capacity = file.metadata()?.len();
+        // opened before the name is there: what fails for want of a file has changed nothing
+        let names = File::open(&self.path)?;
         let path = self.path.join(file_name(first));
         fs::rename(&allocated, &path)?;
-        sync_dir(&self.path)?;
-        let capacity = file.metadata()?.len();
+        if let Err(error) = names.sync_all() {
+            // what goes on to the segment before would stand behind this name, and not be found
+            let _ = fs::remove_file(&path);
+            return Err(io::Error::other(error));
+        }
         Ok((
             Segment::new(first, path, file, SEGMENT_HEADER_BYTES),
             capacity,

@@ -20,7 +20,7 @@ const MAX_WAITING_BYTES: u32 = 64 << 20;
 const LOOKED_UP_IN_PLACE: usize = 32;
 
 /// What is known of a record before its request is on disk.
-pub(super) enum Fate {
+enum Fate {
     /// It goes into the frame.
     Written,
     /// It is in the index.
@@ -31,7 +31,7 @@ pub(super) enum Fate {
 
 impl Fate {
     /// Of a record with this identity.
-    pub(super) fn of(met: Met, identity: &Identity) -> Self {
+    fn of(met: Met, identity: &Identity) -> Self {
         match met {
             Met::Nobody => Self::Written,
             Met::Known(content) => Self::Known(known(&content, identity)),
@@ -41,9 +41,9 @@ impl Fate {
 }
 
 /// A request that was handed over.
-pub(super) struct Submitted {
-    pub(super) fates: Vec<Fate>,
-    pub(super) flight: Arc<Flight>,
+struct Submitted {
+    fates: Vec<Fate>,
+    flight: Arc<Flight>,
 }
 
 /// Hands requests to the writer.
@@ -107,10 +107,6 @@ impl Submitter {
         }
         if let Some(reason) = self.shared.room.refusal(origin) {
             return Err(AppendError::NoRoom(reason));
-        }
-        if origin == Origin::Outside && self.shared.backlog.has_no_room() {
-            let reason = "the disk has no room for the index of identities";
-            return Err(AppendError::NoRoom(reason.to_owned()));
         }
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -220,7 +216,7 @@ impl Submitter {
 
 impl Submitted {
     /// Waits until everything it depends on is on disk.
-    pub(super) async fn verdicts(self) -> Result<Vec<Verdict>, AppendError> {
+    async fn verdicts(self) -> Result<Vec<Verdict>, AppendError> {
         let mut next = self.flight.landed().await?;
         let mut verdicts = Vec::with_capacity(self.fates.len());
         for fate in self.fates {

@@ -111,7 +111,7 @@ impl Tail {
         state.floor = end;
         for _ in 0..2 * frames {
             if state.pop().is_none() {
-                return;
+                break;
             }
         }
         metrics::gauge!("mimamori_journal_cached_bytes").set(state.bytes as f64);

@@ -20,6 +20,7 @@ use super::keeper::Task;
 use super::segment::Segment;
 use super::shared::Shared;
 use super::tail::CachedFrame;
+use crate::storage::embedded::is_no_room;
 
 /// A buffer that grew beyond this is given back.
 const KEPT_BUFFER_BYTES: usize = 8 << 20;
@@ -147,10 +148,7 @@ impl Writer {
 
     /// A full disk is no failure: nothing was written, and it heals.
     fn explain(&self, error: &io::Error) -> AppendError {
-        if matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if is_no_room(error) {
             return AppendError::NoRoom("the disk has no room for a segment".to_owned());
         }
         let reason = format!("a segment could not be begun: {error}");
@@ -252,6 +250,8 @@ impl Writer {
         let mut cached = Vec::with_capacity(group.len());
         let mut indexed = Vec::with_capacity(group.len());
         let mut landed = Vec::with_capacity(group.len());
+        // freed when everybody has an answer
+        let mut spent = Vec::with_capacity(group.len());
         for (mut request, header) in group.into_iter().zip(headers) {
             self.active.mark(header.first, self.offset);
             self.offset += request.bytes();
@@ -260,6 +260,7 @@ impl Writer {
                 cached.push(cache(&mut request.sealed, header));
             }
             landed.push((request.claimed, header.first));
+            spent.push((request.sealed, request._place));
         }
         let end = Position(self.next.0 - 1);
         metrics::counter!("mimamori_journal_appended_entries_total")
@@ -276,6 +277,7 @@ impl Writer {
             claimed.land(first);
         }
         self.hand_over(&indexed, end);
+        drop(spent);
     }
 
     /// Leaves identities to the index. It may be as far behind as fits into

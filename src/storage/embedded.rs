@@ -1,7 +1,11 @@
-//! Opening a fjall database of which the files may be in any state.
+//! Files that may be in any state: opening a fjall database, and what its errors ask for.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::format::UnknownFormat;
 
@@ -28,19 +32,34 @@ impl From<fjall::Error> for OpenFailure {
             return Self::InUse;
         }
         if let fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) = &error {
-            let is_curable = !matches!(
+            let is_forbidden = matches!(
                 io.kind(),
-                ErrorKind::PermissionDenied
-                    | ErrorKind::ReadOnlyFilesystem
-                    | ErrorKind::StorageFull
-                    | ErrorKind::QuotaExceeded
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
             );
-            if !is_curable {
+            if is_forbidden || is_no_room(io) {
                 return Self::Unusable(error.to_string());
             }
         }
         Self::Damaged(error.to_string())
     }
+}
+
+/// Whether it heals when something is given back: room, a quota, an open file.
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE)
+    ) || error.kind() == ErrorKind::StorageFull
+}
+
+/// Keeps damaged files beside, in place of those that were kept last.
+pub(crate) fn set_aside(dir: &Path) -> io::Result<()> {
+    let aside = dir.with_extension("damaged");
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::rename(dir, aside)
 }
 
 /// Runs what opens a database: damaged files may make the library panic, too.

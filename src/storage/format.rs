@@ -1,5 +1,6 @@
 //! What a later version of the program wrote is left alone.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,17 @@ pub struct UnknownFormat {
     pub newest: String,
 }
 
+impl UnknownFormat {
+    /// What has the version `found`, of which `newest` is the last that is known.
+    pub(crate) fn new(path: &Path, found: impl Display, newest: impl Display) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            found: found.to_string(),
+            newest: newest.to_string(),
+        }
+    }
+}
+
 /// What the marker file of a fjall database begins with; its version is the byte behind.
 const MARKER: &[u8] = b"FJL";
 /// The format of fjall 3.
@@ -29,11 +41,7 @@ pub(crate) fn check_fjall(dir: &Path) -> Result<(), UnknownFormat> {
     let path = dir.join("version");
     let bytes = fs::read(&path).unwrap_or_default();
     match bytes.strip_prefix(MARKER).and_then(<[u8]>::first) {
-        Some(found) if *found > FJALL => Err(UnknownFormat {
-            path,
-            found: found.to_string(),
-            newest: FJALL.to_string(),
-        }),
+        Some(found) if *found > FJALL => Err(UnknownFormat::new(&path, found, FJALL)),
         Some(_) | None => Ok(()),
     }
 }
@@ -43,11 +51,7 @@ pub(crate) fn check_version(path: &Path, found: u32, newest: u32) -> Result<(), 
     if found <= newest {
         return Ok(());
     }
-    Err(UnknownFormat {
-        path: path.to_path_buf(),
-        found: found.to_string(),
-        newest: newest.to_string(),
-    })
+    Err(UnknownFormat::new(path, found, newest))
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@
 
 mod attempts;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -18,7 +16,7 @@ use mimamori_actors::ports::{Attempt, SnapshotError, Snapshots};
 use mimamori_actors::session::fold::{self, SessionState, StateError};
 use mimamori_actors::{ROUTER_FORMAT, router_format};
 
-use super::embedded::{OpenFailure, open_caught};
+use super::embedded::{OpenFailure, open_caught, set_aside};
 use super::format::{self, UnknownFormat};
 
 /// The format of what this file adds around the states.
@@ -144,15 +142,6 @@ fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
     // what cannot be read is found now, while everything can still be replayed
     snapshots.highest = snapshots.find_highest(dir)?;
     Ok(snapshots)
-}
-
-fn set_aside(dir: &Path) -> io::Result<()> {
-    let aside = dir.with_extension("damaged");
-    match fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    fs::rename(dir, aside)
 }
 
 /// Length of the classroom, classroom, student: no two sessions have the same key.

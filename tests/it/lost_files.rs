@@ -144,7 +144,7 @@ async fn without_its_index_series_and_snapshots_all_is_counted_again() {
     let api = server.api();
     let again = api.ingest(&sent).await.good();
 
-    says(&log, &["the index of identities was made anew"]);
+    says(&log, &["the index of identities lacks something"]);
     says(&log, &["the series do not know"]);
     says(&log, &["the sessions' snapshots do not know"]);
     assert_eq!(again["duplicates"], 12, "{again}");

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::run::{Pair, Pairs, Run, RunWriter};
-use super::{Index, IndexError, filters_may_take, newest_checkpoint, remove_run};
+use super::{Index, IndexError, filters_may_take, newest_checkpoint, open_written, remove_run};
 
 /// So many runs of about one size are made one.
 const FAN_IN: usize = 4;
@@ -97,7 +97,7 @@ impl Index {
             .filter(|run| !is_input(run))
             .cloned()
             .collect();
-        let merged = Arc::new(Run::open(path, number, filters_may_take(&others))?);
+        let merged = open_written(path, number, filters_may_take(&others))?;
         let is_replaced = self.change_runs(|runs| {
             // if some expired meanwhile the others stay as they are
             if runs.iter().filter(|run| is_input(run)).count() < inputs.len() {

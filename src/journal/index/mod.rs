@@ -7,14 +7,15 @@
 //!
 //! It is derived. Every run carries the place up to which the journal is in the
 //! index with it ([`Checkpoint`]), a start adds what stands behind the newest
-//! one, and to add something again changes nothing. An index that is damaged is
-//! made anew from the journal.
+//! one, and to add something again changes nothing. A run that is damaged is set
+//! aside, and the journal read from its oldest entry.
 
 mod filter;
 mod former;
 mod merge;
 mod run;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -26,7 +27,9 @@ use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 use mimamori_actors::ports::Identity;
 use rustix::io::Errno;
 
-use crate::storage::embedded::OpenFailure;
+use crate::journal::segment::sync_dir;
+use crate::storage::embedded::{OpenFailure, is_no_room};
+use crate::storage::format::UnknownFormat;
 
 use run::{Pair, Run, RunWriter};
 
@@ -42,13 +45,13 @@ const FILTERS_BYTES: u64 = 64 << 20;
 /// Why the index cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IndexError {
-    /// It contradicts itself or cannot be written: it must be made anew.
+    /// It contradicts itself.
     #[error("damaged: {0}")]
     Damaged(String),
     /// It is left as it is.
-    #[error("a run of format {0}, which this program does not know")]
-    UnknownVersion(u32),
-    /// Nothing was changed; it heals when the disk has room again.
+    #[error(transparent)]
+    Newer(#[from] UnknownFormat),
+    /// Nothing was changed; it heals when there is room, or a file to open, again.
     #[error("no room: {0}")]
     NoRoom(io::Error),
     /// The files cannot be read or written.
@@ -60,20 +63,21 @@ impl IndexError {
     fn damaged(what: &str) -> Self {
         Self::Damaged(what.to_owned())
     }
+
+    /// Whether what is on the disk is to blame: it contradicts itself, or cannot be read.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Io(error) => Errno::from_io_error(error) == Some(Errno::IO),
+            Self::Newer(_) | Self::NoRoom(_) => false,
+        }
+    }
 }
 
 impl From<io::Error> for IndexError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom(error),
-            // the process or the system has no file to give now
-            _ if matches!(
-                Errno::from_io_error(&error),
-                Some(Errno::MFILE | Errno::NFILE)
-            ) =>
-            {
-                Self::NoRoom(error)
-            }
+            _ if is_no_room(&error) => Self::NoRoom(error),
             io::ErrorKind::UnexpectedEof => Self::damaged("a file is too short"),
             _ => Self::Io(error),
         }
@@ -82,10 +86,11 @@ impl From<io::Error> for IndexError {
 
 impl From<IndexError> for OpenFailure {
     fn from(error: IndexError) -> Self {
-        match &error {
-            IndexError::Damaged(reason) => Self::Damaged(reason.clone()),
+        match error {
+            IndexError::Damaged(reason) => Self::Damaged(reason),
+            IndexError::Newer(format) => Self::Newer(format),
             // what cannot be read now may be whole: nothing of it is thrown away
-            IndexError::UnknownVersion(_) | IndexError::NoRoom(_) | IndexError::Io(_) => {
+            error @ (IndexError::NoRoom(_) | IndexError::Io(_)) => {
                 Self::Unusable(error.to_string())
             }
         }
@@ -186,14 +191,10 @@ impl Index {
         Ok((index, lacks))
     }
 
-    /// The index that earlier versions kept in a database.
+    /// The index that earlier versions kept in a database; if one of them ran
+    /// again since, it knows what our runs don't.
     fn take_over_former(&self) -> Result<(), OpenFailure> {
-        if self.checkpoint().is_none() {
-            for run in self.take_runs(|_| true) {
-                fs::remove_file(&run.path).map_err(IndexError::from)?;
-            }
-            former::convert(self)?;
-        }
+        former::convert(self)?;
         former::remove(&self.root).map_err(IndexError::from)?;
         Ok(())
     }
@@ -223,7 +224,7 @@ impl Index {
     /// disk. The next start looks at every page, sets damaged runs aside, and
     /// reads the journal from its oldest entry. Other errors say nothing about it.
     pub(super) fn judge(&self, error: &IndexError) {
-        if matches!(error, IndexError::Damaged(_)) {
+        if error.is_damage() {
             self.condemn();
         }
     }
@@ -298,7 +299,7 @@ impl Index {
             writer.add(&pair?)?;
         }
         writer.finish(day, checkpoint)?;
-        let run = Arc::new(Run::open(path, number, filters_may_take(&self.runs()))?);
+        let run = open_written(path, number, filters_may_take(&self.runs()))?;
         self.change_runs(|runs| runs.insert(0, run));
         Ok(())
     }
@@ -326,10 +327,16 @@ impl Index {
         newest_checkpoint(&self.runs()).cloned()
     }
 
-    /// Drops the runs of which nothing is younger than `dedup_days` at `now`;
-    /// the one with the newest checkpoint stays.
-    pub(super) fn expire(&self, now: Timestamp, dedup_days: u32) {
-        let oldest_kept = day_of(now) - i64::from(dedup_days);
+    /// Keeps the newest `days` on which something was accepted, and the newest
+    /// checkpoint, and drops the runs of the others. No clock is asked: one that
+    /// stood wrong for a moment must not cost a day.
+    pub(super) fn expire(&self, days: usize) {
+        let runs = self.runs();
+        let known = runs.iter().filter(|run| run.identities > 0);
+        let accepted: BTreeSet<_> = known.map(|run| run.day).collect();
+        let Some(oldest_kept) = accepted.into_iter().rev().take(days).next_back() else {
+            return;
+        };
         let newest = self.checkpoint();
         let expired = self.take_runs(|run| {
             run.day < oldest_kept && (run.checkpoint.is_none() || run.checkpoint != newest)
@@ -376,6 +383,28 @@ impl Index {
         let (numbers, _) = numbers.as_chunks();
         Position(u64::from_le_bytes(numbers[0]))
     }
+}
+
+/// Whether this program knows the format of every run of the index under `root`.
+/// Changes nothing; what cannot be read is told by whoever opens it.
+pub(super) fn check_formats(root: &Path) -> Result<(), UnknownFormat> {
+    let Ok(entries) = fs::read_dir(root) else {
+        return Ok(());
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    for path in paths.filter(|path| path.extension().is_some_and(|kind| kind == "run")) {
+        if let Err(IndexError::Newer(format)) = run::check_format(&path) {
+            return Err(format);
+        }
+    }
+    Ok(())
+}
+
+/// Opens a run that was just written; one that cannot be opened would be written again under another name.
+fn open_written(path: PathBuf, number: u64, filter_may_take: u64) -> Result<Arc<Run>, IndexError> {
+    Run::open(path.clone(), number, filter_may_take)
+        .map(Arc::new)
+        .inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 fn open_beside(root: &Path, name: &str) -> io::Result<File> {
@@ -426,16 +455,18 @@ fn open_runs(root: &Path) -> Result<(Vec<Arc<Run>>, Option<String>), IndexError>
         });
         match whole {
             Ok(run) => runs.push(Arc::new(run)),
-            Err(IndexError::Damaged(reason)) => {
+            // a run that was opened and cannot be read is met by a start that looks at all
+            Err(error) if error.is_damage() => {
                 tracing::error!(
-                    error = reason,
+                    error = %error,
+                    journal.index.run = number,
                     "a run of the index is damaged: it is set aside, and the journal read again"
                 );
                 // first the note: a start that is cut short must be followed by one that reads as much
                 fs::write(&condemned, b"")?;
-                File::open(root.parent().unwrap_or(root))?.sync_all()?;
+                sync_dir(root.parent().unwrap_or(root))?;
                 fs::rename(&path, path.with_extension("damaged"))?;
-                lacks = Some(reason);
+                lacks = Some(error.to_string());
             }
             Err(error) => return Err(error),
         }

@@ -25,6 +25,10 @@ use std::path::{Path, PathBuf};
 
 use mimamori_actors::domain::{Heard, JournalId, Moment, Position, Timestamp};
 
+use crate::journal::frame::{u32_at, u64_at};
+use crate::journal::segment::sync_dir;
+use crate::storage::format::check_version;
+
 use super::filter::{self, BLOCK_BYTES, Filter};
 use super::{Checkpoint, IndexError};
 
@@ -73,7 +77,7 @@ impl Run {
         filter_may_take: u64,
     ) -> Result<Self, IndexError> {
         let file = File::open(&path)?;
-        let header = Header::read(&file)?;
+        let header = Header::read(&path, &file)?;
         let pages = header.identities.div_ceil(PAGE_PAIRS as u64);
         let filter_at = (1 + pages) * PAGE_BYTES as u64;
         let filter_bytes = header.filter_blocks * BLOCK_BYTES as u64;
@@ -211,6 +215,11 @@ impl Run {
     }
 }
 
+/// Whether the header of the run at `path` is one that this program reads.
+pub(super) fn check_format(path: &Path) -> Result<(), IndexError> {
+    Header::read(path, &File::open(path)?).map(drop)
+}
+
 /// Reads a run from its beginning to its end.
 pub(super) struct Pairs<'a> {
     run: &'a Run,
@@ -327,11 +336,12 @@ impl RunWriter {
         self.file.flush()?;
         self.file.get_ref().write_all_at(&header.encode(), 0)?;
         self.file.get_ref().sync_all()?;
-        fs::rename(&self.path, self.path.with_extension("run"))?;
+        let run = self.path.with_extension("run");
+        fs::rename(&self.path, &run)?;
         self.is_finished = true;
-        if let Some(dir) = self.path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
+        sync_dir(run.parent().unwrap_or(&run))
+            // nobody knows of it, and it would be written again under another name
+            .inspect_err(|_| drop(fs::remove_file(&run)))?;
         Ok(())
     }
 }
@@ -378,16 +388,14 @@ impl Header {
         bytes
     }
 
-    fn read(file: &File) -> Result<Self, IndexError> {
+    fn read(path: &Path, file: &File) -> Result<Self, IndexError> {
         let mut bytes = [0; PAGE_BYTES];
         file.read_exact_at(&mut bytes, 0)?;
         if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..CRC_AT]) != u32_at(&bytes, CRC_AT) {
-            return Err(IndexError::damaged("the header of a run is damaged"));
+            return Err(damaged(path, "its header is damaged"));
         }
         let version = u32_at(&bytes, 8);
-        if version != VERSION {
-            return Err(IndexError::UnknownVersion(version));
-        }
+        check_version(path, version, VERSION)?;
         Ok(Self {
             filter_crc: u32_at(&bytes, 12),
             identities: u64_at(&bytes, 16),
@@ -438,18 +446,6 @@ fn key_of(pair: &[u8; PAIR_BYTES]) -> [u8; 16] {
 fn content_of(pair: &[u8; PAIR_BYTES]) -> [u8; 16] {
     let (halves, _) = pair.as_chunks::<16>();
     halves[1]
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut raw = [0; 4];
-    raw.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(raw)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut raw = [0; 8];
-    raw.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(raw)
 }
 
 fn damaged(path: &Path, what: &str) -> IndexError {

@@ -190,30 +190,40 @@ fn of_a_batch_over_midnight_each_day_has_its_own_and_the_place_is_with_the_last(
 
     let (index, known) = bench.open();
     assert_eq!(known.checkpoint, Some(up_to(20, TODAY + 1)));
-    let beyond = Timestamp::from_millis((TODAY + 8) * DAY);
-    index.expire(beyond, 7);
+    index.expire(1);
     assert!(knows_none(&index, 0..10) && knows(&index, 10..20));
 }
 
 #[test]
-fn days_that_are_over_are_dropped_but_not_the_place_of_the_index() {
+fn the_newest_days_on_which_something_was_accepted_are_kept() {
     let bench = Bench::new();
     let (index, _) = bench.open();
-    for day in 0..3_i64 {
-        let from = day.unsigned_abs() * 10;
-        add(&index, TODAY + day, from..from + 10);
+    // a lesson a week
+    for week in 0..3_i64 {
+        let from = week.unsigned_abs() * 10;
+        add(&index, TODAY + 7 * week, from..from + 10);
     }
 
-    index.expire(Timestamp::from_millis((TODAY + 9) * DAY - 1), 7);
+    index.expire(3);
+    assert!(knows(&index, 0..30));
+    index.expire(2);
     assert!(knows_none(&index, 0..10) && knows(&index, 10..30));
-    index.expire(Timestamp::from_millis((TODAY + 100) * DAY), 7);
-    drop(index);
-    let (index, known) = bench.open();
+}
 
-    assert!(knows_none(&index, 10..20));
-    assert_eq!(known.checkpoint, Some(up_to(30, TODAY + 2)));
-    assert_eq!(run_files(&bench.root()).len(), 1);
+#[test]
+fn the_place_of_the_index_outlives_the_day_it_stood_in() {
+    let bench = Bench::new();
+    let (index, _) = bench.open();
+    add(&index, TODAY + 1, 0..10);
+    // the clock was set back
+    add(&index, TODAY, 10..20);
+
+    index.expire(1);
     drop(index);
+    let (_, known) = bench.open();
+
+    assert_eq!(known.checkpoint, Some(up_to(20, TODAY)));
+    assert_eq!(run_files(&bench.root()).len(), 2);
 }
 
 #[test]
@@ -246,8 +256,7 @@ fn a_day_that_is_over_becomes_one_run_and_days_stay_apart() {
     while index.merge_once().unwrap() {}
 
     assert_eq!(run_files(&bench.root()).len(), 2);
-    let beyond = Timestamp::from_millis((TODAY + 8) * DAY);
-    index.expire(beyond, 7);
+    index.expire(1);
     assert!(knows_none(&index, 0..20) && knows(&index, 20..30));
 }
 
@@ -308,8 +317,7 @@ fn a_merge_of_what_expired_meanwhile_brings_nothing_back() {
     let (number, path) = index.next_run();
     assert!(index.write_merged(&inputs, &path).unwrap());
 
-    let now = Timestamp::from_millis((TODAY + 9) * DAY);
-    index.expire(now, 7);
+    index.expire(1);
     index.replace(&inputs, number, path).unwrap();
     drop(index);
     let (index, _) = bench.open();
@@ -395,12 +403,26 @@ fn an_error_that_is_no_damage_condemns_nothing() {
     let bench = Bench::new();
     let (index, _) = bench.open();
     add(&index, TODAY, 0..10);
-    for error in [Errno::IO, Errno::MFILE, Errno::NOSPC] {
+    for error in [Errno::PERM, Errno::MFILE, Errno::NOSPC] {
         index.judge(&io::Error::from(error).into());
     }
     drop(index);
 
     assert_eq!(bench.open().1.lacks, None);
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_makes_the_next_start_look_at_all() {
+    let bench = Bench::new();
+    let (index, _) = bench.open();
+    add(&index, TODAY, 0..10);
+    index.judge(&io::Error::from(Errno::IO).into());
+    drop(index);
+
+    let (index, known) = bench.open();
+
+    assert!(known.lacks.is_some());
+    assert!(knows(&index, 0..10));
 }
 
 #[test]
@@ -418,7 +440,7 @@ fn a_run_of_the_future_is_left_as_it_is() {
 
     let opened = Index::open(&bench.root());
 
-    assert!(matches!(opened, Err(OpenFailure::Unusable(_))));
+    assert!(matches!(opened, Err(OpenFailure::Newer(_))));
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 

@@ -3,6 +3,8 @@ use super::*;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
+use crate::storage::format::UnknownFormat;
+
 use scan::{Found, Scanner};
 use segment::SEGMENT_HEADER_BYTES;
 
@@ -264,7 +266,7 @@ async fn a_segment_of_the_future_stops_the_start_and_is_left_as_it_is() {
 
     assert!(matches!(
         error,
-        JournalError::UnknownVersion { version: 2, .. }
+        JournalError::Newer(UnknownFormat { ref found, .. }) if found == "2"
     ));
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }

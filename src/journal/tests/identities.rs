@@ -69,7 +69,7 @@ async fn an_index_that_the_disk_has_no_room_for_is_written_when_there_is_room_ag
     journal.index_now();
 
     // who is outside is told, and does not wait; the inside goes on
-    while !journal.shared.backlog.has_no_room() {
+    while journal.room().is_free() {
         tokio::task::yield_now().await;
     }
     let outside = journal.append(vec![named("b")], Origin::Outside).await;

@@ -43,7 +43,7 @@ pub(super) fn what_is_gone(journal: &JournalReport, stores: &Reaches) -> Vec<Str
     }
     if let Some(reason) = &journal.index_rebuilt {
         gone.push(format!(
-            "the index of identities was made anew ({reason}): an event from before position {} that is sent again is taken for new, the records keep it once",
+            "the index of identities lacks something ({reason}) and was filled from the journal: an event from before position {} that is sent again is taken for new, the records keep it once",
             journal.oldest
         ));
     }

@@ -7,14 +7,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{fs, io};
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
 use mimamori_actors::ports::{Store, StoreError};
 
-use super::embedded::{OpenFailure, open_caught};
+use super::embedded::{OpenFailure, open_caught, set_aside};
 use super::format::{self, UnknownFormat};
 
 mod activity;
@@ -212,15 +211,6 @@ fn format_of(keyspace: &str) -> u32 {
         .iter()
         .find_map(|prefix| keyspace.strip_prefix(prefix)?.parse().ok())
         .unwrap_or(0)
-}
-
-fn set_aside(path: &Path) -> io::Result<()> {
-    let aside = path.with_extension("damaged");
-    match fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    fs::rename(path, aside)
 }
 
 impl Inner {
