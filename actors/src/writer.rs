@@ -193,7 +193,7 @@ impl WriterState {
         metrics::counter!("mimamori_writers_gaps_total", "consumer" => consumer).increment(1);
         if self.is_cut_off {
             let told = format!("cut off before position {oldest}: being filled from the records");
-            self.vitals.failed(&told);
+            self.vitals.degraded(&told);
             tracing::warn!(
                 actor.name = consumer,
                 oldest = oldest.0,
@@ -360,7 +360,7 @@ impl WriterState {
             error = reason,
             "the store is not there, the journal holds"
         );
-        self.vitals.failed(reason);
+        self.vitals.degraded(reason);
         let wait = self.wait;
         self.wait = (wait * 2).min(LONGEST_WAIT);
         Next::After(wait)

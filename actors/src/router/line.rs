@@ -145,14 +145,13 @@ impl RouterState {
     }
 
     fn session_did_not_start(&self, key: &SessionKey, line: &mut Line, error: &str) {
-        line.address.vitals().failed(error);
-        metrics::counter!("mimamori_actors_restarts_total", "kind" => "session").increment(1);
+        let ended = line.address.vitals().ended(error);
         tracing::warn!(
             student.id = key.student.as_str(),
             error,
             "a session did not start and will be tried again"
         );
-        let wait = line.spend(false);
+        let wait = line.spend(ended.is_asked_for);
         self.restart_later(key, wait, None);
     }
 
@@ -181,21 +180,16 @@ impl RouterState {
         };
         self.behind.insert(key.clone());
         let vitals = Arc::clone(line.address.vitals());
-        let frozen = vitals.take_frozen();
-        let is_asked_for = vitals.take_restart_asked_for() && frozen.is_none();
-        let is_to_blame = !is_asked_for && frozen.as_ref().is_none_or(|it| it.is_to_blame);
-        let reason = frozen.map_or(reason, |frozen| frozen.reason);
-        vitals.failed(&reason);
-        metrics::counter!("mimamori_actors_restarts_total", "kind" => "session").increment(1);
+        let ended = vitals.ended(&reason);
         tracing::warn!(
             student.id = key.student.as_str(),
-            error = reason,
+            error = ended.reason,
             "a session failed and will be started again"
         );
         let in_hand = line.progress.take_in_hand();
-        let to_blame = in_hand.filter(|_| is_to_blame);
-        let aftermath = self.aftermath(key, actor, &vitals, to_blame, reason);
-        let wait = line.spend(is_asked_for);
+        let to_blame = in_hand.filter(|_| ended.is_to_blame);
+        let aftermath = self.aftermath(key, actor, &vitals, to_blame, ended.reason);
+        let wait = line.spend(ended.is_asked_for);
         self.restart_later(key, wait, Some(aftermath));
     }
 

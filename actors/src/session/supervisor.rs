@@ -193,12 +193,9 @@ impl SessionsState {
         myself: &ActorRef<SessionsMessage>,
     ) -> Result<(), ActorProcessingErr> {
         self.router = None;
-        let frozen = self.arguments.router.vitals().take_frozen();
-        let reason = frozen.as_ref().map_or(reason, |frozen| &frozen.reason);
-        self.arguments.router.vitals().failed(reason);
-        metrics::counter!("mimamori_actors_restarts_total", "kind" => "router").increment(1);
-        let is_asked_for = self.arguments.router.vitals().take_restart_asked_for();
-        match self.budget.spend(is_asked_for) {
+        let ended = self.arguments.router.vitals().ended(reason);
+        let reason = &ended.reason;
+        match self.budget.spend(ended.is_asked_for) {
             Decision::RestartAfter(wait) => {
                 tracing::warn!(
                     actor.name = "router",

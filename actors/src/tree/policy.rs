@@ -83,8 +83,7 @@ impl Budget {
         self.failed()
     }
 
-    /// A child failed now.
-    pub(crate) fn failed(&mut self) -> Decision {
+    fn failed(&mut self) -> Decision {
         let now = Instant::now();
         while self
             .failures

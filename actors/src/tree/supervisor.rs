@@ -173,12 +173,9 @@ impl SupervisorState {
         let child = &mut self.children[index];
         child.cell = None;
         let vitals = Arc::clone(&child.spec.vitals);
-        let frozen = vitals.take_frozen();
-        let reason = frozen.as_ref().map_or(reason, |frozen| &frozen.reason);
-        vitals.failed(reason);
-        metrics::counter!("mimamori_actors_restarts_total", "kind" => vitals.kind()).increment(1);
-        let is_asked_for = vitals.take_restart_asked_for();
-        match self.budget.spend(is_asked_for) {
+        let ended = vitals.ended(reason);
+        let reason = &ended.reason;
+        match self.budget.spend(ended.is_asked_for) {
             Decision::RestartAfter(wait) => {
                 tracing::warn!(
                     actor.name = vitals.name(),

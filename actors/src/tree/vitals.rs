@@ -63,6 +63,18 @@ pub(crate) struct Frozen {
     pub(crate) is_to_blame: bool,
 }
 
+/// How an incarnation ended, as its parent must know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Ended {
+    /// The watchdog's, if it was the watchdog that ended it.
+    pub(crate) reason: String,
+    /// A person wanted it, and it was not frozen: that is no failure.
+    pub(crate) is_asked_for: bool,
+    /// It failed by itself: not on request, and not waiting for anything outside.
+    pub(crate) is_to_blame: bool,
+}
+
 impl Vitals {
     pub(crate) fn new(
         name: String,
@@ -110,26 +122,40 @@ impl Vitals {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(NONE - 1)
     }
 
-    /// A new incarnation runs; gives its number, from 1 on.
-    pub(crate) fn started(&self) -> u64 {
+    /// A new incarnation runs.
+    pub(crate) fn started(&self) {
         let now = self.now_ms();
         self.started_ms.store(now, Ordering::Relaxed);
         self.last_progress_ms.store(now, Ordering::Relaxed);
         self.put_down();
         self.set_state(ActorState::Running);
-        self.incarnation.fetch_add(1, Ordering::Relaxed) + 1
+        self.incarnation.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn set_state(&self, state: ActorState) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    pub(crate) fn failed(&self, error: &str) {
-        *self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+    /// An incarnation ended, or did not start: counts and shows it, and takes
+    /// what the watchdog and whoever asked for a restart left for its parent.
+    pub(crate) fn ended(&self, reason: &str) -> Ended {
+        let frozen = self.take_frozen();
+        let is_asked_for = self.take_restart_asked_for() && frozen.is_none();
+        let is_to_blame = !is_asked_for && frozen.as_ref().is_none_or(|it| it.is_to_blame);
+        let reason = frozen.map_or_else(|| reason.to_owned(), |frozen| frozen.reason);
         self.put_down();
+        self.degraded(&reason);
+        metrics::counter!("mimamori_actors_restarts_total", "kind" => self.kind).increment(1);
+        Ended {
+            reason,
+            is_asked_for,
+            is_to_blame,
+        }
+    }
+
+    /// It does not do what it is there for, and tries again; what it has in hand, it has.
+    pub(crate) fn degraded(&self, reason: &str) {
+        self.note_error(reason);
         self.set_state(ActorState::Backoff);
     }
 
@@ -217,7 +243,7 @@ impl Vitals {
     }
 
     /// Whether the incarnation that just ended was ended by the watchdog.
-    pub(crate) fn take_frozen(&self) -> Option<Frozen> {
+    pub(super) fn take_frozen(&self) -> Option<Frozen> {
         self.frozen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -238,7 +264,7 @@ impl Vitals {
         self.is_restart_asked_for.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn take_restart_asked_for(&self) -> bool {
+    fn take_restart_asked_for(&self) -> bool {
         self.is_restart_asked_for.swap(false, Ordering::Relaxed)
     }
 
@@ -336,5 +362,52 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.progressed();
         self.0.may_wait_ms.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vitals() -> Arc<Vitals> {
+        Vitals::new("a".to_owned(), "test", None, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn an_end_that_a_person_asked_for_is_no_failure_and_counts_for_one_end() {
+        let vitals = vitals();
+        vitals.ask_for_restart();
+
+        let ended = vitals.ended("killed");
+
+        assert!(ended.is_asked_for && !ended.is_to_blame);
+        let next = vitals.ended("a panic");
+        assert!(!next.is_asked_for && next.is_to_blame);
+        assert_eq!(next.reason, "a panic");
+    }
+
+    #[test]
+    fn who_was_frozen_when_a_person_asked_has_failed_and_its_message_is_to_blame() {
+        for is_to_blame in [true, false] {
+            let vitals = vitals();
+            vitals.ask_for_restart();
+            let reason = "frozen".to_owned();
+            vitals.found_frozen(Frozen {
+                reason: reason.clone(),
+                is_to_blame,
+            });
+
+            let ended = vitals.ended("killed");
+
+            let is_asked_for = false;
+            assert_eq!(
+                ended,
+                Ended {
+                    reason,
+                    is_asked_for,
+                    is_to_blame
+                }
+            );
+        }
     }
 }
