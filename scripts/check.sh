@@ -10,7 +10,7 @@ scripts/check-size.sh
 say "dependency rules"
 scripts/check-dependencies.sh
 say "lints"
-cargo clippy --locked --workspace --all-targets --features faulty -- -D warnings
+cargo clippy --locked --workspace --all-targets "${with_faults[@]}" -- -D warnings
 say "docs"
 # the docs are read by those who work on it: private rooms are shown, and may be linked to
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --document-private-items --locked --no-deps --workspace

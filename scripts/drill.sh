@@ -4,18 +4,28 @@
 . "$(dirname "$0")/lib.sh"
 
 need_rust
-need strace strace
-need perl perl
-need faketime faketime
+need_faults
 say "building the drills"
-cargo bench --locked --bench drill --no-run
+cargo bench --locked "${with_faults[@]}" --bench drill --no-run
 # gigabytes of data belong on a disk, and /tmp may be none
-mkdir -p "${CARGO_TARGET_DIR:=$PWD/target}"
-TMPDIR=$(mktemp -d "$CARGO_TARGET_DIR/drill.XXXXXX")
+mkdir -p "${CARGO_TARGET_DIR:=target}"
+TMPDIR=$(mktemp -d "$(cd "$CARGO_TARGET_DIR" && pwd)/drill.XXXXXX")
 export TMPDIR
-trap 'rm -rf "$TMPDIR"' EXIT
+
+# A drill that was killed may have left a file system mounted there.
+clean_up() {
+    local mounted
+    awk -v dir="$TMPDIR/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r mounted; do
+        umount --lazy "$mounted" || true
+    done
+    rm -rf --one-file-system "$TMPDIR"
+}
+trap clean_up EXIT
+# the shell ends by these too, and then cleans up
+trap 'exit 130' INT
+trap 'exit 143' TERM
 if [ $# -eq 0 ]; then
     say "the journal against its model: 10,000 stories"
     MIMAMORI_DRILL_ROUNDS=10 cargo test --locked --lib -- journal::tests::model
 fi
-cargo bench --locked --bench drill -- "$@"
+cargo bench --locked "${with_faults[@]}" --bench drill -- "$@"

@@ -2,6 +2,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# mkfs and its like stand where only root looks
+PATH=$PATH:/usr/sbin:/sbin
 
 # On standard error: standard output belongs to what is run.
 say() { printf '== %s\n' "$*" >&2; }
@@ -40,13 +42,27 @@ need_rust() {
     need cc gcc libc6-dev
 }
 
-# build_server PROFILE — builds with visible progress and sets $mimamori to the
-# program's path, wherever cargo puts it.
+# build_server PROFILE [WORD…] — builds with visible progress and sets $mimamori to
+# the program's path, wherever cargo puts it. The words go to cargo.
 build_server() {
-    say "building the server (profile $1)"
-    mimamori=$(cargo build --locked --bin mimamori --profile "$1" --message-format json-render-diagnostics |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    local profile=$1
+    shift
+    say "building the server (profile $profile)"
+    mimamori=$(cargo build --locked --bin mimamori --profile "$profile" "$@" --message-format json-render-diagnostics |
+        sed -n 's#.*"executable":"\([^"]*/mimamori\)".*#\1#p' | tail -n 1)
     [ -x "$mimamori" ] || die "cargo did not say where the program is"
+}
+
+# What is tested and drilled: the server, and beside it the one whose actors fail on demand.
+with_faults=(--features faulty)
+
+# What their tests and drills need besides.
+need_faults() {
+    need strace strace
+    need perl perl
+    need faketime faketime
+    need mkfs.ext4 e2fsprogs
+    need mount mount
 }
 
 # LAN=1 and PORT of the Makefile, as configuration.

@@ -3,9 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 need_rust
-need strace strace
-need perl perl
-need faketime faketime
+need_faults
 need node nodejs
 need npm npm
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium
@@ -18,11 +16,12 @@ fi
 
 say "server"
 # no tests are skipped because others failed: all of what is wrong is told
-cargo test --locked --workspace --features faulty --no-fail-fast
+cargo test --locked --workspace "${with_faults[@]}" --no-fail-fast
 
 if [ -f tests/browser/package.json ]; then
     say "browser"
-    build_server dev
+    # the same features: else all of it would be compiled again
+    build_server dev "${with_faults[@]}"
     export MIMAMORI_BIN="$mimamori"
     CHROMIUM=$(command -v chromium || command -v chromium-browser)
     export CHROMIUM

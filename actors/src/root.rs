@@ -94,6 +94,7 @@ impl Tree {
         let census = Arc::clone(&ground.census);
         let registry = Arc::clone(&ground.registry);
         let threads = ground.parts.threads.clone();
+        let witness = Arc::clone(&ground.parts.witness);
         let verdict = ground.verdict.subscribe();
         let vitals = census.enter("root", "root", None, PATIENCE);
         let (consoles, undertaker, children) = ground.children();
@@ -105,7 +106,7 @@ impl Tree {
         };
         let start = Actor::spawn(None, Supervisor, arguments);
         let (root, ended) = on(&threads.tree, start).await.map_err(Box::new)?;
-        let watchdog = Watchdog::new(Arc::clone(&census), Arc::new(undertaker), threads);
+        let watchdog = Watchdog::new(Arc::clone(&census), Arc::new(undertaker), threads, witness);
         let tree = Self {
             root,
             ended: Some(ended),

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::crowd::{self, Crowd, Load, Watch, consoles, lag, lasts, until_lag_is_below};
 use crate::disk::fdatasync_loop;
 use crate::figures::Latencies;
-use crate::harness::{Hold, PATIENCE, Server, ensure, eventually};
+use crate::it::harness::{Hold, PATIENCE, Server, ensure, eventually};
 use crate::report::{Drill, Figure, Outcome};
 
 const RATE: u64 = 500;

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::client::{Connection, execution};
-use crate::harness::{ADMIN, Api, Counted, INGEST_KEY, ROOM, Server};
+use crate::it::harness::{ADMIN, Api, Counted, INGEST_KEY, ROOM, Server};
 
 /// What begins the id of each event here; the microsecond it was sent at follows.
 pub const MARK: &str = "sent-";
@@ -225,17 +225,12 @@ pub async fn consoles<W: Watch>(
     tasks
 }
 
-/// How many events a consumer of the journal is behind.
+/// How many events a consumer of the journal was behind when it last looked.
 pub async fn lag(api: &Api, consumer: &str) -> u64 {
-    let tree = api.get("/api/v1/health/actors").await.good();
-    let mut open = vec![&tree];
-    while let Some(actor) = open.pop() {
-        if actor["name"] == consumer {
-            return actor["lagEvents"].as_u64().unwrap_or(0);
-        }
-        open.extend(actor["children"].as_array().into_iter().flatten());
-    }
-    panic!("there is no {consumer} in {tree}");
+    let actor = api.actor(consumer).await;
+    let actor = actor.unwrap_or_else(|| panic!("there is no {consumer}"));
+    let lag = actor["lagEvents"].as_u64();
+    lag.unwrap_or_else(|| panic!("{consumer} does not tell its lag: {actor}"))
 }
 
 /// Waits until a consumer is no more than so many events behind; gives the time it took.

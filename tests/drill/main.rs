@@ -2,7 +2,8 @@
 //!
 //! `make drill` runs all, `scripts/drill.sh kill power` those that are named. A
 //! drill that needs no more than many rounds of a test of `tests/it` is that
-//! test's own code; the others are files here. A figure outside of its target,
+//! test's own code; the others are files here. The faults of actors need the
+//! feature `faulty`, which builds the program that has them. A figure outside of its target,
 //! or an acknowledged event that is lost or doubled, makes the program end with 1.
 
 #![allow(clippy::print_stdout, reason = "a report is what this program is for")]
@@ -11,6 +12,8 @@
 
 mod blocked;
 mod crowd;
+#[cfg(feature = "faulty")]
+mod faults;
 mod memory;
 mod overload;
 mod report;
@@ -23,43 +26,30 @@ mod disk;
 #[path = "../load/figures.rs"]
 mod figures;
 
-#[allow(unused_imports, reason = "their tests are not compiled here")]
-#[path = "../it/crash.rs"]
-mod crash;
-#[allow(unused_imports, reason = "their tests are not compiled here")]
-#[path = "../it/disk_flip.rs"]
-mod disk_flip;
-#[allow(unused_imports, reason = "their tests are not compiled here")]
-#[path = "../it/disk_fsync.rs"]
-mod disk_fsync;
-/// What the short forms in `tests/it` are made of, and they themselves.
+/// The short forms, whose own tests are not compiled here, and what they are made of.
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
-#[path = "../it/harness/mod.rs"]
-mod harness;
-#[allow(unused_imports, reason = "their tests are not compiled here")]
-#[path = "../it/power.rs"]
-mod power;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "their tests are not compiled here"
-)]
-#[path = "../it/takeover.rs"]
-mod takeover;
-
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "their tests are not compiled here"
-)]
-#[path = "../it/time.rs"]
-mod time;
+#[path = "../it"]
+mod it {
+    pub mod crash;
+    pub mod disk_flip;
+    pub mod disk_fsync;
+    #[cfg(feature = "faulty")]
+    pub mod faults;
+    pub mod harness;
+    pub mod power;
+    pub mod takeover;
+    pub mod time;
+}
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use disk_flip::Place;
+use it::disk_flip::Place;
+use it::{crash, disk_flip, disk_fsync, harness, power, takeover, time};
 use report::{Drill, Outcome, Report};
+
+/// Within so long everything answered 202 is in every reading call (contract, section 3).
+const READABLE: Duration = Duration::from_secs(2);
 
 /// Ready again after the worst that is promised to be survived.
 const READY: Duration = Duration::from_secs(2);
@@ -71,6 +61,8 @@ fn drills() -> Vec<Drill> {
     let mut all = ends();
     all.extend(disks());
     all.extend(absences());
+    #[cfg(feature = "faulty")]
+    all.extend(faults::drills());
     all.extend([blocked::drill(), overload::drill(), memory::drill()]);
     all
 }
@@ -82,9 +74,7 @@ fn ends() -> Vec<Drill> {
             "kill",
             "kill -9 at a random moment under 2,000 events/s, 20 times in one directory",
             "everything acknowledged there once, consoles agree, ready < 2 s",
-            || async {
-                Outcome::recovered(crash::kill_at_random(20, harness::READABLE).await, READY)
-            },
+            || async { Outcome::recovered(crash::kill_at_random(20, READABLE).await, READY) },
         ),
         Drill::new(
             "power",
@@ -92,8 +82,8 @@ fn ends() -> Vec<Drill> {
             "everything acknowledged there once, ready < 2 s",
             || async {
                 match power::cut_at_random(5).await {
-                    Some(counted) => Outcome::recovered(counted, READY),
-                    None => Outcome::not_tried("a file system can't be mounted here"),
+                    Ok(counted) => Outcome::recovered(counted, READY),
+                    Err(reason) => Outcome::not_tried(&format!("mounting is refused: {reason}")),
                 }
             },
         ),
@@ -114,7 +104,7 @@ fn disks() -> Vec<Drill> {
             "one fdatasync of the journal fails with EIO (strace), the 10th, 25th, 80th, 200th",
             "requests in hand get 503, the process ends with 1 within 1 s, the next start has all acknowledged",
             || async {
-                let counted = disk_fsync::fail_the_nth(&[10, 25, 80, 200]).await;
+                let counted = disk_fsync::fail_the_nth(&[10, 25, 80, 200], READABLE).await;
                 Outcome::recovered(counted, ENDS_WITHIN)
             },
         ),
@@ -140,19 +130,19 @@ fn absences() -> Vec<Drill> {
     vec![
         Drill::new(
             "away",
-            "SIGSTOP of the whole process, and a process that is killed, for 35 s each",
-            "no request for help ends, nobody goes offline, no console begins anew",
+            "SIGSTOP of the whole process, and a process that is killed, for 150 s each",
+            "no request for help ends (30 s of silence), nobody is idle (2 minutes), no console begins anew",
             || async {
-                time::away().await;
+                time::away(crowd::lasts(150)).await;
                 Outcome::default()
             },
         ),
         Drill::new(
             "clock",
-            "the system clock an hour forward and back, and an hour back (libfaketime)",
+            "the system clock an hour forward, right, an hour back and right (libfaketime), 5 times",
             "no request for help ends, nobody goes offline, no duration below zero",
             || async {
-                time::clock_set().await;
+                time::clock_set(5).await;
                 Outcome::default()
             },
         ),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::crowd::{self, Crowd, Load, consoles, lasts, resident_mib, until_lag_is_below};
-use crate::harness::Server;
+use crate::it::harness::Server;
 use crate::report::{Drill, Figure, Outcome};
 
 const LOAD: Load = Load {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::crowd::{self, Crowd, Load, lasts, until_lag_is_below};
-use crate::harness::{PATIENCE, Run, Server, ensure, eventually, run as execution};
+use crate::it::harness::{PATIENCE, Run, Server, ensure, eventually, run as execution};
 use crate::report::{Drill, Figure, Outcome};
 
 /// 400 requests of 200 KB at a time are more than the bodies and appends that may wait.

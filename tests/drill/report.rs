@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::harness::Counted;
+use crate::it::harness::Counted;
 
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 

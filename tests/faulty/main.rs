@@ -6,6 +6,8 @@
 //! (the same, computing), `abort` (the process ends). Who: `session`, each time
 //! that it meets the event; `router`, `classroom`, `records`, `series`,
 //! `subscriber`, once per event; `tree` (with `block`): every worker of the tree.
+//!
+//! `FAULTY_PATIENCE_SECONDS`: so long at most actors may be without progress.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -17,13 +19,19 @@ use mimamori_actors::domain::{Entry, Record};
 use mimamori_actors::tree::{Step, Wait, Witness};
 
 fn main() -> ExitCode {
-    mimamori::cli::main_before(Arc::new(Faults::default()))
+    let patience = std::env::var("FAULTY_PATIENCE_SECONDS").ok();
+    let patience = patience.and_then(|seconds| seconds.parse().ok());
+    mimamori::cli::main_before(Arc::new(Faults {
+        done: Mutex::default(),
+        patience: patience.map(Duration::from_secs),
+    }))
 }
 
 /// What was asked for and has happened.
-#[derive(Default)]
 struct Faults {
     done: Mutex<HashSet<String>>,
+    /// Nothing: as long as they may be.
+    patience: Option<Duration>,
 }
 
 impl Faults {
@@ -51,6 +59,10 @@ impl Faults {
 }
 
 impl Witness for Faults {
+    fn patience(&self, usual: Duration) -> Duration {
+        self.patience.map_or(usual, |patience| patience.min(usual))
+    }
+
     fn before(&self, step: Step<'_>) -> Option<Wait> {
         match step {
             Step::Fold { entry, .. } => happen(asked_of("session", cell_of(entry)?)?),

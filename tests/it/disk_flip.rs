@@ -3,14 +3,13 @@
 //! The records are held up meanwhile, so that the journal is the only one that has the events.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::{
-    Counted, Hold, Ledger, PATIENCE, ROOM, Run, Server, ensure, event, eventually, program, run,
+    Counted, Hold, Ledger, PATIENCE, ROOM, Run, Server, event, noted, program, run, segments,
 };
 
 /// Small segments: some are closed soon.
@@ -45,19 +44,9 @@ fn batch(nth: usize) -> Vec<Value> {
         .collect()
 }
 
-fn segments(server: &Server) -> Vec<PathBuf> {
-    let mut found: Vec<_> = fs::read_dir(server.dir().join("journal"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "seg"))
-        .collect();
-    found.sort();
-    found
-}
-
 /// Changes one bit of a request at this place and tells which it was.
 fn flip(server: &Server, place: Place) -> usize {
-    let segments = segments(server);
+    let segments = segments(server.dir());
     assert!(segments.len() >= 3, "{} segments", segments.len());
     let path = match place {
         Place::Closed => &segments[segments.len() / 2 - 1],
@@ -81,18 +70,6 @@ fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes, text)
 }
 
-/// What was noted to be on disk is known to have been acknowledged, even if it is the journal's last.
-async fn noted(server: &Server, entries: usize) {
-    let noted = server.dir().join("journal/offsets.json");
-    eventually("all are noted", PATIENCE, async || {
-        let noted = fs::read(&noted).map_err(|error| error.to_string())?;
-        let noted: Value = serde_json::from_slice(&noted).map_err(|error| error.to_string())?;
-        let reached = noted["reached"].as_u64().unwrap_or(0);
-        ensure(reached >= entries as u64, || format!("through {reached}"))
-    })
-    .await;
-}
-
 async fn inspect(server: &Server) -> Output {
     program(server.dir())
         .args(["journal", "inspect"])
@@ -114,7 +91,8 @@ pub async fn flip_a_bit(place: Place) -> Counted {
         api.accepted(&batch).await;
         ledger.note(&batch);
     }
-    noted(&server, 1 + REQUESTS * BATCH).await;
+    // what was noted to be on disk is known to have been acknowledged, even if it is the journal's last
+    noted(&server, "/reached", (1 + REQUESTS * BATCH) as u64).await;
     server.kill9().await;
     hold.release().await;
 

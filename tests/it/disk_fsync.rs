@@ -8,9 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::harness::{
-    Counted, Ledger, PATIENCE, Pace, READABLE, Senders, Server, drill_rounds, ensure, eventually,
-};
+use crate::harness::{Counted, Ledger, PATIENCE, Pace, Senders, Server, ensure, eventually};
 
 /// As fast as they are answered: at any moment somebody waits.
 const ALWAYS_IN_HAND: Pace = Pace {
@@ -22,10 +20,11 @@ const ALWAYS_IN_HAND: Pace = Pace {
 /// The nth fdatasync of the first segment fails, in one directory after the
 /// other. `recovered` is the longest time from the line in the log to the end: the
 /// drill holds it to a second, which under strace on a busy machine is too little.
-pub async fn fail_the_nth(each: &[usize]) -> Counted {
+/// `readable`: within so long an acknowledged event can be read.
+pub async fn fail_the_nth(each: &[usize], readable: Duration) -> Counted {
     let mut counted = Counted::default();
     for nth in each {
-        let next = fail(*nth).await;
+        let next = fail(*nth, readable).await;
         println!(
             "  fdatasync {nth} failed: ended {:?} after it; {} acknowledged and there, {} \
              refused, lost 0",
@@ -36,7 +35,7 @@ pub async fn fail_the_nth(each: &[usize]) -> Counted {
     counted
 }
 
-async fn fail(nth: usize) -> Counted {
+async fn fail(nth: usize, readable: Duration) -> Counted {
     let dir = Arc::new(TempDir::with_prefix("mimamori-it-").unwrap());
     let segment = dir.path().join("journal/00000000000000000001.seg");
     let inject = format!("inject=fdatasync:error=EIO:when={nth}");
@@ -76,16 +75,11 @@ async fn fail(nth: usize) -> Counted {
     );
     assert!(ledger.refused > 0, "they are told 503");
     let server = server.start_again().await;
-    let api = server.api();
-    ledger.check_events(&api, READABLE, &[]).await;
-    ledger.send_again(&api).await;
-    let events = ledger.check_events(&api, READABLE, &[]).await;
-    assert_eq!(events.len(), ledger.acknowledged.len());
-    Counted::checked(&ledger, events.len(), ended)
+    let settled = ledger.settle(&server.api(), readable).await;
+    Counted::checked(&ledger, settled.events.len(), ended)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_fdatasync_that_fails_is_answered_503_and_ends_the_process() {
-    let few = [25, 10, 80];
-    fail_the_nth(&few[..drill_rounds(1).min(few.len())]).await;
+    fail_the_nth(&[25], PATIENCE).await;
 }

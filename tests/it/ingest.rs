@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Api, Console, INGEST_KEY, READABLE, Run, Server, SignIn, ensure, eventually, program, run,
+    Api, Console, INGEST_KEY, PATIENCE, Run, Server, SignIn, ensure, eventually, program, run,
 };
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn one_event_id_of_two_students_is_two_events() {
         .accepted(&[run("e1", "a", "c", Run::Ok), run("e1", "b", "c", Run::Ok)])
         .await;
 
-    eventually("both can be read", READABLE, async || {
+    eventually("both can be read", PATIENCE, async || {
         let events = server.api().room("/events?since=0").await.items();
         ensure(
             events.len() == 2 && events[0]["student"] != events[1]["student"],
@@ -115,7 +115,7 @@ async fn an_address_is_one_student_however_it_is_written() {
         .accepted(&[run("e1", "hanako", "c", Run::Ok), capitals, by_user_id])
         .await;
 
-    eventually("one student with three runs", READABLE, async || {
+    eventually("one student with three runs", PATIENCE, async || {
         let overview = server.api().room("/overview").await.good();
         let students = overview["students"].as_array().unwrap().clone();
         ensure(

@@ -14,9 +14,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{
-    ADMIN, Api, Console, Expected, PATIENCE, READABLE, ROOM, Random, Run, Server, SignIn,
-    assert_is, assert_is_student, ensure, event, eventually, help, markdown, recount, run,
-    shuffled, skipped,
+    ADMIN, Api, Console, Expected, PATIENCE, ROOM, Random, Run, Server, SignIn, assert_is,
+    assert_is_student, ensure, event, eventually, help, markdown, recount, run, shuffled, skipped,
 };
 
 const STUDENTS: usize = 200;
@@ -160,7 +159,7 @@ fn count_runs(batches: &[Vec<Value>]) -> u64 {
 
 /// What was accepted, in its order.
 async fn accepted_events(server: &Server, count: usize) -> Vec<Value> {
-    eventually("every event can be read", READABLE, async || {
+    eventually("every event can be read", PATIENCE, async || {
         let events = server.api().all("/events?since=0", 1000).await;
         ensure(events.len() == count, || {
             format!("{} of {count}", events.len())
@@ -182,7 +181,6 @@ async fn assert_comes_out_as(console: &mut Console, expected: &BTreeMap<String, 
     console.until(PATIENCE, "everything", is_settled).await;
     console.listen(Duration::from_millis(300)).await;
     assert_all_are(&console.rooms[ROOM].students, expected);
-    println!("{} deltas, {} snapshots", console.deltas, console.snapshots);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,7 +229,7 @@ async fn two_hundred_students_in_any_interleaving_come_out_the_same_on_every_con
 
 async fn assert_overview_agrees(server: &Server, expected: &BTreeMap<String, Expected>) {
     let sum = |of: fn(&Expected) -> u64| expected.values().map(of).sum::<u64>();
-    let overview = eventually("the overview agrees", READABLE, async || {
+    let overview = eventually("the overview agrees", PATIENCE, async || {
         let overview = server.api().room("/overview").await.good();
         let totals = &overview["totals"];
         let is_right = totals["students"] == STUDENTS

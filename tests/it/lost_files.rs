@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Api, Console, PATIENCE, ROOM, Run, Server, ensure, eventually, run};
+use crate::harness::{
+    Api, Console, PATIENCE, ROOM, Run, Server, ensure, event_id, eventually, noted, run,
+};
 
 fn class(round: &str) -> Vec<Value> {
     (0..12)
@@ -28,10 +30,7 @@ async fn events(api: &Api, many: usize) -> Vec<(String, u64)> {
     })
     .await
     .iter()
-    .map(|event| {
-        let id = event["eventId"].as_str().unwrap().to_owned();
-        (id, event["position"].as_u64().unwrap())
-    })
+    .map(|event| (event_id(event), event["position"].as_u64().unwrap()))
     .collect()
 }
 
@@ -41,18 +40,6 @@ async fn executions(console: &mut Console, many: u64) {
         room.is_some_and(|room| room.sum("executions") == many)
     };
     console.until(PATIENCE, "the live counters", has_all).await;
-}
-
-/// Waits until the sessions' states are kept up to this position, as the journal notes for `inspect`.
-async fn snapshots_have(server: &Server, position: u64) {
-    let noted = server.dir().join("journal").join("offsets.json");
-    eventually("the sessions are in the snapshots", PATIENCE, async || {
-        let text = fs::read_to_string(&noted).unwrap_or_default();
-        let offsets: Value = serde_json::from_str(&text).unwrap_or_default();
-        let sessions = offsets["consumers"]["sessions"].as_u64().unwrap_or(0);
-        ensure(sessions >= position, || text)
-    })
-    .await;
 }
 
 /// Stops it, deletes these, and starts it again; gives what the new start logged.
@@ -92,7 +79,8 @@ async fn without_its_journal_it_goes_on_behind_the_records_and_says_what_is_gone
     let mut console = Console::watching(&server, ROOM).await;
     executions(&mut console, 12).await;
     drop(console);
-    snapshots_have(&server, before[11].1).await;
+    // the sessions' states are kept up to there
+    noted(&server, "/consumers/sessions", before[11].1).await;
 
     let (server, log) = start_without(server, &["journal", "index"]).await;
     let api = server.api();

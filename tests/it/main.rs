@@ -3,8 +3,8 @@
 //! Each test starts a server of its own on a free port and a temporary
 //! directory; when the test ends, so does the server. Nothing of the program's
 //! inside is used but the types of time: what is checked here, anyone can check
-//! from outside. The long forms of the drills (`make drill`) are the same tests
-//! with more rounds, set in the environment (see `harness::drill_rounds`).
+//! from outside. Several drills (`tests/drill`, `make drill`) are these tests'
+//! own code in its long form.
 
 // a panic is how a test fails, and there is no one to read these docs by rustdoc
 #![allow(clippy::unwrap_used, unreachable_pub)]

@@ -4,13 +4,14 @@
 //! image is mounted, and its shutdown ioctl throws away what is not on the
 //! image yet, the file system's own journal included.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{Counted, Ledger, PATIENCE, Pace, Random, Senders, Server, drill_rounds};
+use crate::harness::{Counted, Ledger, PATIENCE, Pace, Random, Senders, Server};
 
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, on a file there.
 const CUT: &str = r#"open(my $file, "<", $ARGV[0]) or die "$!";
@@ -25,7 +26,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// Nothing, with the reason, where mounting is refused.
+    /// The reason where mounting is refused, as it is to those who are not root.
     fn new() -> Result<Self, String> {
         let dir = TempDir::with_prefix("mimamori-power-").unwrap();
         let disk = Self {
@@ -36,7 +37,7 @@ impl Disk {
         std::fs::create_dir(&disk.mounted_at).unwrap();
         let image = std::fs::File::create(&disk.image).unwrap();
         image.set_len(2 << 30).unwrap();
-        said("mkfs.ext4", &["-q".as_ref(), &disk.image])?;
+        said("mkfs.ext4", &["-q".as_ref(), &disk.image]).unwrap();
         disk.mount()?;
         Ok(disk)
     }
@@ -69,7 +70,7 @@ fn said(program: &str, words: &[&Path]) -> Result<(), String> {
     let output = Command::new(program)
         .args(words)
         .output()
-        .map_err(|error| format!("{program}: {error}"))?;
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     if output.status.success() {
         return Ok(());
     }
@@ -77,15 +78,9 @@ fn said(program: &str, words: &[&Path]) -> Result<(), String> {
     Err(format!("{program}: {}", complaint.trim()))
 }
 
-/// Cuts the power so often; nothing, with one line, where mounting is refused.
-pub async fn cut_at_random(rounds: usize) -> Option<Counted> {
-    let disk = match Disk::new() {
-        Ok(disk) => disk,
-        Err(reason) => {
-            println!("power loss was not tried, a file system can't be mounted here: {reason}");
-            return None;
-        }
-    };
+/// Cuts the power so often; the reason where mounting is refused.
+pub async fn cut_at_random(rounds: usize) -> Result<Counted, String> {
+    let disk = Disk::new()?;
     std::fs::write(disk.mounted_at.join("any"), b"").unwrap();
     rustix::fs::sync();
     let mut random = Random::new("power loss");
@@ -110,25 +105,20 @@ pub async fn cut_at_random(rounds: usize) -> Option<Counted> {
         server = server.start_again().await;
         let ready = began.elapsed();
         let api = server.api();
-        let before = ledger.check_events(&api, PATIENCE, &[]).await.len();
-        let unanswered = ledger.unanswered.len();
-        ledger.send_again(&api).await;
-        let events = ledger.check_events(&api, PATIENCE, &[]).await;
-        assert_eq!(events.len(), ledger.acknowledged.len());
-        ledger.check_executions(&api, &[]).await;
-        println!(
-            "  round {round}: ready after {ready:?}; {before} events were there, {unanswered} \
-             batches were sent again, {} events now, lost 0, doubled 0",
-            events.len()
-        );
-        counted = counted.followed_by(Counted::checked(&ledger, events.len(), ready));
+        let settled = ledger.settle(&api, PATIENCE).await;
+        println!("  round {round}: ready after {ready:?}; {settled}");
+        counted = counted.followed_by(Counted::checked(&ledger, settled.events.len(), ready));
     }
     // its files must be closed before the disk can go
     drop(server);
-    Some(counted)
+    Ok(counted)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_202_survives_a_power_loss_exactly_once() {
-    cut_at_random(drill_rounds(1)).await;
+    if let Err(reason) = cut_at_random(1).await {
+        // past the capture of a test that passes: who reads the run is to know
+        let line = format!("power loss was not tried, mounting is refused here: {reason}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Console, READABLE, ROOM, Run, Server, event, run};
+use crate::harness::{Console, PATIENCE, ROOM, Run, Server, event, run};
 
 /// What is certain only when an older event can no longer come: 3 s, and a round of the timers.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ async fn an_event_that_comes_again_counts_once_whatever_it_says_the_second_time(
     );
     assert_eq!(again["rejected"][0]["code"], "conflict");
     console
-        .until(READABLE, "the second event", |console| {
+        .until(PATIENCE, "the second event", |console| {
             console.rooms[ROOM].sum("executions") >= 2
         })
         .await;

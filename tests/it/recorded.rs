@@ -26,11 +26,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::harness::{
-    Answer, Api, Console, INGEST_KEY, READABLE, ROOM, Room, Server, ensure, eventually,
+    ALWAYS, Answer, Api, Console, INGEST_KEY, PATIENCE, ROOM, Room, Server, ensure, eventually,
 };
-
-/// Wide enough for the recorded times and for today: the items' `at` is one or the other.
-const ALWAYS: &str = "from=2026-01-01T00:00:00Z&to=2200-01-01T00:00:00Z";
 
 /// One request as it was on the wire.
 #[derive(Clone, Deserialize)]
@@ -128,7 +125,7 @@ async fn executions(server: &Server, filter: &str) -> Vec<Value> {
 async fn the_recorded_requests_give_the_executions_that_a_person_reads_in_them() {
     let server = taught().await;
 
-    eventually("all 30 cells", READABLE, async || {
+    eventually("all 30 cells", PATIENCE, async || {
         let count = executions(&server, "").await.len();
         ensure(count == 30, || format!("{count} cells"))
     })
@@ -160,7 +157,7 @@ async fn the_recorded_requests_give_the_student_that_a_person_reads_in_them() {
     let mut console = Console::watching(&server, ROOM).await;
 
     console
-        .until(READABLE, "all runs", |console| {
+        .until(PATIENCE, "all runs", |console| {
             console.rooms[ROOM].sum("executions") == 22
         })
         .await;
@@ -196,7 +193,7 @@ async fn run_all_leaves_the_student_on_the_cell_that_failed() {
     assert_eq!(answer.json["accepted"], 9, "{}", answer.text);
 
     console
-        .until(READABLE, "the runs of the first notebook", |console| {
+        .until(PATIENCE, "the runs of the first notebook", |console| {
             console.rooms[ROOM].sum("executions") == 16
         })
         .await;
@@ -219,7 +216,7 @@ async fn the_recorded_requests_give_one_session_and_one_call_for_help() {
     let server = taught().await;
     let api = server.api();
 
-    let help = eventually("the call for help has ended", READABLE, async || {
+    let help = eventually("the call for help has ended", PATIENCE, async || {
         let help = api.room("/help").await.items();
         ensure(help.len() == 1 && help[0]["until"].is_string(), || {
             format!("{help:?}")
@@ -231,7 +228,7 @@ async fn the_recorded_requests_give_one_session_and_one_call_for_help() {
     assert_eq!(help[0]["endedBy"], "student");
     assert_eq!(help[0]["claimedBy"], Value::Null);
 
-    let student = eventually("the student's history", READABLE, async || {
+    let student = eventually("the student's history", PATIENCE, async || {
         let student = api.room(&format!("/students/{id}")).await.good();
         let sessions = student["sessions"].as_array().unwrap();
         let cells = student["cells"].as_array().unwrap();
@@ -270,7 +267,7 @@ async fn the_recorded_requests_are_in_the_list_of_events_once_each_in_their_orde
         }
     }
 
-    let events = eventually("all 36 events", READABLE, async || {
+    let events = eventually("all 36 events", PATIENCE, async || {
         let events = server.api().all("/events?since=0", 7).await;
         ensure(events.len() == 36, || format!("{} events", events.len()))?;
         Ok::<_, String>(events)
@@ -309,7 +306,7 @@ async fn the_recorded_requests_are_in_the_list_of_events_once_each_in_their_orde
 async fn the_overview_agrees_with_the_recorded_requests() {
     let server = taught().await;
 
-    let overview = eventually("all runs", READABLE, async || {
+    let overview = eventually("all runs", PATIENCE, async || {
         let overview = server
             .api()
             .room(&format!("/overview?{ALWAYS}"))

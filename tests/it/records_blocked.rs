@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::harness::{
-    Console, Hold, PATIENCE, READABLE, ROOM, Run, Server, ensure, eventually, run,
-};
+use crate::harness::{Console, Hold, PATIENCE, ROOM, Run, Server, ensure, eventually, run};
 
-/// For an answer and its way to a console, on a machine that is busy with other things too.
-const UNNOTICED: Duration = Duration::from_secs(2);
+/// For an answer and its way to a console: far less than the 25 s for which the records
+/// are waited for, far more than it takes on a busy machine. A drill measures it exactly.
+const UNNOTICED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ingest_and_consoles_do_not_notice_that_the_records_are_blocked() {
@@ -37,7 +36,11 @@ async fn ingest_and_consoles_do_not_notice_that_the_records_are_blocked() {
         if ready.json["degraded"] == serde_json::json!(["records"]) {
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "nobody is told: {}", ready.text);
+        assert!(
+            began.elapsed() < 2 * PATIENCE,
+            "nobody is told: {}",
+            ready.text
+        );
     }
     hold.release().await;
 
@@ -48,7 +51,7 @@ async fn ingest_and_consoles_do_not_notice_that_the_records_are_blocked() {
         })
     })
     .await;
-    eventually("it is told", READABLE, async || {
+    eventually("it is told", PATIENCE, async || {
         let ready = api.get("/readyz").await;
         ensure(ready.json["degraded"] == serde_json::json!([]), || {
             ready.text

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{
-    Console, Counted, INGEST_KEY, PATIENCE, ROOM, Run, Server, drill_rounds, ensure, eventually,
+    Console, Counted, INGEST_KEY, PATIENCE, ROOM, Run, Server, ensure, event_id, eventually,
     exchange, program_under, run,
 };
 
@@ -104,7 +104,7 @@ pub async fn restart_under_load(rounds: usize) -> Counted {
     let api = server.api();
     eventually("each acknowledged event once", PATIENCE, async || {
         let events = api.all("/events?since=0", 1000).await;
-        let seen: HashSet<_> = events.iter().map(id).collect();
+        let seen: HashSet<_> = events.iter().map(event_id).collect();
         assert_eq!(seen.len(), events.len(), "an event is there twice");
         ensure(seen == acknowledged, || {
             format!("{} of {}", seen.len(), acknowledged.len())
@@ -124,11 +124,7 @@ pub async fn restart_under_load(rounds: usize) -> Counted {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_behind_a_socket_that_somebody_holds_refuses_no_connection() {
-    restart_under_load(drill_rounds(2)).await;
-}
-
-fn id(event: &Value) -> String {
-    event["eventId"].as_str().unwrap().to_owned()
+    restart_under_load(2).await;
 }
 
 #[tokio::test]

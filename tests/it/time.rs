@@ -11,15 +11,10 @@ use crate::harness::{
     Api, Console, PATIENCE, ROOM, Run, Server, ensure, event, eventually, help, program, run,
 };
 
-/// Longer than the silence that ends a request for help; a drill takes longer than what makes a student idle.
-fn absence() -> Duration {
-    let seconds = std::env::var("MIMAMORI_DRILL_ABSENCE_SECONDS");
-    let seconds = seconds.ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(35))
-}
-
-/// Several rounds of housekeeping: whoever takes an absence for silence has said so by then.
-const AFTERTHOUGHT: Duration = Duration::from_secs(4);
+/// Longer than the silence that ends a request for help.
+const ABSENCE: Duration = Duration::from_secs(35);
+/// Rounds of housekeeping by which it would have been said that an absence was silence.
+const ROUNDS: u64 = 3;
 
 /// Taro asks for help, Hanako works.
 async fn class(server: &Server) -> Value {
@@ -79,29 +74,26 @@ fn millis(time: &Value) -> i64 {
 
 /// No actor was taken for dead.
 async fn assert_no_restarts(api: &Api) {
-    let tree = api.get("/api/v1/health/actors").await.good();
-    let mut left = vec![&tree];
-    while let Some(actor) = left.pop() {
+    for actor in api.actors().await {
         assert_eq!(actor["restarts"], 0, "{actor}");
-        left.extend(actor["children"].as_array().into_iter().flatten());
     }
 }
 
-async fn stopped_and_continued() {
+async fn stopped_and_continued(absence: Duration) {
     let server = Server::start().await;
     let api = server.api();
     let open = class(&server).await;
     let mut console = Console::watching(&server, ROOM).await;
 
     kill_process(server.pid(), Signal::STOP).unwrap();
-    sleep(absence()).await;
+    sleep(absence).await;
     kill_process(server.pid(), Signal::CONT).unwrap();
 
-    sleep(AFTERTHOUGHT).await;
+    api.after_housekeeping(ROUNDS).await;
     assert_all_as_it_was(&api, &open).await;
     assert_no_restarts(&api).await;
     assert!(server.log().contains("stood still"), "{}", server.log());
-    assert_goes_on(&api, &open, absence()).await;
+    assert_goes_on(&api, &open, absence).await;
     // the console was neither closed nor sent to the beginning
     let has_ended = |console: &Console| {
         let taro = console.rooms[ROOM].named("taro");
@@ -111,18 +103,18 @@ async fn stopped_and_continued() {
     assert_eq!(console.snapshots, 1);
 }
 
-async fn killed_and_started_again() {
+async fn killed_and_started_again(absence: Duration) {
     let mut server = Server::start().await;
     let open = class(&server).await;
 
     server.kill9().await;
-    sleep(absence()).await;
+    sleep(absence).await;
     let server = server.start_again().await;
 
     let api = server.api();
-    sleep(AFTERTHOUGHT).await;
+    api.after_housekeeping(ROUNDS).await;
     assert_all_as_it_was(&api, &open).await;
-    assert_goes_on(&api, &open, absence()).await;
+    assert_goes_on(&api, &open, absence).await;
     let lessons = api.room("/lessons").await.items();
     assert!(
         lessons.len() == 1 && lessons[0]["ended"].is_null(),
@@ -130,14 +122,17 @@ async fn killed_and_started_again() {
     );
 }
 
-/// One server stopped by a signal, another dead, for longer than what ends a request for help.
-pub async fn away() {
-    tokio::join!(stopped_and_continued(), killed_and_started_again());
+/// One server stopped by a signal, another dead, for so long.
+pub async fn away(absence: Duration) {
+    tokio::join!(
+        stopped_and_continued(absence),
+        killed_and_started_again(absence)
+    );
 }
 
 #[tokio::test]
 async fn while_we_were_stopped_or_dead_nobody_was_silent() {
-    away().await;
+    away(ABSENCE).await;
 }
 
 /// The server's own system clock, which the test sets.
@@ -230,8 +225,8 @@ async fn assert_no_negative_durations(api: &Api) {
     assert!(received.is_sorted(), "{received:?}");
 }
 
-/// The system clock goes an hour forward, back, an hour back, and right again.
-pub async fn clock_set() {
+/// The system clock goes an hour forward, back, an hour back, and right again; so often.
+pub async fn clock_set(times: usize) {
     let clock = SystemClock::new();
     let server = clock.server().await;
     let api = server.api();
@@ -239,9 +234,10 @@ pub async fn clock_set() {
     let begun = named(&api, "hanako").await["lastActivity"].clone();
     let mut last = millis(&begun);
 
-    for (round, offset) in [3_600, 0, -3_600, 0].into_iter().enumerate() {
+    let offsets = [3_600, 0, -3_600, 0].repeat(times);
+    for (round, offset) in offsets.into_iter().enumerate() {
         clock.set(offset);
-        sleep(AFTERTHOUGHT).await;
+        api.after_housekeeping(ROUNDS).await;
         assert_all_as_it_was(&api, &open).await;
         assert_eq!(api.get("/readyz").await.status, 200);
 
@@ -270,7 +266,7 @@ pub async fn clock_set() {
 
 #[tokio::test]
 async fn a_system_clock_set_an_hour_forward_and_back_moves_nobody() {
-    clock_set().await;
+    clock_set(1).await;
 }
 
 #[tokio::test]
@@ -283,8 +279,8 @@ async fn a_start_with_the_system_clock_an_hour_back_or_forward_moves_nobody() {
         server.kill9().await;
         clock.set(offset);
         server = server.start_again().await;
-        sleep(AFTERTHOUGHT).await;
         let api = server.api();
+        api.after_housekeeping(ROUNDS).await;
         assert_all_as_it_was(&api, &open).await;
         let id = format!("r{offset}");
         api.accepted(&[run(&id, "hanako", "c2", Run::Ok)]).await;
@@ -337,7 +333,7 @@ async fn a_client_with_a_clock_of_another_day_is_taken_as_it_comes() {
         .await;
     }
     // everything that could be over at once would be over now
-    sleep(AFTERTHOUGHT).await;
+    api.after_housekeeping(ROUNDS).await;
 
     for student in ["ahead", "behind"] {
         let seen = named(&api, student).await;

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::report::Census;
 use super::threads::Threads;
 use super::vitals::{Frozen, InHand, Vitals};
+use super::witness::Witness;
 
 /// Between two looks.
 pub(crate) const EVERY: Duration = Duration::from_millis(100);
@@ -51,6 +52,7 @@ const STARVES_FOR_AT_MOST: Duration = Duration::from_secs(1);
 pub struct Watchdog {
     census: Arc<Census>,
     undertaker: Arc<dyn Undertaker>,
+    witness: Arc<dyn Witness>,
     /// Of the threads of every actor but the sessions.
     tree: Turns,
     sessions: Turns,
@@ -96,8 +98,8 @@ impl Turns {
         !self.waited.is_zero() && self.waited <= STARVES_FOR_AT_MOST
     }
 
-    fn have_ended(&self) -> bool {
-        self.waited > TURNS_COME_WITHIN
+    fn have_ended(&self, patience: Duration) -> bool {
+        self.waited > patience
     }
 }
 
@@ -123,10 +125,12 @@ impl Watchdog {
         census: Arc<Census>,
         undertaker: Arc<dyn Undertaker>,
         threads: Threads,
+        witness: Arc<dyn Witness>,
     ) -> Self {
         Self {
             census,
             undertaker,
+            witness,
             tree: Turns::of(threads.tree),
             sessions: Turns::of(threads.sessions),
             last_look: None,
@@ -144,12 +148,19 @@ impl Watchdog {
             .min(EVERY * 2);
         self.tree.ask(since_last);
         self.sessions.ask(since_last);
-        if self.tree.have_ended() {
+        if self
+            .tree
+            .have_ended(self.witness.patience(TURNS_COME_WITHIN))
+        {
             let reason = "every thread of the actors is held by something that does not return";
             self.undertaker.give_up(reason.to_owned());
         }
         let mut before = std::mem::take(&mut self.suspects);
-        for (vitals, cell, in_hand) in self.census.in_hand() {
+        for (vitals, cell, mut in_hand) in self.census.in_hand() {
+            // who waits for something outside has its time-out
+            if !in_hand.is_waiting {
+                in_hand.patience = self.witness.patience(in_hand.patience);
+            }
             let known = before
                 .remove(vitals.name())
                 .filter(|known| known.stamp == in_hand.stamp);

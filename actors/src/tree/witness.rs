@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::{ClassroomId, Cursor, Entry, SessionKey, SessionUpdate};
 
@@ -50,6 +51,12 @@ pub trait Witness: Send + Sync + 'static {
     fn before(&self, step: Step<'_>) -> Option<Wait> {
         let _ = step;
         None
+    }
+
+    /// How long an actor may be without progress, or its threads without a turn, that
+    /// may be `usual`: who tests faults need not wait as long as for a disk.
+    fn patience(&self, usual: Duration) -> Duration {
+        usual
     }
 }
 

@@ -46,7 +46,6 @@ async fn bad_input_is_answered_as_the_contract_says_and_the_next_good_request_is
         }
     }
 
-    println!("{} cases", cases.len());
     assert!(
         faults.is_empty(),
         "{} faults:\n{}",

@@ -146,6 +146,12 @@ impl Api {
         Self::send(self.signed(Method::GET, path)).await.unwrap()
     }
 
+    /// As [`Api::get`], from a server that may go away meanwhile.
+    #[cfg(feature = "faulty")]
+    pub async fn try_get(&self, path: &str) -> Result<Answer, reqwest::Error> {
+        Self::send(self.signed(Method::GET, path)).await
+    }
+
     /// Another method, without a body.
     pub async fn call(&self, method: Method, path: &str) -> Answer {
         Self::send(self.signed(method, path)).await.unwrap()

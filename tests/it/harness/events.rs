@@ -25,6 +25,11 @@ pub fn event(id: &str, kind: &str, student: &str) -> Value {
     })
 }
 
+/// The id of an event, or of an execution, that the server tells of; with its student it is unique.
+pub fn event_id(event: &Value) -> String {
+    event["eventId"].as_str().unwrap().to_owned()
+}
+
 /// How a cell ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Run {

@@ -1,16 +1,14 @@
 //! What clients sent and what they were told, and what is left of it after a fault.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use super::{Api, PATIENCE, Run, Server, ensure, eventually, run};
-
-/// Wide enough for every event of a drill.
-const ALWAYS: &str = "from=2026-01-01T00:00:00Z&to=2200-01-01T00:00:00Z";
+use super::{ALWAYS, Api, PATIENCE, Run, Server, ensure, event_id, eventually, run};
 
 /// How much is sent.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +49,7 @@ pub struct Ledger {
 impl Ledger {
     /// Notes a batch that was answered 202.
     pub fn note(&mut self, batch: &[Value]) {
-        self.acknowledged.extend(batch.iter().map(id));
+        self.acknowledged.extend(batch.iter().map(event_id));
     }
 
     /// Takes in what another knows.
@@ -61,6 +59,23 @@ impl Ledger {
         self.newest.extend(other.newest);
         self.refused += other.refused;
         self.turned_away.extend(other.turned_away);
+    }
+
+    /// The end of a round, on the server that came back: what was acknowledged before the
+    /// fault is there; what had no answer comes again, and then there is nothing else.
+    /// `readable`: within so long an acknowledged event can be read.
+    pub async fn settle(&mut self, api: &Api, readable: Duration) -> Settled {
+        let before = self.check_events(api, readable, &[]).await.len();
+        let again = self.unanswered.len();
+        self.send_again(api).await;
+        let events = self.check_events(api, readable, &[]).await;
+        assert_eq!(events.len(), self.acknowledged.len());
+        self.check_executions(api, &[]).await;
+        Settled {
+            before,
+            again,
+            events,
+        }
     }
 
     /// A client's second try at what it had no answer for: each event is new or a
@@ -89,7 +104,7 @@ impl Ledger {
                 let position = event["position"].as_u64().unwrap();
                 assert!(position > last, "{position} after {last}");
                 last = position;
-                assert!(seen.insert(id(event)), "twice: {event}");
+                assert!(seen.insert(event_id(event)), "twice: {event}");
             }
             let mut lost = self.acknowledged.difference(&seen);
             let unexpected = lost.clone().filter(|id| !gone.contains(id)).count();
@@ -110,7 +125,7 @@ impl Ledger {
             async || {
                 let mut seen: BTreeMap<String, usize> = BTreeMap::new();
                 for execution in api.all(&path, 1000).await {
-                    *seen.entry(id(&execution)).or_default() += 1;
+                    *seen.entry(event_id(&execution)).or_default() += 1;
                 }
                 let twice: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
                 assert!(twice.is_empty(), "stored twice: {twice:?}");
@@ -128,8 +143,25 @@ impl Ledger {
     }
 }
 
-fn id(event: &Value) -> String {
-    event["eventId"].as_str().unwrap().to_owned()
+/// What is there after a round; nothing of it lost, nothing twice.
+#[derive(Debug)]
+pub struct Settled {
+    before: usize,
+    again: usize,
+    /// As `/events` tells them.
+    pub events: Vec<Value>,
+}
+
+impl Display for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} events were there, {} batches were sent again, {} events now, lost 0, doubled 0",
+            self.before,
+            self.again,
+            self.events.len()
+        )
+    }
 }
 
 /// Clients at work until the server is gone.

@@ -60,6 +60,12 @@ fn serve(binary: &str, launcher: &[&str], dir: &Path) -> Command {
     command
 }
 
+fn owned(env: &[(&str, &str)]) -> Vec<(String, String)> {
+    env.iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
 fn prepare(command: &mut Command, dir: &Path) {
     command
         .env_clear()
@@ -88,11 +94,7 @@ impl Server {
 
     /// A server on a directory that holds something already.
     pub async fn on(dir: TempDir, env: &[(&str, &str)]) -> Self {
-        let env = env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Self::launch(SHIPPED, Arc::new(dir), env, &[], Stdio::null()).await
+        Self::launch(SHIPPED, Arc::new(dir), owned(env), &[], Stdio::null()).await
     }
 
     /// A server on a directory that others hold too, run by another program.
@@ -103,8 +105,14 @@ impl Server {
     /// A server whose actors fail where an event asks for it.
     #[cfg(feature = "faulty")]
     pub async fn faulty() -> Self {
+        Self::faulty_with(&[]).await
+    }
+
+    /// As [`Server::faulty`], with these variables besides those of every test.
+    #[cfg(feature = "faulty")]
+    pub async fn faulty_with(env: &[(&str, &str)]) -> Self {
         let dir = Arc::new(TempDir::with_prefix("mimamori-it-").unwrap());
-        Self::launch(FAULTY, dir, Vec::new(), &[], Stdio::null()).await
+        Self::launch(FAULTY, dir, owned(env), &[], Stdio::null()).await
     }
 
     /// Started again where it ends by itself before it is ready; how it ended.

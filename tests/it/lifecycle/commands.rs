@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{command, complained, said};
 use crate::harness::{
-    ADMIN, Api, Console, INGEST_KEY, PATIENCE, READABLE, ROOM, Run, Server, ensure, eventually, run,
+    ADMIN, Api, Console, INGEST_KEY, PATIENCE, ROOM, Run, Server, ensure, eventually, run,
 };
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn the_recorded_requests_are_replayed_by_the_tool_too() {
         said(&output),
         complained(&output)
     );
-    eventually("all of them can be read", READABLE, async || {
+    eventually("all of them can be read", PATIENCE, async || {
         let events = server.api().all("/events?since=0", 100).await;
         ensure(events.len() == 36, || format!("{} events", events.len()))
     })

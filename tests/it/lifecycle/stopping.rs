@@ -89,7 +89,8 @@ async fn ask_readiness(socket: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// Readiness says 503 while draining: on the connection that was open, or on a new one.
+/// Readiness says 503 while draining: on the connection that was open, or on a new
+/// one. Nobody may be refused before it was said.
 async fn drained(server: &Server, probe: &mut TcpStream) -> bool {
     let deadline = Instant::now() + DRAIN;
     while Instant::now() < deadline {
@@ -97,8 +98,7 @@ async fn drained(server: &Server, probe: &mut TcpStream) -> bool {
             Some(answer) => Some(answer),
             None => match TcpStream::connect(server.address).await {
                 Ok(mut fresh) => ask_readiness(&mut fresh).await,
-                // it takes nobody in any more: a prober sees that too
-                Err(_) => return true,
+                Err(_) => return false,
             },
         };
         if answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 503")) {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{ADMIN, Console, Ended, PATIENCE, READABLE, ROOM, Run, Server, SignIn, run};
+use crate::harness::{ADMIN, Console, Ended, PATIENCE, ROOM, Run, Server, SignIn, run};
 
 /// Events that are long to tell: the names of student and notebook take 1,000 characters each.
 fn long(ids: &str, students: usize) -> Vec<Value> {
@@ -45,7 +45,7 @@ async fn a_console_that_never_reads_costs_the_others_nothing_and_has_the_present
             .await;
         for other in &mut others {
             other
-                .until(READABLE, "the round", |console| {
+                .until(PATIENCE, "the round", |console| {
                     console.rooms[ROOM].events.len() == (round + 1) * STUDENTS
                 })
                 .await;
@@ -85,7 +85,7 @@ async fn a_console_that_floods_is_closed_with_1008_and_the_others_stay() {
         .accepted(&[run("e1", "a", "c1", Run::Ok)])
         .await;
     other
-        .until(READABLE, "the run", |console| {
+        .until(PATIENCE, "the run", |console| {
             console.rooms[ROOM].sum("executions") == 1
         })
         .await;
@@ -97,7 +97,7 @@ async fn who_missed_more_than_is_remembered_is_told_by_a_reset_and_a_snapshot() 
     let server = Server::start().await;
     server.api().accepted(&long("first", 1)).await;
     let mut gone = Console::watching(&server, ROOM).await;
-    gone.until(READABLE, "the first", |console| {
+    gone.until(PATIENCE, "the first", |console| {
         !console.rooms[ROOM].events.is_empty()
     })
     .await;
@@ -139,7 +139,7 @@ async fn consoles_that_come_back_all_at_once_all_get_the_present_and_no_other_wa
     server.api().accepted(&class).await;
     let mut other = Console::watching(&server, ROOM).await;
     other
-        .until(READABLE, "the class", |console| {
+        .until(PATIENCE, "the class", |console| {
             console.rooms[ROOM].sum("executions") == 30
         })
         .await;
@@ -153,7 +153,7 @@ async fn consoles_that_come_back_all_at_once_all_get_the_present_and_no_other_wa
                 .accepted(&[run(&id, "late", "c1", Run::Ok)])
                 .await;
             other
-                .until(READABLE, "the run", |console| {
+                .until(PATIENCE, "the run", |console| {
                     console.rooms[ROOM].sum("executions") == 31 + nth
                 })
                 .await;

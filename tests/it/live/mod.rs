@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{
-    ADMIN, Api, Console, Ended, INGEST_KEY, PATIENCE, READABLE, ROOM, Run, Server, SignIn, ensure,
-    event, eventually, help, now, run,
+    ADMIN, Api, Console, Ended, INGEST_KEY, PATIENCE, ROOM, Run, Server, SignIn, ensure, event,
+    eventually, help, now, run,
 };
 
 /// The cookie that a console gets for its token.
@@ -35,7 +35,7 @@ async fn what_a_student_does_is_told_as_it_happens() {
         .accepted(&[run("e1", "hanako", "c1", Run::Ok)])
         .await;
     console
-        .until(READABLE, "the run", |console| {
+        .until(PATIENCE, "the run", |console| {
             console.rooms[ROOM].sum("executions") == 1
         })
         .await;
@@ -69,12 +69,12 @@ async fn three_errors_in_a_row_make_a_student_stuck_until_the_cell_is_ok() {
             .await;
     }
     console
-        .until(READABLE, "stuck", |console| {
+        .until(PATIENCE, "stuck", |console| {
             status(console) == Some(json!("stuck"))
         })
         .await;
     console
-        .until(READABLE, "the alert", |console| {
+        .until(PATIENCE, "the alert", |console| {
             console.rooms[ROOM].alerts.len() == 1
         })
         .await;
@@ -84,7 +84,7 @@ async fn three_errors_in_a_row_make_a_student_stuck_until_the_cell_is_ok() {
         .accepted(&[run("e4", "taro", "hard", Run::Ok)])
         .await;
     console
-        .until(READABLE, "active", |console| {
+        .until(PATIENCE, "active", |console| {
             status(console) == Some(json!("active")) && console.rooms[ROOM].alerts.is_empty()
         })
         .await;
@@ -111,14 +111,14 @@ async fn help_is_told_at_once_and_so_is_its_end() {
 
     server.api().accepted(&[help("h1", "yuki", true)]).await;
     console
-        .until(READABLE, "help", |console| {
+        .until(PATIENCE, "help", |console| {
             status(console) == Some(json!("help"))
         })
         .await;
     let open = console.rooms[ROOM].named("yuki").unwrap()["help"].clone();
     server.api().accepted(&[help("h2", "yuki", false)]).await;
     console
-        .until(READABLE, "its end", |console| {
+        .until(PATIENCE, "its end", |console| {
             status(console) == Some(json!("active"))
         })
         .await;
@@ -136,7 +136,7 @@ async fn a_console_that_comes_back_gets_what_it_missed_and_no_second_snapshot() 
     let api = server.api();
     let mut gone = Console::watching(&server, ROOM).await;
     api.accepted(&[run("e1", "a", "c1", Run::Ok)]).await;
-    gone.until(READABLE, "the first", |console| {
+    gone.until(PATIENCE, "the first", |console| {
         console.rooms[ROOM].sum("executions") == 1
     })
     .await;
@@ -146,13 +146,13 @@ async fn a_console_that_comes_back_gets_what_it_missed_and_no_second_snapshot() 
             .await;
     }
     other
-        .until(READABLE, "all", |console| {
+        .until(PATIENCE, "all", |console| {
             console.rooms[ROOM].sum("executions") == 6
         })
         .await;
 
     let mut back = gone.resume(&server, ROOM).await;
-    back.until(READABLE, "what was missed", |console| {
+    back.until(PATIENCE, "what was missed", |console| {
         console.rooms[ROOM].sum("executions") == 6
     })
     .await;
@@ -200,7 +200,7 @@ async fn a_classroom_that_starts_anew_tells_it_on_the_same_connection() {
     api.accepted(&[run("e1", "a", "c1", Run::Ok)]).await;
     let mut console = Console::watching(&server, ROOM).await;
     console
-        .until(READABLE, "the run", |console| {
+        .until(PATIENCE, "the run", |console| {
             console.rooms[ROOM].sum("executions") == 1
         })
         .await;
@@ -216,7 +216,7 @@ async fn a_classroom_that_starts_anew_tells_it_on_the_same_connection() {
         .await;
     api.accepted(&[run("e2", "a", "c1", Run::Ok)]).await;
     console
-        .until(READABLE, "goes on", |console| {
+        .until(PATIENCE, "goes on", |console| {
             console.rooms[ROOM].sum("executions") == 2
         })
         .await;
@@ -275,7 +275,7 @@ async fn who_unsubscribes_is_told_so_and_no_more() {
         .await;
     let mut other = Console::watching(&server, ROOM).await;
     other
-        .until(READABLE, "the run", |console| {
+        .until(PATIENCE, "the run", |console| {
             console.rooms[ROOM].sum("executions") == 1
         })
         .await;
@@ -340,7 +340,7 @@ async fn the_snapshot_holds_at_most_the_last_fifty_events() {
     server.api().accepted(&events).await;
     let mut first = Console::watching(&server, ROOM).await;
     first
-        .until(READABLE, "the last", |console| {
+        .until(PATIENCE, "the last", |console| {
             console.rooms[ROOM]
                 .events
                 .iter()

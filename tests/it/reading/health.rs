@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::{assert_has, small_class};
-use crate::harness::{ADMIN, Api, INGEST_KEY, READABLE, Run, Server, ensure, eventually, run};
+use crate::harness::{ADMIN, Api, INGEST_KEY, PATIENCE, Run, Server, ensure, eventually, run};
 
 #[tokio::test]
 async fn health_is_told() {
@@ -36,19 +36,10 @@ async fn metrics_are_for_whom_the_configuration_names_and_for_the_admin() {
     assert_eq!(admin.status, 200, "{}", admin.text);
 }
 
-fn walk<'a>(actor: &'a Value, found: &mut Vec<&'a Value>) {
-    found.push(actor);
-    for child in actor["children"].as_array().into_iter().flatten() {
-        walk(child, found);
-    }
-}
-
 #[tokio::test]
 async fn the_tree_of_actors_is_told_with_its_sessions_folded() {
     let server = small_class().await;
-    let tree = server.api().get("/api/v1/health/actors").await.good();
-    let mut actors = Vec::new();
-    walk(&tree, &mut actors);
+    let actors = server.api().actors().await;
 
     for actor in &actors {
         let expected = [
@@ -128,7 +119,7 @@ async fn a_subtree_is_restarted_on_demand_and_nothing_is_lost() {
 
     eventually(
         "the third student is there, the others as before",
-        READABLE * 3,
+        PATIENCE,
         async || {
             let students = api.room("/overview").await.good()["students"].clone();
             let students = students.as_array().unwrap();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Api, READABLE, Run, Server, ensure, eventually, help, markdown, run, skipped,
+    Api, PATIENCE, Run, Server, ensure, eventually, help, markdown, run, skipped,
 };
 
 /// Every list of a classroom.
@@ -49,7 +49,7 @@ async fn small_class() -> Server {
         ])
         .await;
     refused.assert_problem(422);
-    eventually("everything can be read", READABLE, async || {
+    eventually("everything can be read", PATIENCE, async || {
         let (cells, rejected, open) = (
             api.room("/executions").await.items().len(),
             api.room("/rejected").await.items().len(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::harness::Api;
+use crate::harness::{Api, event_id};
 
 const FROM: &str = "2026-01-01T00:00:00Z";
 
@@ -164,12 +164,7 @@ fn difference(path: &str, expected: &Value, found: &Value) -> Option<String> {
     }
 }
 
-/// Which event an item of `/events` is: its student's and its own id.
-pub fn id(event: &Value) -> String {
-    event["eventId"].as_str().unwrap().to_owned()
-}
-
-/// Of all of them.
+/// The ids of all of them.
 pub fn ids(events: &[Value]) -> Vec<String> {
-    events.iter().map(id).collect()
+    events.iter().map(event_id).collect()
 }

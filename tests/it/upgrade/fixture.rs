@@ -12,8 +12,7 @@ use tempfile::TempDir;
 
 use super::answers::{Answers, ids};
 use crate::harness::{
-    Api, INGEST_KEY, PATIENCE, READABLE, Run, Server, ensure, event, eventually, help, now,
-    program, run,
+    Api, INGEST_KEY, PATIENCE, Run, Server, ensure, event, eventually, help, now, program, run,
 };
 use crate::recorded;
 
@@ -104,12 +103,12 @@ async fn teach(server: &Server) {
     }
     let ingest = format!("{}/k/{INGEST_KEY}", server.base());
     let words = "simulate --students 8 --speed 40 --duration 4 --seed 7 --url";
-    let status = program(server.dir())
+    let simulated = program(server.dir())
         .args(words.split(' '))
         .arg(&ingest)
-        .stdout(std::process::Stdio::null())
-        .status();
-    assert!(status.await.unwrap().success());
+        .output();
+    let simulated = simulated.await.unwrap();
+    assert!(simulated.status.success(), "{simulated:?}");
     let api = server.api();
     let mut events = vec![help("h1", "aiko", true), help("h2", "aiko", false)];
     events.extend((0..3).map(|nth| run(&format!("e{nth}"), "ben", "hard", Run::Error)));
@@ -130,15 +129,19 @@ async fn teach(server: &Server) {
 
 /// What is there, once all of it can be read.
 async fn look(name: &str, api: &Api) -> Kept {
-    let end = eventually("the records have all", READABLE, async || {
+    // a writer tells how far it is behind when it looks: the last event was seen by it first
+    let last = format!("last-of-{name}");
+    api.accepted(&[event(&last, "notebook_opened", "aiko")])
+        .await;
+    eventually("the records have all", PATIENCE, async || {
         let events = api.all("/events?since=0", 1000).await;
-        let count = events.len();
-        tokio::time::sleep(READABLE / 4).await;
-        let again = api.all("/events?since=0", 1000).await.len();
-        ensure(count == again, || format!("{count}, then {again}"))?;
-        Ok::<_, String>(events)
+        let newest = events.last().cloned().unwrap_or_default();
+        ensure(newest["eventId"] == *last, || newest.to_string())
     })
     .await;
+    // what the sessions conclude of it comes behind it
+    api.after_housekeeping(1).await;
+    let end = api.all("/events?since=0", 1000).await;
     let until = now();
     Kept {
         name: name.to_owned(),
@@ -195,8 +198,7 @@ async fn the_formats_of_this_version_can_be_kept_with_what_it_answered() {
         .collect();
     api.accepted(&last).await;
     server.kill9().await;
-    let last = last.iter().map(|event| event["eventId"].as_str().unwrap());
-    killed.acknowledged.extend(last.map(str::to_owned));
+    killed.acknowledged.extend(ids(&last));
     killed.write(&folder, server.dir());
 
     for kept in ["stopped", "killed"] {

@@ -11,7 +11,7 @@ mod newer;
 
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Run, Server, ensure, eventually, run};
+use crate::harness::{PATIENCE, Run, Server, ensure, event_id, eventually, run};
 use answers::{Answers, ids};
 use fixture::{Kept, generations};
 
@@ -56,7 +56,7 @@ async fn check_that_it_goes_on(server: &Server, kept: &Kept) {
     for repeated in kept.acknowledged.iter().rev().take(5) {
         let old = before
             .iter()
-            .find(|event| &answers::id(event) == repeated)
+            .find(|event| &event_id(event) == repeated)
             .unwrap();
         let said = api.ingest(&[sent(old)]).await.good();
         assert_eq!(said["rejected"], json!([]), "{said}");

@@ -13,7 +13,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
 use super::fixture::generations;
-use crate::harness::{PATIENCE, Server, program};
+use super::sent;
+use crate::harness::{PATIENCE, Server, program, segments, with_ending};
 
 /// A directory that the present program has made its own, and was killed.
 async fn known() -> TempDir {
@@ -75,16 +76,6 @@ async fn assert_refused(dir: &Path, what: &str, said: &[&str]) {
     for (path, hash) in &before {
         assert_eq!(after.get(path), Some(hash), "{what}: {}", path.display());
     }
-}
-
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> = fs::read_dir(dir.join("journal"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "seg"))
-        .collect();
-    found.sort();
-    found
 }
 
 #[tokio::test]
@@ -211,20 +202,49 @@ async fn databases_of_a_later_library_are_left_alone() {
     }
 }
 
+/// The runs of the index of identities.
+fn runs(dir: &Path) -> Vec<PathBuf> {
+    let runs = with_ending(&dir.join("index"), "run");
+    assert!(!runs.is_empty(), "the index has no run");
+    runs
+}
+
+#[tokio::test]
+async fn an_index_of_a_later_version_is_left_alone() {
+    let dir = known().await;
+    for path in runs(dir.path()) {
+        let kept = fs::read(&path).unwrap();
+        let mut bytes = kept.clone();
+        bytes[8..12].copy_from_slice(&92_u32.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..4092]);
+        bytes[4092..4096].copy_from_slice(&crc.to_le_bytes());
+        fs::write(&path, bytes).unwrap();
+
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let said = [name, "version 92", "reads up to "];
+        assert_refused(dir.path(), "a run of the index", &said).await;
+        fs::write(&path, kept).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_part_of_the_index_is_set_aside_and_what_the_journal_has_is_read_again() {
     let dir = known().await;
-    let runs = fs::read_dir(dir.path().join("index")).unwrap();
-    let run = runs
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|kind| kind == "run"))
-        .unwrap();
-    let mut bytes = fs::read(&run).unwrap();
+    let damaged = runs(dir.path()).swap_remove(0);
+    let mut bytes = fs::read(&damaged).unwrap();
     bytes[0] ^= 1;
-    fs::write(&run, bytes).unwrap();
+    fs::write(&damaged, bytes).unwrap();
+    let set_aside = damaged.with_extension("damaged");
 
     let server = Server::on(dir, &[]).await;
 
     let log = server.log();
     assert!(log.contains("index_rebuilt"), "{log}");
+    assert!(set_aside.exists(), "{} is not there", set_aside.display());
+    // what stood in it is known all the same
+    let api = server.api();
+    for event in api.all("/events?since=0", 1000).await {
+        let said = api.ingest(&[sent(&event)]).await.good();
+        assert_eq!(said["duplicates"], 1, "{said} for {event}");
+    }
 }

@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus};
 
 use super::*;
+use crate::tree::Nobody;
 
 /// Ends only when it is killed at an await: never, while its test holds it.
 struct Idle;
@@ -57,7 +58,7 @@ async fn watched(kind: &'static str) -> Watched {
     Watched {
         vitals,
         cell: actor.get_cell(),
-        watchdog: Watchdog::new(census, book.clone(), Threads::current()),
+        watchdog: Watchdog::new(census, book.clone(), Threads::current(), Arc::new(Nobody)),
         book,
     }
 }
