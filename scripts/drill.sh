@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Faults, long and timed: a table of what was injected, expected and counted; non-zero when one is
-# outside. Names run only those: scripts/drill.sh kill power. MIMAMORI_DRILL_SECONDS shortens the timed ones.
+# outside. Names run only those: scripts/drill.sh kill power. MIMAMORI_DRILL_SECONDS shortens
+# away, blocked, overload and memory.
 . "$(dirname "$0")/lib.sh"
 
 need_rust

@@ -60,7 +60,10 @@ impl Rounds {
 pub fn drill() -> Drill {
     Drill::new(
         "blocked",
-        "another process holds the records' database (BEGIN EXCLUSIVE) for 60 s, twice, at 500 events/s to 50 consoles",
+        format!(
+            "another process holds the records' database (BEGIN EXCLUSIVE) for {} s, twice, at 500 events/s to 50 consoles",
+            lasts(60).as_secs()
+        ),
         "ingest and consoles do not notice, /readyz is 200 and names the records, they catch up 10 × faster than real time",
         run,
     )

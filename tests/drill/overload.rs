@@ -23,7 +23,10 @@ const ACCEPTS_AGAIN: Duration = Duration::from_secs(30);
 pub fn drill() -> Drill {
     Drill::new(
         "overload",
-        "400 clients with batches of 400 as fast as they are answered, for 30 s, on a journal of 512 MiB",
+        format!(
+            "400 clients with batches of 400 as fast as they are answered, for {} s, on a journal of 512 MiB",
+            lasts(30).as_secs()
+        ),
         "503 for what is too much, nothing acknowledged lost, takes events again by itself",
         run,
     )

@@ -14,7 +14,8 @@ type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// A fault, and what is expected of the program.
 pub struct Drill {
     pub name: &'static str,
-    injected: &'static str,
+    /// As long as it really lasts.
+    injected: String,
     expected: &'static str,
     run: Box<dyn Fn() -> Running>,
 }
@@ -114,7 +115,7 @@ impl Drill {
     /// `run` fails by a panic, or by what it counts.
     pub fn new<F>(
         name: &'static str,
-        injected: &'static str,
+        injected: impl Into<String>,
         expected: &'static str,
         run: impl Fn() -> F + 'static,
     ) -> Self
@@ -123,7 +124,7 @@ impl Drill {
     {
         Self {
             name,
-            injected,
+            injected: injected.into(),
             expected,
             run: Box::new(move || Box::pin(run())),
         }

@@ -332,14 +332,14 @@ async fn never_reads(server: &Server) -> anyhow::Result<tokio::net::TcpStream> {
 }
 
 /// What a run of the clock brought.
-struct Run {
-    heard: Heard,
+pub struct Run {
+    pub heard: Heard,
     /// CPU seconds of the server from the first event on.
-    cpu: f64,
+    pub cpu: f64,
 }
 
 /// So many consoles watch while so many events a second are sent.
-async fn run(
+pub async fn run(
     server: &Server,
     consoles: usize,
     rate: u64,
@@ -358,7 +358,7 @@ async fn run(
 }
 
 /// The chain of every console is whole, and none was closed.
-fn whole_chain(heard: &Heard) -> bool {
+pub fn whole_chain(heard: &Heard) -> bool {
     let faults = heard.broken + heard.closed;
     if heard.omitted() > 0 || heard.begun_anew > 0 {
         println!(

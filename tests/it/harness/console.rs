@@ -319,7 +319,7 @@ impl Console {
         take_alerts(&mut room, &frame["alerts"]);
         let recent = frame["recent"].as_array().unwrap();
         assert!(recent.len() <= 50, "{} recent events", recent.len());
-        room.events.extend(recent.iter().map(event_id));
+        room.events.extend(recent.iter().map(whose_event));
         self.rooms.insert(classroom, room);
     }
 
@@ -351,13 +351,16 @@ impl Console {
         }
         take_alerts(room, &frame["alerts"]);
         for event in frame["events"].as_array().unwrap() {
-            assert!(room.events.insert(event_id(event)), "told twice: {event}");
+            assert!(
+                room.events.insert(whose_event(event)),
+                "told twice: {event}"
+            );
         }
         room.omitted += frame["eventsOmitted"].as_u64().unwrap();
     }
 }
 
-fn event_id(event: &Value) -> String {
+fn whose_event(event: &Value) -> String {
     // an id is unique only together with its student
     format!(
         "{} {}",

@@ -174,6 +174,7 @@ async fn taken_for_a_deaf_console(send_buffer_bytes: usize) -> usize {
     let name = "x".repeat(20_000);
 
     let mut taken = 0;
+    // what the kernel takes, it takes at its own time: no clock of ours can be set forward
     let is_taken = async || {
         while outbox.queued_bytes() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -306,6 +307,13 @@ async fn what_is_too_much_even_merged_begins_anew() {
     assert!(resets > 0);
 }
 
+/// All tasks of a test share a thread: everyone does what there is to do.
+async fn turns() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_standstill_of_the_process_closes_no_console_that_had_something_to_read() {
     let settings = LiveSettings {
@@ -321,13 +329,15 @@ async fn a_standstill_of_the_process_closes_no_console_that_had_something_to_rea
     for _ in 0..60 {
         server.consoles.event_of("a", &name);
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    turns().await;
     assert!(server.consoles.outbox().queued_bytes() > 0);
 
-    // all tasks of a test share this thread
-    std::thread::sleep(Duration::from_millis(1_500));
+    // nobody had a turn meanwhile: every clock of the process jumps
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(1_500)).await;
+    tokio::time::resume();
     // the pulse that is due comes before the console reads
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    turns().await;
 
     for _ in 0..60 {
         assert_eq!(page.hear().await["type"], "delta");

@@ -91,7 +91,6 @@ fn a_session_with_fifty_cells_is_small_awake_and_asleep() {
     let awake = awake_bytes(&bench.state);
     let asleep = bench.state.encode().len();
 
-    eprintln!("50 cells with 4 errors each: {awake} bytes awake, {asleep} bytes asleep");
     assert!(awake <= 12 * 1024, "{awake}");
     assert!(asleep <= 2 * 1024, "{asleep}");
 }
@@ -106,7 +105,6 @@ fn run_all_of_fifty_cells_is_put_away_by_the_timer() {
     bench.wait(4).housekeep();
     let put_away = (awake_bytes(&bench.state), bench.state.encode().len());
 
-    eprintln!("Run All of 50 cells: {just_come:?} bytes, then {put_away:?}");
     assert!(just_come.0 <= 40 * 1024, "{just_come:?}");
     assert!(
         put_away.0 <= 12 * 1024 && put_away.1 <= 2 * 1024,
@@ -123,9 +121,8 @@ fn five_thousand_cells_are_remembered_and_no_more() {
     bench.wait(4).ok("last");
 
     let kept = bench.state.encode();
-    eprintln!("5,000 cells with an error each: {} bytes", kept.len());
     assert_eq!(bench.state.base.rows.len(), MAX_CELLS);
-    assert!(kept.len() < 80 * 1024);
+    assert!(kept.len() < 80 * 1024, "{}", kept.len());
     assert_eq!(SessionState::decode(&kept).unwrap(), bench.state);
 }
 
