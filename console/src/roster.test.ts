@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 
 import type { Alert, Status, Student } from "./protocol";
-import { alertsInOrder, countsOf, isShown, NO_FILTER, orderOf, shownName } from "./roster";
+import { alertsInOrder, countsOf, isShown, NO_FILTER, orderOf, personName, shownName } from "./roster";
+import { words } from "./words";
 
 function student(id: string, status: Status, changes: Partial<Student> = {}): Student {
   return {
@@ -140,3 +141,12 @@ describe("the order of the alerts", () => {
     expect(alertsInOrder(alerts).map(({ id }) => id)).toEqual(["early", "late", "restart", "shared"]);
   });
 });
+
+it.each([["", words.roster.nameless], ["　", words.roster.nameless], ["佐藤次郎", "佐藤次郎"]])(
+  "calls a person who shares an address by the name, if there is one: '%s'",
+  (name, shown) => {
+    const person = { name, team: null, notebook: null, cellId: null, cellIndex: null, lastActivity: null };
+
+    expect(personName(person)).toBe(shown);
+  },
+);

@@ -1,6 +1,7 @@
 /** The lists of students and of alerts: who comes first, and who is shown. Pure. */
 
-import type { Alert, Status, Student } from "./protocol";
+import type { Alert, Person, Status, Student } from "./protocol";
+import { words } from "./words";
 
 /** Who needs attention comes first. */
 export const STATUS_ORDER: readonly Status[] = [
@@ -87,7 +88,16 @@ function namesOf(student: Student): readonly string[] {
 
 /** What to call a student who may not have sent a name. */
 export function shownName(student: Student): string {
-  return student.name.trim() === "" ? `#${student.id.slice(0, 8)}` : student.name;
+  return isNameless(student) ? `#${student.id.slice(0, 8)}` : student.name;
+}
+
+/** What to call one of several people under an address, who may not have sent a name. */
+export function personName(person: Person): string {
+  return isNameless(person) ? words.roster.nameless : person.name;
+}
+
+export function isNameless(one: Student | Person): boolean {
+  return one.name.trim() === "";
 }
 
 /** Whether the filter lets this student through. */

@@ -2,7 +2,7 @@ import { createMemo, For, Show, type Accessor } from "solid-js";
 
 import { ageText, fullTime, now } from "../clock";
 import type { Person, Student } from "../protocol";
-import { shownName } from "../roster";
+import { isNameless, personName, shownName } from "../roster";
 import type { ClassState } from "../store";
 import { words } from "../words";
 import { Pill } from "./Pill";
@@ -84,7 +84,7 @@ function PersonRow(props: { readonly person: Person; readonly of: Student; onSel
         ↳
       </td>
       <td role="gridcell" class="c-student">
-        <bdi class="name">{person.name.trim() === "" ? words.roster.nameless : person.name}</bdi>
+        <bdi class="name">{personName(person)}</bdi>
         <bdi class="team">{person.team ?? ""}</bdi>
       </td>
       <td role="gridcell" class="c-notebook">
@@ -113,10 +113,9 @@ export function AddressMark(props: { readonly student: Student }) {
 }
 
 function NameAndTeam(props: { readonly student: Student }) {
-  const isNameless = () => props.student.name.trim() === "";
   return (
     <>
-      <bdi class="name" title={isNameless() ? words.roster.nameless : props.student.name}>
+      <bdi class="name" title={isNameless(props.student) ? words.roster.nameless : props.student.name}>
         {shownName(props.student)}
       </bdi>
       <Show

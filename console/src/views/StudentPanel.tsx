@@ -3,7 +3,7 @@ import { createEffect, createMemo, createResource, For, on, onCleanup, Show, typ
 import { studentDetails, type CellProgress, type Execution } from "../api";
 import { ageText, fullTime, now, timeOfDay } from "../clock";
 import type { Student } from "../protocol";
-import { shownName } from "../roster";
+import { personName, shownName } from "../roster";
 import type { ClassState } from "../store";
 import { words } from "../words";
 import { Pill } from "./Pill";
@@ -181,7 +181,7 @@ function Facts(props: { readonly student: Student }) {
             <For each={props.student.people}>
               {(person) => (
                 <li>
-                  <bdi>{person.name.trim() === "" ? words.roster.nameless : person.name}</bdi>{" "}
+                  <bdi>{personName(person)}</bdi>{" "}
                   <bdi class="quiet path">{person.notebook ?? ""}</bdi>
                 </li>
               )}
