@@ -1,7 +1,7 @@
 //! Which consoles watch which classroom.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -26,15 +26,16 @@ struct Audience {
     watching: BTreeMap<ConsoleId, Arc<Outbox>>,
     /// Those that asked for a classroom that was not there; and whether they were told that nothing comes.
     waiting: BTreeMap<ConsoleId, (Arc<Outbox>, bool)>,
-    /// When something was last told to all.
-    told_at: Option<Instant>,
+    /// When something was last told to all. With a lock of its own, so that to
+    /// tell needs none that keeps others from looking who watches.
+    told_at: Mutex<Option<Instant>>,
 }
 
 impl Hub {
     /// Puts the delta into the outbox of every console that watches its classroom. Waits for none.
     pub fn deliver(&self, delta: &Arc<Delta>) {
-        if let Some(mut audience) = self.audiences.get_mut(&delta.classroom) {
-            audience.told_at = Some(Instant::now());
+        if let Some(audience) = self.audiences.get(&delta.classroom) {
+            audience.note_told();
             for outbox in audience.watching.values() {
                 outbox.deliver(delta);
             }
@@ -84,14 +85,16 @@ impl Hub {
 
     /// Every console has just been told something that is no delta.
     pub(crate) fn note_told(&self, classroom: &ClassroomId) {
-        if let Some(mut audience) = self.audiences.get_mut(classroom) {
-            audience.told_at = Some(Instant::now());
+        if let Some(audience) = self.audiences.get(classroom) {
+            audience.note_told();
         }
     }
 
     /// When all consoles of the classroom were last told something.
     pub(crate) fn told_at(&self, classroom: &ClassroomId) -> Option<Instant> {
-        self.audiences.get(classroom)?.told_at
+        let audience = self.audiences.get(classroom)?;
+        let told_at = audience.told_at.lock();
+        *told_at.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells those that were not told since they last got something that nothing comes.
@@ -111,6 +114,11 @@ impl Hub {
 }
 
 impl Audience {
+    fn note_told(&self) {
+        let told_at = self.told_at.lock();
+        *told_at.unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     fn forget(&mut self, console: ConsoleId) {
         self.watching.remove(&console);
         self.waiting.remove(&console);
