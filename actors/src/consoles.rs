@@ -6,12 +6,13 @@
 //! when it panics but its own connection. The watchdog looks after actors only:
 //! nothing that a subscriber awaits lasts longer than [`CLASSROOM_ANSWERS_WITHIN`].
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dashmap::DashMap;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -65,7 +66,6 @@ pub(crate) struct FrontOffice {
     max_consoles: usize,
     connected: AtomicUsize,
     next_id: AtomicU64,
-    subscribers: DashMap<ConsoleId, Arc<Outbox>>,
 }
 
 impl Actor for ConsolesSupervisor {
@@ -79,9 +79,7 @@ impl Actor for ConsolesSupervisor {
         arguments: ConsolesArguments,
     ) -> Result<ConsolesState, ActorProcessingErr> {
         // the subscribers of an earlier incarnation end with it: their consoles come back by themselves
-        for subscriber in &arguments.office.subscribers {
-            subscriber.close(CloseCode::Draining);
-        }
+        arguments.office.census.end_tasks_below("consoles");
         let classrooms = arguments.office.classrooms.ids();
         let silences = classrooms.map(|id| (id, Silence::default())).collect();
         // it ends with this incarnation
@@ -111,8 +109,10 @@ impl Actor for ConsolesSupervisor {
         let _working = state.arguments.vitals.working();
         match message {
             ConsolesMessage::Look => {
+                let look = Look::of(&state.arguments.office);
                 for (classroom, silence) in &mut state.silences {
-                    state.arguments.office.look(classroom, silence);
+                    look.at(classroom, silence);
+                    state.arguments.vitals.progressed();
                 }
             }
         }
@@ -140,34 +140,63 @@ impl FrontOffice {
             max_consoles,
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
-            subscribers: DashMap::new(),
         })
+    }
+}
+
+/// One look at all classrooms.
+struct Look<'a> {
+    office: &'a FrontOffice,
+    now: Instant,
+    /// The end of the journal.
+    end: Position,
+    /// Up to where the router has handed it out.
+    handed_out: Position,
+    /// How long anything waits for sessions, by the name above theirs; all of
+    /// them are looked at, so that is done when it first matters, and once.
+    sessions_wait: OnceCell<HashMap<String, Duration>>,
+}
+
+impl<'a> Look<'a> {
+    fn of(office: &'a FrontOffice) -> Self {
+        Self {
+            office,
+            now: Instant::now(),
+            end: *office.end.borrow(),
+            handed_out: office.census.read_through_of("router").unwrap_or_default(),
+            sessions_wait: OnceCell::new(),
+        }
     }
 
     /// Tells the consoles of a classroom if nothing comes where something should.
-    fn look(&self, classroom: &ClassroomId, silence: &mut Silence) {
-        let Some(address) = self.classrooms.get(classroom) else {
+    fn at(&self, classroom: &ClassroomId, silence: &mut Silence) {
+        let office = self.office;
+        let Some(address) = office.classrooms.get(classroom) else {
             return;
         };
         let actor = address.vitals().report();
         let sight = Sight {
-            now: Instant::now(),
-            told_at: self.hub.told_at(classroom),
+            now: self.now,
+            told_at: office.hub.told_at(classroom),
             // one that is frozen is judged by what it has in hand
             is_running: matches!(actor.state, ActorState::Running | ActorState::Frozen),
             oldest_message: Duration::from_millis(actor.oldest_message_ms),
-            end: *self.end.borrow(),
-            handed_out: self.census.read_through_of("router").unwrap_or_default(),
+            end: self.end,
+            handed_out: self.handed_out,
         };
-        let sessions_wait = || {
-            let sessions = format!("session/{classroom}/");
-            self.census.longest_wait_below(&sessions)
-        };
-        if let Some(silent) = silence.look(&sight, sessions_wait) {
-            let since = self.clock.now().minus(silent);
-            self.hub
-                .tell_stale(classroom, &stale_frame(classroom, since));
+        if let Some(silent) = silence.look(&sight, || self.sessions_wait(classroom)) {
+            let since = office.clock.now().minus(silent);
+            let frame = stale_frame(classroom, since);
+            office.hub.tell_stale(classroom, &frame);
         }
+    }
+
+    fn sessions_wait(&self, classroom: &ClassroomId) -> Duration {
+        let all = self
+            .sessions_wait
+            .get_or_init(|| self.office.census.longest_waits_of("session"));
+        let above = format!("session/{classroom}");
+        all.get(&above).copied().unwrap_or_default()
     }
 }
 
@@ -196,7 +225,6 @@ impl Consoles for ConsolesHandle {
         vitals.started();
         let task = Arc::downgrade(&outbox);
         office.census.runs_task(&name, task);
-        office.subscribers.insert(id, Arc::clone(&outbox));
         Ok(Box::new(Line {
             id,
             vitals,
@@ -269,7 +297,6 @@ impl Drop for Line {
         // first closed, so that a classroom that has yet to take it in sees that it left
         self.outbox.close(CloseCode::Draining);
         office.hub.forget(self.id);
-        office.subscribers.remove(&self.id);
         office.census.leave(self.vitals.name());
     }
 }

@@ -1,5 +1,6 @@
 //! The supervision tree as it is now, read without asking any actor.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -142,15 +143,40 @@ impl Census {
         Some(member.vitals.read_through())
     }
 
-    /// The longest that anything waits for one of the actors whose names begin so. Looks at all of them.
-    pub(crate) fn longest_wait_below(&self, prefix: &str) -> Duration {
-        let longest = self
+    /// The longest that anything waits for an actor of this kind, by the part of
+    /// their names before the last slash; nothing for those nobody waits for.
+    /// Looks at everyone.
+    pub(crate) fn longest_waits_of(&self, kind: &str) -> HashMap<String, Duration> {
+        let mut longest = HashMap::new();
+        for member in &self.actors {
+            let waits = Duration::from_millis(member.vitals.oldest_message_ms());
+            if member.vitals.kind() != kind || waits.is_zero() {
+                continue;
+            }
+            let Some((above, _)) = member.key().rsplit_once('/') else {
+                continue;
+            };
+            match longest.get_mut(above) {
+                Some(known) => *known = waits.max(*known),
+                None => drop(longest.insert(above.to_owned(), waits)),
+            }
+        }
+        longest
+    }
+
+    /// Asks every task below this parent to end.
+    pub(crate) fn end_tasks_below(&self, parent: &str) {
+        let is_below = |member: &Member| member.vitals.parent() == Some(parent);
+        // out of the locks: who ends leaves the census
+        let tasks: Vec<_> = self
             .actors
             .iter()
-            .filter(|member| member.key().starts_with(prefix))
-            .map(|member| member.vitals.oldest_message_ms())
-            .max();
-        Duration::from_millis(longest.unwrap_or(0))
+            .filter(|member| is_below(member))
+            .filter_map(|member| member.task.as_ref()?.upgrade())
+            .collect();
+        for task in tasks {
+            task.end();
+        }
     }
 
     pub(crate) fn leave(&self, name: &str) {
@@ -185,7 +211,7 @@ impl Census {
             })
             .collect();
         all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
-        let mut children = std::collections::HashMap::<String, Vec<ActorReport>>::new();
+        let mut children = HashMap::<String, Vec<ActorReport>>::new();
         let mut root = None;
         for (parent, report) in all {
             match parent {
@@ -272,10 +298,7 @@ impl Census {
     }
 }
 
-fn grown(
-    mut report: ActorReport,
-    children: &mut std::collections::HashMap<String, Vec<ActorReport>>,
-) -> ActorReport {
+fn grown(mut report: ActorReport, children: &mut HashMap<String, Vec<ActorReport>>) -> ActorReport {
     let mut below = children.remove(&report.name).unwrap_or_default();
     report.child_count = below.len();
     let (mut folded, mut shown): (Vec<_>, Vec<_>) = below
@@ -297,4 +320,33 @@ fn grown(
         .map(|child| grown(child, children))
         .collect();
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_wait_is_told_of_each_classroom_and_of_its_sessions_alone() {
+        let census = Census::default();
+        let enter = |name: &str, kind| census.enter(name, kind, None, Duration::from_secs(1));
+        let _longer = enter("classroom/a", "classroom").working();
+        advance(Duration::from_secs(1)).await;
+        let _long = enter("session/a/hanako", "session").working();
+        advance(Duration::from_secs(2)).await;
+        let _short = enter("session/a/taro", "session").working();
+        let _other = enter("session/b/taro", "session").working();
+        enter("session/c/taro", "session");
+        advance(Duration::from_secs(3)).await;
+
+        let waits = census.longest_waits_of("session");
+
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let of = |above: &str| waits.get(above).copied();
+        assert_eq!(of("session/a"), seconds(5));
+        assert_eq!(of("session/b"), seconds(3));
+        assert_eq!(of("session/c"), None);
+    }
 }
