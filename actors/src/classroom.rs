@@ -204,7 +204,10 @@ impl ClassroomState {
         if let Some(delta) = self.feed.tick(self.context.clock.heard()) {
             metrics::counter!("mimamori_classrooms_deltas_total").increment(1);
             self.last_delta_bytes = delta.frame.len();
+            // with very many students or consoles each of the two takes a while
+            self.vitals.progressed();
             self.context.bus.publish(&delta);
+            self.vitals.progressed();
         }
     }
 
@@ -259,6 +262,7 @@ impl ClassroomState {
             }
             None => vec![self.feed.snapshot(self.context.clock.heard())],
         };
+        self.vitals.progressed();
         outbox.begin(&self.classroom, frames, self.feed.cursor());
         self.context.hub.watch(&self.classroom, console, outbox);
     }
@@ -276,6 +280,7 @@ impl ClassroomState {
                 vec![reset.clone(), snapshot.clone()],
                 self.feed.cursor(),
             );
+            self.vitals.progressed();
         }
         self.context.hub.note_told(&self.classroom);
     }

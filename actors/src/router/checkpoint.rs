@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::line::{Line, Mode};
-use super::{RouterMessage, RouterState, Saved};
+use super::{RouterContext, RouterMessage, RouterState, Saved};
 use crate::domain::Position;
 use crate::ports::SnapshotError;
 use crate::session::actor::SessionMessage;
@@ -15,17 +15,10 @@ use crate::session::actor::SessionMessage;
 const SLEEPS_AFTER: Duration = Duration::from_secs(5 * 60);
 
 impl RouterState {
-    /// Asks the sessions that changed to save; commits up to where all had saved before.
-    pub(super) async fn checkpoint(&mut self) {
-        for line in self.lines.values_mut() {
-            line.note_saved();
-            if line.first_unsaved.is_some() && line.mode == Mode::Live {
-                // full: the next checkpoint asks again
-                let _ = line.address.try_send(SessionMessage::Save);
-            }
-        }
-        self.let_idle_sleep();
-        let offset = self.saved_through();
+    /// Asks the sessions that changed to save, lets the idle ones sleep; commits
+    /// up to where all had saved before.
+    pub(super) fn checkpoint(&mut self) {
+        let offset = self.save_or_let_sleep();
         if self.is_checkpointing || offset <= self.committed {
             return;
         }
@@ -38,6 +31,41 @@ impl RouterState {
             return;
         };
         self.is_checkpointing = true;
+        self.commit(bytes, offset);
+    }
+
+    /// One pass over all that are awake; gives the last position that every
+    /// session has saved, or that concerned none.
+    fn save_or_let_sleep(&mut self) -> Position {
+        let now = Instant::now();
+        let mut through = self.read_through;
+        let Self {
+            lines,
+            vitals,
+            context,
+            ..
+        } = self;
+        lines.retain(|_, line| {
+            // there may be a hundred thousand: a pass is long, but no standstill
+            vitals.progressed();
+            line.note_saved();
+            if line.first_unsaved.is_some() && line.mode == Mode::Live {
+                // full: the next checkpoint asks again
+                let _ = line.address.try_send(SessionMessage::Save);
+            }
+            if let Some(needed) = line.first_needed() {
+                through = through.min(Position(needed.0.saturating_sub(1)));
+            }
+            let sleeps = line.may_sleep(now);
+            if sleeps {
+                line.fall_asleep(context);
+            }
+            !sleeps
+        });
+        through
+    }
+
+    fn commit(&self, bytes: Vec<u8>, offset: Position) {
         let snapshots = Arc::clone(&self.context.session.snapshots);
         let journal = self.context.session.journal.id();
         let has_attempts = self.attempts.has_any_through(offset);
@@ -79,45 +107,24 @@ impl RouterState {
             }
         }
     }
-
-    /// The last position that every session has saved, or that concerned none.
-    fn saved_through(&self) -> Position {
-        self.lines
-            .values()
-            .filter_map(Line::first_needed)
-            .min()
-            .map_or(self.read_through, |needed| {
-                Position(needed.0.saturating_sub(1))
-            })
-            .min(self.read_through)
-    }
-
-    fn let_idle_sleep(&mut self) {
-        let now = Instant::now();
-        let idle: Vec<_> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| {
-                line.mode == Mode::Live
-                    && line.first_unsaved.is_none()
-                    && now.duration_since(line.last_used) > SLEEPS_AFTER
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in idle {
-            let Some(line) = self.lines.remove(&key) else {
-                continue;
-            };
-            self.context.census.leave(line.address.vitals().name());
-            if let Some(cell) = line.cell {
-                self.context.roster.remove(&cell.get_id());
-                cell.stop(None);
-            }
-        }
-    }
 }
 
 impl Line {
+    /// Whether everything it got is saved, and nothing has come for a while.
+    fn may_sleep(&self, now: Instant) -> bool {
+        self.mode == Mode::Live
+            && self.first_unsaved.is_none()
+            && now.duration_since(self.last_used) > SLEEPS_AFTER
+    }
+
+    fn fall_asleep(&mut self, context: &RouterContext) {
+        context.census.leave(self.address.vitals().name());
+        if let Some(cell) = self.cell.take() {
+            context.roster.remove(&cell.get_id());
+            cell.stop(None);
+        }
+    }
+
     /// Takes note of how far the session has saved.
     fn note_saved(&mut self) {
         let saved = self.progress.saved();

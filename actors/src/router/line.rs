@@ -18,6 +18,8 @@ use crate::tree::{Address, Budget, Decision, Later, RestartPolicy, SendError, on
 
 /// In one turn at most so many batches are read for all students that are behind.
 const CATCH_UP_BATCHES: usize = 64;
+/// In one turn at most so many students are looked after; the next begins with the one after them.
+const CATCH_UP_STUDENTS: usize = 1_024;
 /// A session's snapshot is read from the disk.
 const SNAPSHOT_READS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -33,6 +35,16 @@ pub(super) struct Line {
     pub(super) first_unsaved: Option<Position>,
     pub(super) last_used: Instant,
     budget: Budget,
+}
+
+/// What became of an entry that was to be handed to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handed {
+    Over,
+    /// It has no room now.
+    Full,
+    /// No incarnation runs.
+    Gone,
 }
 
 /// Whether a session gets its entries as they come.
@@ -67,7 +79,7 @@ impl RouterState {
         if line.mode != Mode::Live || is_poison {
             return;
         }
-        if !line.hand_over(entry, lesson) {
+        if line.hand_over(entry, lesson) != Handed::Over {
             line.mode = Mode::Behind {
                 from: entry.position,
             };
@@ -223,10 +235,14 @@ impl RouterState {
     pub(super) async fn catch_up(&mut self) -> Result<(), ActorProcessingErr> {
         self.catch_up = None;
         let mut batches = CATCH_UP_BATCHES;
-        for key in self.in_turn() {
+        // each of them once, beginning after the one that was looked after last
+        for _ in 0..self.behind.len().min(CATCH_UP_STUDENTS) {
             if batches == 0 {
                 break;
             }
+            let Some(key) = self.next_in_turn() else {
+                break;
+            };
             let Some(mut line) = self.lines.remove(&key) else {
                 self.behind.remove(&key);
                 continue;
@@ -238,19 +254,20 @@ impl RouterState {
             self.lines.insert(key.clone(), line);
             self.looked_after = Some(key);
             result?;
+            self.vitals.progressed();
         }
         Ok(())
     }
 
-    /// Those behind, beginning after the one that was looked after last.
-    fn in_turn(&self) -> Vec<SessionKey> {
-        let Some(last) = &self.looked_after else {
-            return self.behind.iter().cloned().collect();
-        };
-        let after = (Bound::Excluded(last), Bound::Unbounded);
-        let later = self.behind.range::<SessionKey, _>(after);
-        let earlier = self.behind.range::<SessionKey, _>(..=last);
-        later.chain(earlier).cloned().collect()
+    /// Of those behind the one after the one that was looked after last; after the last the first.
+    fn next_in_turn(&self) -> Option<SessionKey> {
+        let after = self.looked_after.as_ref();
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self
+            .behind
+            .range::<SessionKey, _>((after, Bound::Unbounded))
+            .next();
+        later.or_else(|| self.behind.first()).cloned()
     }
 
     async fn catch_up_one(
@@ -280,16 +297,24 @@ impl RouterState {
                 }
                 Err(error @ ReadError::Failed(_)) => return Err(error.into()),
             };
-            line.mode = Mode::Behind {
-                from: self.hand_over_again(key, line, &batch),
-            };
+            let (from, handed) = self.hand_over_again(key, line, &batch);
+            line.mode = Mode::Behind { from };
             self.vitals.progressed();
+            if handed == Handed::Gone {
+                // it has room and takes nothing: its next incarnation goes on
+                return Ok(());
+            }
         }
         Ok(())
     }
 
-    /// Hands a student's part of a batch over, and tells where to go on.
-    fn hand_over_again(&mut self, key: &SessionKey, line: &mut Line, batch: &Batch) -> Position {
+    /// Hands a student's part of a batch over; tells where to go on, and what became of the last entry.
+    fn hand_over_again(
+        &mut self,
+        key: &SessionKey,
+        line: &mut Line,
+        batch: &Batch,
+    ) -> (Position, Handed) {
         let read_through = self.read_through;
         for entry in batch
             .entries
@@ -300,11 +325,12 @@ impl RouterState {
                 continue;
             }
             let lesson = self.lesson_again(entry);
-            if !line.hand_over(entry, lesson) {
-                return entry.position;
+            let handed = line.hand_over(entry, lesson);
+            if handed != Handed::Over {
+                return (entry.position, handed);
             }
         }
-        batch.through.min(read_through).next()
+        (batch.through.min(read_through).next(), Handed::Over)
     }
 
     /// The lesson of an event that was stamped before.
@@ -349,21 +375,18 @@ impl Line {
         }
     }
 
-    /// Whether the session took the entry.
-    fn hand_over(&mut self, entry: &Arc<Entry>, lesson: Option<LessonId>) -> bool {
+    fn hand_over(&mut self, entry: &Arc<Entry>, lesson: Option<LessonId>) -> Handed {
+        self.first_unsaved.get_or_insert(entry.position);
         match self.address.try_send(SessionMessage::Apply {
             entry: Arc::clone(entry),
             lesson,
         }) {
             Ok(()) => {
                 self.last_dispatched = self.last_dispatched.max(entry.position);
-                self.first_unsaved.get_or_insert(entry.position);
-                true
+                Handed::Over
             }
-            Err(SendError::Full(_) | SendError::Gone(_)) => {
-                self.first_unsaved.get_or_insert(entry.position);
-                false
-            }
+            Err(SendError::Full(_)) => Handed::Full,
+            Err(SendError::Gone(_)) => Handed::Gone,
         }
     }
 }
@@ -372,3 +395,6 @@ impl Line {
 pub(crate) fn session_name(key: &SessionKey) -> String {
     format!("session/{}/{}", key.classroom, key.student)
 }
+
+#[cfg(test)]
+mod tests;
