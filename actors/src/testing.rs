@@ -325,6 +325,8 @@ pub(crate) struct Faults {
     pub(crate) once: Mutex<Option<(&'static str, Fault)>>,
     /// Which entries were folded, or were to be.
     pub(crate) folded: Mutex<Vec<Position>>,
+    /// Which entries a classroom was told of.
+    pub(crate) told: Mutex<Vec<Position>>,
 }
 
 impl Witness for Faults {
@@ -344,6 +346,9 @@ impl Witness for Faults {
         let mut once = self.once.lock().unwrap();
         let mut fault = once.take_if(|(at, _)| *at == name).map(|(_, fault)| fault);
         drop(once);
+        if let Step::Update(update) = step {
+            self.told.lock().unwrap().push(update.position);
+        }
         if let Step::Fold { entry, .. } = step {
             self.folded.lock().unwrap().push(entry.position);
             fault = fault.or(self.poison.lock().unwrap().get(&entry.position).copied());

@@ -6,6 +6,7 @@ mod frozen;
 mod poison;
 mod sleep;
 mod time;
+mod told;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -113,6 +113,16 @@ pub struct SessionKey {
     pub student: StudentId,
 }
 
+impl SessionKey {
+    /// The id of what an entry about this student is the cause of; `kind` says what that is.
+    ///
+    /// The only place where such an id is made up: a replay must give it again.
+    pub fn caused<T>(&self, kind: &str, by: Position, id: impl FnOnce(&[&str]) -> T) -> T {
+        let by = by.to_string();
+        id(&[kind, self.classroom.as_str(), self.student.as_str(), &by])
+    }
+}
+
 /// Where an entry stands in the journal: 1, 2, 3 …; never given twice, never going back.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

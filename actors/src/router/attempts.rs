@@ -174,12 +174,7 @@ async fn bury(
     reason: &str,
 ) -> Result<(), AppendError> {
     let letter = DeadLetter {
-        id: FactId::computed(&[
-            "sessions",
-            key.classroom.as_str(),
-            key.student.as_str(),
-            &position.to_string(),
-        ]),
+        id: key.caused("sessions", position, FactId::computed),
         classroom: Some(key.classroom.clone()),
         consumer: "sessions".to_owned(),
         position,

@@ -182,8 +182,11 @@ impl Running {
 
     async fn tell(&self, position: Position, outcome: Outcome) -> Result<(), Replaced> {
         let SessionArguments { key, context, .. } = &self.arguments;
-        let view = Arc::new(self.fold.view());
-        self.publish(&view)?;
+        let view = outcome.changed.then(|| Arc::new(self.fold.view()));
+        self.publish(view.as_ref())?;
+        let Some(view) = view else {
+            return Ok(());
+        };
         let Some(classroom) = context.classrooms.get(&key.classroom) else {
             return Ok(());
         };
@@ -203,7 +206,10 @@ impl Running {
     }
 
     /// First the registry: a classroom that starts anew takes it from there, and hears what comes after.
-    fn publish(&self, view: &Arc<StudentView>) -> Result<(), Replaced> {
+    ///
+    /// What is to come by silence is set even if nobody sees a change: the timer
+    /// that was just applied must not be written again.
+    fn publish(&self, view: Option<&Arc<StudentView>>) -> Result<(), Replaced> {
         let SessionArguments {
             key,
             context,
@@ -217,7 +223,9 @@ impl Running {
                 context
                     .deadlines
                     .set(&Owner::Session(key.clone()), deadlines);
-                context.registry.publish(key, Arc::clone(view));
+                if let Some(view) = view {
+                    context.registry.publish(key, Arc::clone(view));
+                }
             })
             .ok_or(Replaced)
     }

@@ -139,7 +139,8 @@ struct Counters {
 /// What an entry changed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Outcome {
-    /// Whether the student is to be published again.
+    /// Whether there is anything to tell: the student is seen as another than
+    /// before, or there is a line or an alert.
     pub changed: bool,
     /// The line for the consoles' feed, if the entry was a client's event.
     pub event: Option<EventBrief>,
@@ -176,17 +177,6 @@ impl Step<'_> {
             cause: self.position,
             kind,
         });
-    }
-
-    /// The parts that name a cause for an id of its own: `kind` at this place in the journal.
-    fn cause<T>(&self, kind: &str, position: Position, id: impl Fn(&[&str]) -> T) -> T {
-        let position = position.to_string();
-        id(&[
-            kind,
-            self.key.classroom.as_str(),
-            self.key.student.as_str(),
-            &position,
-        ])
     }
 }
 
@@ -246,12 +236,18 @@ impl SessionState {
             heard: moment.heard,
             outcome: Outcome::default(),
         };
+        // a client's event has a line, whatever else it does
+        let is_event = matches!(entry.record, Record::Event(_));
+        let before = (!is_event).then(|| self.view());
         match &entry.record {
             Record::Event(accepted) => self.apply_event(accepted, lesson, &mut step),
             Record::Timer(timer) => self.apply_timer(timer, &mut step),
             Record::Fact(fact) => self.apply_fact(fact, &mut step),
             Record::Rejection(_) | Record::DeadLetter(_) => {}
         }
+        let is_seen = before.is_some_and(|before| self.view() != before);
+        let outcome = &mut step.outcome;
+        outcome.changed = is_seen || outcome.event.is_some() || !outcome.alerts.is_empty();
         step.outcome
     }
 
@@ -265,7 +261,6 @@ impl SessionState {
             return;
         }
         let event = &accepted.event;
-        step.outcome.changed = true;
         step.outcome.event = Some(EventBrief::of(&self.key.student, event));
         self.settle(step);
         // what should have ended before this event ends first: no timer may have come
@@ -402,7 +397,6 @@ impl SessionState {
         }
         self.base.present.help = None;
         if let Some(call) = self.present.help.take() {
-            step.outcome.changed = true;
             call.tell_silent(step);
             self.told_calls.note(call.id(), step.heard);
         }
@@ -434,7 +428,6 @@ impl SessionState {
         {
             self.settle(step);
             self.reset_lesson(None, step);
-            step.outcome.changed = true;
         }
     }
 

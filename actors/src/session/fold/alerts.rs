@@ -1,6 +1,8 @@
 //! Alerts: how they open, close, and are told of.
 
-use crate::domain::{Alert, AlertId, AlertKind, AlertState, FactKind, Position, Timestamp};
+use crate::domain::{
+    Alert, AlertId, AlertKind, AlertState, FactKind, Position, SessionKey, Timestamp,
+};
 
 use super::Step;
 use super::brief::Brief;
@@ -30,7 +32,7 @@ pub(super) fn open(
     step: &mut Step<'_>,
 ) -> Alert {
     let alert = Alert {
-        id: id(cause.kind, cause.position, step),
+        id: id(cause.kind, cause.position, step.key),
         kind: cause.kind,
         student: step.key.student.clone(),
         cell_id: cell_id.map(str::to_owned),
@@ -42,8 +44,8 @@ pub(super) fn open(
     alert
 }
 
-pub(super) fn id(kind: AlertKind, position: Position, step: &Step<'_>) -> AlertId {
-    step.cause(kind.as_str(), position, AlertId::computed)
+pub(super) fn id(kind: AlertKind, first: Position, key: &SessionKey) -> AlertId {
+    key.caused(kind.as_str(), first, AlertId::computed)
 }
 
 /// The reason became another; consoles learn it, the history has the last one when it closes.
@@ -73,6 +75,5 @@ pub(super) fn tell(alert: &Alert, state: AlertState, step: &mut Step<'_>) {
             at: step.at,
         },
     );
-    step.outcome.changed = true;
     step.outcome.alerts.push(alert);
 }

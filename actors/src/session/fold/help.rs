@@ -66,14 +66,8 @@ pub(super) fn stop(call: &mut Option<Call>, brief: &Brief) -> Option<Ended<Call>
     })
 }
 
-fn id(position: Position, key: &SessionKey) -> HelpId {
-    let position = position.to_string();
-    HelpId::computed(&[
-        "help",
-        key.classroom.as_str(),
-        key.student.as_str(),
-        &position,
-    ])
+fn id(first: Position, key: &SessionKey) -> HelpId {
+    key.caused("help", first, HelpId::computed)
 }
 
 impl Call {

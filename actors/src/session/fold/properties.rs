@@ -12,6 +12,7 @@ use crate::domain::{AlertState, CellType, EventKind, StudentView};
 use crate::lesson::Lessons;
 
 mod order;
+mod told;
 
 /// What happens next in a made-up journal.
 #[derive(Debug, Clone)]

@@ -126,9 +126,7 @@ impl Trouble {
 }
 
 fn id(first: Position, key: &SessionKey) -> AlertId {
-    let kind = AlertKind::ErrorsInARow.as_str();
-    let first = first.to_string();
-    AlertId::computed(&[kind, key.classroom.as_str(), key.student.as_str(), &first])
+    alerts::id(AlertKind::ErrorsInARow, first, key)
 }
 
 impl Episode for Stuck {

@@ -42,13 +42,14 @@ pub(super) fn end_by_timer(
     if let Some(open) =
         session.take_if(|open| open.id == *id && open.last_event.heard == last_event)
     {
-        step.outcome.changed = true;
         end(&open, step);
     }
 }
 
 fn begin(step: &mut Step<'_>) -> OpenSession {
-    let id = step.cause("session", step.position, SessionId::computed);
+    let id = step
+        .key
+        .caused("session", step.position, SessionId::computed);
     step.conclude(
         "session_begun",
         id.as_str(),

@@ -41,6 +41,25 @@ fn a_jump_of_the_counter_is_told_when_the_missing_run_can_no_longer_come() {
 }
 
 #[test]
+fn another_reason_of_an_alert_that_stands_is_told_also_by_a_timer() {
+    let mut bench = Bench::new();
+    bench
+        .counts([1, 4, 5])
+        .wait(5)
+        .late(500, counted("nb.ipynb", 9));
+    bench.wait(4);
+
+    let timer = bench.due().remove(0);
+    let told = bench.timer(timer.clone());
+    let again = bench.timer(timer);
+
+    assert_eq!(bench.reasons(), ["5 runs in nb.ipynb were not reported"]);
+    assert_eq!(told.alerts.len(), 1);
+    assert!(told.changed);
+    assert_eq!(again, Outcome::default());
+}
+
+#[test]
 fn runs_that_come_in_another_order_are_not_missing() {
     let mut bench = Bench::new();
     bench.counts([1]).wait(5).late(500, counted("nb.ipynb", 3));

@@ -22,31 +22,47 @@ fn another_lesson_resets_counters_rows_and_alerts_but_not_place_and_session() {
     assert_eq!(bench.view().consecutive_errors, 1);
 }
 
+fn lesson_ended(lesson: &str) -> Record {
+    Record::Fact(Box::new(Fact {
+        id: FactId::new("f"),
+        classroom: key().classroom,
+        cause: Position(1),
+        kind: FactKind::LessonEnded {
+            lesson: LessonId::new(lesson),
+            begun: Timestamp::default(),
+            ended: Timestamp::default(),
+            ended_by: EndedBy::Silence,
+        },
+    }))
+}
+
 #[test]
 fn the_end_of_the_lesson_leaves_counters_of_no_lesson() {
     let mut bench = Bench::new();
     (0..3).for_each(|_| drop(bench.error("a")));
-    let ended = |lesson: &str| {
-        Record::Fact(Box::new(Fact {
-            id: FactId::new("f"),
-            classroom: key().classroom,
-            cause: Position(1),
-            kind: FactKind::LessonEnded {
-                lesson: LessonId::new(lesson),
-                begun: Timestamp::default(),
-                ended: Timestamp::default(),
-                ended_by: EndedBy::Silence,
-            },
-        }))
-    };
 
-    let other = bench.record(ended("les_0"));
+    let other = bench.record(lesson_ended("les_0"));
     assert_eq!((other, bench.view().executions), (Outcome::default(), 3));
-    let own = bench.record(ended("les_1"));
+    let own = bench.record(lesson_ended("les_1"));
 
     assert_eq!(said_by(&own), ["alert closed"]);
     assert!(own.changed);
     assert_eq!(bench.view().executions, 0);
+}
+
+#[test]
+fn what_only_ends_is_not_told_to_those_who_see_nothing_of_it() {
+    let mut bench = Bench::new();
+    bench.send(EventKind::NotebookOpened, Some("nb.ipynb"));
+
+    let lesson = bench.record(lesson_ended("les_1"));
+    let session = bench.wait(1800).due().remove(0);
+    let session = bench.timer(session);
+
+    assert_eq!(lesson, Outcome::default());
+    assert_eq!(bench.state.lesson(), None);
+    assert_eq!(said_by(&session), ["session ended"]);
+    assert!(!session.changed);
 }
 
 #[test]
