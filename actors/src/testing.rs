@@ -187,11 +187,23 @@ pub(crate) struct MemoryStore {
     pub(crate) refuses: Mutex<Option<Position>>,
     pub(crate) is_away: AtomicBool,
     pub(crate) calls: AtomicUsize,
+    /// How long each call takes.
+    pub(crate) takes: Mutex<Duration>,
+}
+
+impl MemoryStore {
+    async fn take_its_time(&self) {
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
+    }
 }
 
 #[async_trait]
 impl Store for MemoryStore {
     async fn offset(&self, _journal: &JournalId) -> Result<Option<Position>, StoreError> {
+        self.take_its_time().await;
         Ok(None)
     }
 
@@ -202,6 +214,7 @@ impl Store for MemoryStore {
         _: Position,
     ) -> Result<(), StoreError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        self.take_its_time().await;
         if self.is_away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable("away".to_owned()));
         }

@@ -5,6 +5,7 @@
 //! letter, and the rest goes on. A store that the journal went on without is
 //! filled again from the records, if it may be.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,13 @@ use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witne
 
 /// How many messages may wait for a writer: it sends them to itself.
 pub(crate) const MAILBOX: usize = 8;
-/// A store that takes longer than this for a batch is not there.
+/// A store that takes longer than this for an answer is not there.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
-/// Waiting for a store within its time-out is progress.
+/// The journal reads from the disk what is no longer in memory.
+const JOURNAL_READS_WITHIN: Duration = Duration::from_secs(30);
+/// For what a writer does itself. Each answer of the store or the journal that
+/// it waits for has its own time, and comes as progress: there may be any
+/// number of them for one batch of which a store refuses a part.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// So many entries are written at a time when the writer is behind: one fsync for all of them.
 const BATCH: usize = 4_000;
@@ -139,7 +144,10 @@ impl WriterState {
         };
         let end = *journal.end().borrow();
         self.vitals.set_lag(end.0.saturating_sub(offset.0));
-        let batch = match journal.read(offset, BATCH).await {
+        let waiting = self.vitals.waiting(JOURNAL_READS_WITHIN);
+        let read = journal.read(offset, BATCH).await;
+        drop(waiting);
+        let batch = match read {
             Ok(batch) => batch,
             Err(ReadError::Trimmed { oldest }) => return self.refill(offset, oldest).await,
             Err(error @ ReadError::Failed(_)) => return Err(error.into()),
@@ -172,14 +180,13 @@ impl WriterState {
             return Ok(Next::Again);
         };
         let read = backfill.read(offset, through, BATCH);
-        match tokio::time::timeout(STORE_ANSWERS_WITHIN, read).await {
-            Ok(Ok(batch)) => {
+        match in_time(&self.vitals, read).await {
+            Ok(batch) => {
                 metrics::counter!("mimamori_writers_refilled_entries_total", "consumer" => self.arguments.consumer)
                     .increment(batch.entries.len() as u64);
                 self.write_batch(batch).await
             }
-            Ok(Err(error)) => Ok(self.store_is_away(&format!("cut off, and {error}"))),
-            Err(_) => Ok(self.store_is_away("cut off, and the records do not answer in time")),
+            Err(error) => Ok(self.store_is_away(&format!("cut off, and the records are {error}"))),
         }
     }
 
@@ -208,18 +215,30 @@ impl WriterState {
         }
     }
 
+    /// Writes the batch. What the store refuses for good is found by halving,
+    /// and nothing is taken for refused that was not refused alone.
     async fn write_batch(&mut self, batch: Batch) -> Result<Next, ActorProcessingErr> {
-        match self.write(&batch.entries, batch.through).await {
-            Ok(()) => {
-                self.wait = FIRST_WAIT;
-                Ok(Next::Again)
-            }
-            Err(StoreError::Unavailable(reason)) => Ok(self.store_is_away(&reason)),
-            Err(StoreError::Refused(reason)) => {
-                self.write_halves(&batch.entries, batch.through, &reason)
-                    .await
+        // what is still to be written, and where the offset goes with it; the next one last
+        let mut open = vec![(&*batch.entries, batch.through)];
+        while let Some((part, through)) = open.pop() {
+            match (self.write(part, through).await, part) {
+                (Ok(()), _) => self.wait = FIRST_WAIT,
+                // or an offset alone was refused
+                (Err(StoreError::Unavailable(reason)), _)
+                | (Err(StoreError::Refused(reason)), []) => {
+                    return Ok(self.store_is_away(&reason));
+                }
+                (Err(StoreError::Refused(reason)), [only]) => {
+                    self.bury(only, &reason).await?;
+                    open.push((&[], through));
+                }
+                (Err(StoreError::Refused(_)), _) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    open.extend([(second, through), (first, last_position(first))]);
+                }
             }
         }
+        Ok(Next::Again)
     }
 
     async fn ask_for_offset(&mut self) -> Result<Next, ActorProcessingErr> {
@@ -229,9 +248,8 @@ impl WriterState {
             backfill,
             ..
         } = &self.arguments;
-        let answer = tokio::time::timeout(STORE_ANSWERS_WITHIN, store.offset(&journal.id())).await;
-        match answer {
-            Ok(Ok(known)) => {
+        match in_time(&self.vitals, store.offset(&journal.id())).await {
+            Ok(known) => {
                 // a store that does not know this journal begins at its oldest position,
                 // or with all that there ever was
                 let offset = known.unwrap_or(match backfill {
@@ -242,8 +260,7 @@ impl WriterState {
                 self.moved(offset);
                 Ok(Next::Again)
             }
-            Ok(Err(error)) => Ok(self.store_is_away(&error.to_string())),
-            Err(_) => Ok(self.store_is_away("no answer in time")),
+            Err(error) => Ok(self.store_is_away(&error.to_string())),
         }
     }
 
@@ -260,10 +277,7 @@ impl WriterState {
         }
         let begun = tokio::time::Instant::now();
         let journal = journal.id();
-        let write = store.write(&journal, entries, through);
-        tokio::time::timeout(STORE_ANSWERS_WITHIN, write)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))?;
+        in_time(&self.vitals, store.write(&journal, entries, through)).await?;
         metrics::histogram!("mimamori_writers_batch_seconds", "consumer" => *consumer)
             .record(begun.elapsed());
         metrics::counter!("mimamori_writers_entries_total", "consumer" => *consumer)
@@ -274,48 +288,6 @@ impl WriterState {
         }
         self.moved(through);
         Ok(())
-    }
-
-    /// Finds the entries that the store refuses, and writes the others.
-    async fn write_halves(
-        &mut self,
-        entries: &[Arc<Entry>],
-        through: Position,
-        reason: &str,
-    ) -> Result<Next, ActorProcessingErr> {
-        // (entries, where the offset goes after them), the next one last
-        let mut open = vec![(entries, through, reason.to_owned())];
-        while let Some((part, through, reason)) = open.pop() {
-            if let [only] = part {
-                self.bury(only, &reason).await?;
-                if let Err(error) = self.write(&[], through).await {
-                    return Ok(self.store_is_away(&error.to_string()));
-                }
-                continue;
-            }
-            if part.is_empty() {
-                return Ok(self.store_is_away(&reason)); // it refused an offset alone
-            }
-            let (first, second) = part.split_at(part.len() / 2);
-            for (half, half_through) in [(second, through), (first, last_position(first))] {
-                open.push((half, half_through, String::new()));
-            }
-            while let Some((next, next_through, _)) = open.last().cloned() {
-                match self.write(next, next_through).await {
-                    Ok(()) => {
-                        open.pop();
-                    }
-                    Err(StoreError::Unavailable(reason)) => return Ok(self.store_is_away(&reason)),
-                    Err(StoreError::Refused(reason)) => {
-                        if let Some(part) = open.last_mut() {
-                            part.2 = reason;
-                        }
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(Next::Again)
     }
 
     async fn bury(&self, entry: &Entry, reason: &str) -> Result<(), ActorProcessingErr> {
@@ -383,6 +355,17 @@ impl WriterState {
             }
         };
     }
+}
+
+/// Waits for a store, which is no standstill; one that does not answer in time is not there.
+async fn in_time<T>(
+    vitals: &Vitals,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let _waiting = vitals.waiting(STORE_ANSWERS_WITHIN);
+    tokio::time::timeout(STORE_ANSWERS_WITHIN, answer)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
 }
 
 fn last_position(entries: &[Arc<Entry>]) -> Position {

@@ -127,19 +127,61 @@ async fn a_stop_of_the_whole_process_freezes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_store_takes_its_time_for_is_no_standstill() {
+async fn waiting_for_room_in_the_journal_is_no_standstill() {
     let grove = Grove::new();
     let tree = grove.plant().await;
-    grove.journal.is_full.store(true, Ordering::Relaxed);
-    grove.append(vec![event("taro", EventKind::Help, 1)]).await;
+    let is_full = &grove.journal.is_full;
+    let waits_for_room = async |name: &str| {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let own = report(&tree, name);
+        assert!(own["oldestMessageMs"].as_u64() > Some(0), "it waits: {own}");
+        assert_eq!(own["restarts"], 0, "{own}");
+    };
 
-    tokio::time::sleep(Duration::from_secs(100)).await;
+    // the first event begins a lesson: that is the router's to write
+    is_full.store(true, Ordering::Relaxed);
+    let first = event("taro", EventKind::CellExecuted, 1);
+    grove.append(vec![first]).await;
+    waits_for_room("router").await;
 
-    for name in ["router", "session/default/taro"] {
-        let of_tree = serde_json::to_value(tree.census().tree().unwrap()).unwrap();
-        if let Some(own) = find(&of_tree, name) {
-            assert_eq!(own["restarts"], 0, "{own}");
-        }
+    // that there is a request for help is the session's
+    is_full.store(false, Ordering::Relaxed);
+    until("taro is there", || runs(&tree, "taro") == 1).await;
+    is_full.store(true, Ordering::Relaxed);
+    grove.append(vec![event("taro", EventKind::Help, 2)]).await;
+    waits_for_room("session/default/taro").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_that_refuses_one_row_of_four_gets_the_others_from_one_and_the_same_writer() {
+    for refused in 1..=4 {
+        let grove = Grove::new();
+        let tree = grove.plant().await;
+        let run = |number| event("taro", EventKind::CellExecuted, number);
+        grove.append(vec![run(0)]).await;
+        // what the first event begins is told and written
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let before = grove.journal.end().borrow().0;
+        let refused = Position(before + refused);
+
+        *grove.records.takes.lock().unwrap() = Duration::from_secs(20);
+        *grove.records.refuses.lock().unwrap() = Some(refused);
+        grove.append((1..=4).map(run).collect()).await;
+        // the four, both halves, both of one and an offset between or behind
+        // them: two minutes; and then the dead letter
+        tokio::time::sleep(Duration::from_secs(150)).await;
+
+        let stored: Vec<_> = grove.records.rows.lock().unwrap().keys().copied().collect();
+        let all = (1..=before + 5).map(Position);
+        assert_eq!(stored, all.filter(|at| *at != refused).collect::<Vec<_>>());
+        let records = grove.journal.records();
+        let letters = records.iter().filter_map(|record| match record {
+            Record::DeadLetter(letter) => Some((letter.consumer.as_str(), letter.position)),
+            _ => None,
+        });
+        assert_eq!(letters.collect::<Vec<_>>(), [("records", refused)]);
+        let own = report(&tree, "records");
+        assert_eq!(own["restarts"], 0, "{own}");
     }
 }
 
