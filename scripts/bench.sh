@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The benchmarks: each prints what it compares with, and the ratio. One name runs one:
-# throughput, lag, latency, fan-out, stalled, consoles, reconnect, many-consoles.
+# throughput, lag, latency, fan-out, stalled, consoles, reconnect, many-consoles, sessions.
 . "$(dirname "$0")/lib.sh"
 
 need_rust

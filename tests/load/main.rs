@@ -15,13 +15,16 @@ mod fan_out;
 mod figures;
 mod frames;
 mod ingest;
+mod school;
 mod server;
+mod sessions;
+mod students;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::env::var_os(server::ROLE).is_some() {
-        return server::ingest_alone();
+        return server::in_its_role();
     }
     // thousands of consoles are as many files; without the right to more it says so itself
     let _ = mimamori::http::accept::raise_open_files();
@@ -71,6 +74,9 @@ async fn run() -> anyhow::Result<bool> {
     }
     if is_wanted("many-consoles") {
         all_met &= consoles::ten_thousand().await?;
+    }
+    if is_wanted("sessions") {
+        all_met &= sessions::sessions().await?;
     }
     Ok(all_met)
 }

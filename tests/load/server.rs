@@ -24,7 +24,9 @@ use mimamori_actors::domain::{JournalId, Position};
 use mimamori_actors::ports::{AppendError, Batch, Journal, NewRecord, Origin, ReadError, Verdict};
 use tokio::sync::watch;
 
-/// Set in the environment of a process that serves the ingest route alone.
+use crate::school;
+
+/// Set in the environment of a process that is to be measured: what it does.
 pub const ROLE: &str = "MIMAMORI_BENCH_ROLE";
 /// The ingest route with the journal, and no consumer behind it.
 const WITH_JOURNAL: &str = "journal";
@@ -164,11 +166,17 @@ pub fn target_dir() -> PathBuf {
         .to_owned()
 }
 
-/// Serves `POST /api/v1/events` alone, as the environment says, until it is ended.
-pub fn ingest_alone() -> ExitCode {
-    if std::env::var(ROLE).is_ok_and(|role| role == BARE_WRITER) {
-        return crate::bare::write_alone();
+/// Does what the environment says.
+pub fn in_its_role() -> ExitCode {
+    match std::env::var(ROLE).unwrap_or_default().as_str() {
+        BARE_WRITER => crate::bare::write_alone(),
+        role @ (school::FIRST_DAY | school::NEXT_DAY) => school::open(role),
+        _ => ingest_alone(),
     }
+}
+
+/// Serves `POST /api/v1/events` alone, until it is ended.
+fn ingest_alone() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
