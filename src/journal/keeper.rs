@@ -113,7 +113,10 @@ impl Keeper {
                 Ok(()) => self.indexed(&identities, &to),
                 Err(IndexError::NoRoom(error)) => {
                     metrics::counter!("mimamori_journal_index_postponed_runs_total").increment(1);
-                    tracing::warn!(error = %error, "the disk has no room for the identity index: it is tried again");
+                    // it is tried at every tick, and told once
+                    if !was_pending {
+                        tracing::warn!(error = %error, "the disk has no room for the identity index: it is tried again");
+                    }
                     self.shared.room.index_has_room(false);
                     self.pending = Some((identities, to));
                     return Ok(());

@@ -1,13 +1,17 @@
 //! Files that may be in any state: opening a fjall database, and what its errors ask for.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::format::UnknownFormat;
+
+pub(crate) mod handle;
 
 /// Why a database cannot be opened, by what is to be done about it.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +57,7 @@ pub(crate) fn is_no_room(error: &io::Error) -> bool {
 }
 
 /// Keeps damaged files beside, in place of those that were kept last.
-pub(crate) fn set_aside(dir: &Path) -> io::Result<()> {
+fn set_aside(dir: &Path) -> io::Result<()> {
     let aside = dir.with_extension("damaged");
     match fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -62,10 +66,54 @@ pub(crate) fn set_aside(dir: &Path) -> io::Result<()> {
     fs::rename(dir, aside)
 }
 
-/// Runs what opens a database: damaged files may make the library panic, too.
+/// Opens a database: damaged files may make the library panic, too. A full disk
+/// may look like damage, and is none: nothing is set aside for that.
 pub(crate) fn open_caught<T>(
-    open: impl FnOnce() -> Result<T, OpenFailure>,
+    dir: &Path,
+    open: impl FnOnce(&Path) -> Result<T, OpenFailure>,
 ) -> Result<T, OpenFailure> {
-    panic::catch_unwind(AssertUnwindSafe(open))
-        .unwrap_or_else(|_| Err(OpenFailure::Damaged("opening it panicked".to_owned())))
+    let opened = panic::catch_unwind(AssertUnwindSafe(|| open(dir)))
+        .unwrap_or_else(|_| Err(OpenFailure::Damaged("opening it panicked".to_owned())));
+    match opened {
+        Err(OpenFailure::Damaged(reason)) => Err(match room_beside(dir) {
+            Err(error) if is_no_room(&error) => {
+                OpenFailure::Unusable(format!("the disk has no room: {error} ({reason})"))
+            }
+            Ok(()) | Err(_) => OpenFailure::Damaged(reason),
+        }),
+        opened => opened,
+    }
 }
+
+/// Sets a damaged database aside and opens an empty one in its place.
+pub(crate) fn begin_anew<T>(
+    dir: &Path,
+    open: impl FnOnce(&Path) -> Result<T, OpenFailure>,
+) -> Result<T, OpenFailure> {
+    set_aside(dir).map_err(|error| OpenFailure::Unusable(error.to_string()))?;
+    open_caught(dir, open)
+}
+
+/// What must be free: opening a database writes little, and what waits is written next.
+const ROOM_BYTES: u64 = 1 << 20;
+
+/// Whether the disk has room: allocates a file beside `dir`, and removes it.
+pub(crate) fn room_beside(dir: &Path) -> io::Result<()> {
+    let path = dir.with_extension("room");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)?;
+    let allocated = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, ROOM_BYTES);
+    fs::remove_file(&path)?;
+    match allocated {
+        // where nothing can be allocated ahead, writing will tell
+        Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -46,3 +46,5 @@ mod tests {
 
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+pub(crate) mod small_disk;

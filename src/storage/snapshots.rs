@@ -16,7 +16,8 @@ use mimamori_actors::ports::{Attempt, SnapshotError, Snapshots};
 use mimamori_actors::session::fold::{self, SessionState, StateError};
 use mimamori_actors::{ROUTER_FORMAT, router_format};
 
-use super::embedded::{OpenFailure, open_caught, set_aside};
+use super::embedded::handle::{Away, Handle, Place};
+use super::embedded::{OpenFailure, begin_anew, open_caught};
 use super::format::{self, UnknownFormat};
 
 /// The format of what this file adds around the states.
@@ -48,14 +49,19 @@ pub enum OpenSnapshotsError {
 
 /// Snapshots in a fjall database.
 pub struct FjallSnapshots {
+    files: Handle<Files>,
+    /// What was committed last. Held while the committed offset is compared and replaced.
+    committing: Mutex<Option<(JournalId, Position)>>,
+    highest: Position,
+}
+
+/// Everything that holds on to the database.
+struct Files {
     database: Database,
     sessions: Keyspace,
     router: Keyspace,
     /// Made with the first attempt: a start that is refused changes nothing of what an earlier version wrote.
     attempts: OnceLock<Keyspace>,
-    /// Held while the committed offset is compared and replaced.
-    committing: Mutex<()>,
-    highest: Position,
 }
 
 impl FjallSnapshots {
@@ -64,25 +70,28 @@ impl FjallSnapshots {
     /// sessions then start at the oldest position of the journal.
     pub fn open(dir: &Path) -> Result<Self, OpenSnapshotsError> {
         format::check_fjall(dir)?;
-        match open_caught(|| open_files(dir)) {
-            Ok(snapshots) => Ok(snapshots),
-            Err(OpenFailure::Newer(format)) => Err(format.into()),
+        let opened = match open_caught(dir, open_with_highest) {
             Err(OpenFailure::Damaged(reason)) => {
                 metrics::counter!("mimamori_snapshots_set_aside_total").increment(1);
                 tracing::warn!(
                     error = reason,
                     "the snapshots are damaged: they are set aside, and everything is replayed from the oldest position"
                 );
-                set_aside(dir).map_err(|error| OpenSnapshotsError::Unusable {
-                    path: dir.to_path_buf(),
-                    reason: error.to_string(),
-                })?;
-                open_caught(|| open_files(dir)).map_err(|failure| explain(dir, failure))
+                begin_anew(dir, open_with_highest)
             }
-            Err(failure @ (OpenFailure::InUse | OpenFailure::Unusable(_))) => {
-                Err(explain(dir, failure))
-            }
-        }
+            opened => opened,
+        };
+        let (files, highest) = opened.map_err(|failure| explain(dir, failure))?;
+        let place = Place {
+            store: "snapshots",
+            reopened: "mimamori_snapshots_reopened_total",
+            dir: dir.to_path_buf(),
+        };
+        Ok(Self {
+            files: Handle::new(place, files, open_files),
+            committing: Mutex::default(),
+            highest,
+        })
     }
 
     /// A journal was begun in place of one that is gone: what the router knew
@@ -91,7 +100,7 @@ impl FjallSnapshots {
     /// # Errors
     /// When the database fails.
     pub fn carry_over(&self, journal: &JournalId, end: Position) -> Result<(), SnapshotError> {
-        match self.committed()? {
+        match self.files.reading()?.committed()? {
             Some(known) if known.journal != *journal => self.commit(journal, &known.state, end),
             Some(_) | None => Ok(()),
         }
@@ -119,7 +128,7 @@ fn options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
 }
 
-fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
+fn open_files(dir: &Path) -> Result<Files, OpenFailure> {
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .max_journaling_size(LOG_BYTES)
@@ -131,17 +140,19 @@ fn open_files(dir: &Path) -> Result<FjallSnapshots, OpenFailure> {
     if database.keyspace_exists(ATTEMPTS) {
         let _ = attempts.set(database.keyspace(ATTEMPTS, options)?);
     }
-    let mut snapshots = FjallSnapshots {
+    Ok(Files {
         database,
         sessions,
         router,
         attempts,
-        committing: Mutex::new(()),
-        highest: Position::ZERO,
-    };
-    // what cannot be read is found now, while everything can still be replayed
-    snapshots.highest = snapshots.find_highest(dir)?;
-    Ok(snapshots)
+    })
+}
+
+/// What cannot be read is found now, while everything can still be replayed.
+fn open_with_highest(dir: &Path) -> Result<(Files, Position), OpenFailure> {
+    let files = open_files(dir)?;
+    let highest = files.find_highest(dir)?;
+    Ok((files, highest))
 }
 
 /// Length of the classroom, classroom, student: no two sessions have the same key.
@@ -205,12 +216,19 @@ fn too_short() -> SnapshotError {
     SnapshotError("the router's state is cut short".to_owned())
 }
 
+impl From<Away> for SnapshotError {
+    fn from(away: Away) -> Self {
+        metrics::counter!("mimamori_snapshots_failures_total").increment(1);
+        Self(format!("the snapshots: {away}"))
+    }
+}
+
 fn failed(error: fjall::Error) -> SnapshotError {
     metrics::counter!("mimamori_snapshots_failures_total").increment(1);
     SnapshotError(error.to_string())
 }
 
-impl FjallSnapshots {
+impl Files {
     fn committed(&self) -> Result<Option<Committed>, SnapshotError> {
         let bytes = self.router.get(ROUTER).map_err(failed)?;
         bytes.map(|bytes| Committed::decode(&bytes)).transpose()
@@ -233,7 +251,7 @@ impl FjallSnapshots {
             format::check_version(&dir.join("router"), found, ROUTER_FORMAT)?;
         }
         let mut newest = 0;
-        self.all_sessions(&mut |_, state| match SessionState::decode(state) {
+        self.visit_sessions(&mut |_, state| match SessionState::decode(state) {
             Ok(state) => highest = highest.max(state.position()),
             Err(StateError::UnknownFormat(format)) => newest = newest.max(format),
             // it has no position; the tree says so
@@ -243,15 +261,11 @@ impl FjallSnapshots {
         format::check_version(&dir.join("sessions"), newest.into(), fold::FORMAT.into())?;
         Ok(highest)
     }
-}
 
-impl Snapshots for FjallSnapshots {
-    fn session(&self, key: &SessionKey) -> Result<Option<Vec<u8>>, SnapshotError> {
-        let state = self.sessions.get(key_bytes(key)).map_err(failed)?;
-        Ok(state.map(|state| state.to_vec()))
-    }
-
-    fn all_sessions(&self, visit: &mut dyn FnMut(SessionKey, &[u8])) -> Result<(), SnapshotError> {
+    fn visit_sessions(
+        &self,
+        visit: &mut dyn FnMut(SessionKey, &[u8]),
+    ) -> Result<(), SnapshotError> {
         for found in self.sessions.iter() {
             let (key, state) = found.into_inner().map_err(failed)?;
             let key = session_key(&key)
@@ -260,13 +274,84 @@ impl Snapshots for FjallSnapshots {
         }
         Ok(())
     }
+}
+
+impl FjallSnapshots {
+    fn insert(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
+        let files = self.files.writing()?;
+        let inserted = files.sessions.insert(key_bytes(key), state);
+        self.files.judge(inserted).map_err(failed)
+    }
+
+    fn replace_committed(
+        &self,
+        journal: &JournalId,
+        router: &[u8],
+        offset: Position,
+    ) -> Result<(), SnapshotError> {
+        // nothing is kept under this lock that a panic could leave half done
+        let mut last = self
+            .committing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.writing()?;
+        let known = files.committed()?.filter(|known| known.journal == *journal);
+        let known = known.map_or(Position::ZERO, |known| known.offset);
+        has_all(last.as_ref(), journal, known)?;
+        if known > offset {
+            metrics::counter!("mimamori_snapshots_late_commits_total").increment(1);
+            tracing::warn!(
+                journal.offset = offset.0,
+                "a commit that is behind the one before came late and was left out"
+            );
+            return Ok(());
+        }
+        let value = Committed::encode(journal, offset, router);
+        let mut write = files
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        write.insert(&files.router, ROUTER, value);
+        self.files.judge(write.commit()).map_err(failed)?;
+        *last = Some((journal.clone(), offset));
+        Ok(())
+    }
+}
+
+/// The journal lets go of what was committed: opened anew, nothing of that may be missing.
+fn has_all(
+    last: Option<&(JournalId, Position)>,
+    journal: &JournalId,
+    found: Position,
+) -> Result<(), SnapshotError> {
+    match last {
+        Some((of, committed)) if of == journal && *committed > found => {
+            metrics::counter!("mimamori_snapshots_failures_total").increment(1);
+            Err(SnapshotError(format!(
+                "the snapshots are at position {found}, they were at {committed} before they were opened anew"
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Snapshots for FjallSnapshots {
+    fn session(&self, key: &SessionKey) -> Result<Option<Vec<u8>>, SnapshotError> {
+        let files = self.files.reading()?;
+        let state = files.sessions.get(key_bytes(key)).map_err(failed)?;
+        Ok(state.map(|state| state.to_vec()))
+    }
+
+    fn all_sessions(&self, visit: &mut dyn FnMut(SessionKey, &[u8])) -> Result<(), SnapshotError> {
+        self.files.reading()?.visit_sessions(visit)
+    }
 
     fn put_session(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
-        self.sessions.insert(key_bytes(key), state).map_err(failed)
+        self.insert(key, state)
     }
 
     fn router(&self, journal: &JournalId) -> Result<Option<(Vec<u8>, Position)>, SnapshotError> {
-        let committed = self.committed()?;
+        let committed = self.files.reading()?.committed()?;
         Ok(committed
             .filter(|committed| committed.journal == *journal)
             .map(|committed| (committed.state, committed.offset)))
@@ -278,27 +363,7 @@ impl Snapshots for FjallSnapshots {
         router: &[u8],
         offset: Position,
     ) -> Result<(), SnapshotError> {
-        // nothing is kept under this lock that a panic could leave half done
-        let _one_at_a_time = self
-            .committing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let known = self.committed()?;
-        if known.is_some_and(|known| known.journal == *journal && known.offset > offset) {
-            metrics::counter!("mimamori_snapshots_late_commits_total").increment(1);
-            tracing::warn!(
-                journal.offset = offset.0,
-                "a commit that is behind the one before came late and was left out"
-            );
-            return Ok(());
-        }
-        let value = Committed::encode(journal, offset, router);
-        let mut write = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
-        write.insert(&self.router, ROUTER, value);
-        write.commit().map_err(failed)
+        self.replace_committed(journal, router, offset)
     }
 
     fn attempts(&self, journal: &JournalId) -> Result<Vec<Attempt>, SnapshotError> {

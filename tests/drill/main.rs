@@ -33,6 +33,7 @@ mod it {
     pub mod crash;
     pub mod disk_flip;
     pub mod disk_fsync;
+    pub mod disk_full;
     #[cfg(feature = "faulty")]
     pub mod faults;
     pub mod harness;
@@ -45,7 +46,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use it::disk_flip::Place;
-use it::{crash, disk_flip, disk_fsync, harness, power, takeover, time};
+use it::{crash, disk_flip, disk_fsync, disk_full, harness, power, takeover, time};
 use report::{Drill, Outcome, Report};
 
 /// Within so long everything answered 202 is in every reading call (contract, section 3).
@@ -106,6 +107,17 @@ fn disks() -> Vec<Drill> {
             || async {
                 let counted = disk_fsync::fail_the_nth(&[10, 25, 80, 200], READABLE).await;
                 Outcome::recovered(counted, ENDS_WITHIN)
+            },
+        ),
+        Drill::new(
+            "full",
+            "another process fills the disk (tmpfs) to its last byte and holds it for 10 s at 400 events/s, 3 times",
+            "503 with Retry-After meanwhile, ready < 2 s after there is room, all stores and snapshots catch up without a restart, everything acknowledged there once",
+            || async {
+                match disk_full::fill_the_disk(3, Duration::from_secs(10)).await {
+                    Some(counted) => Outcome::recovered(counted, READY),
+                    None => Outcome::not_tried("a file system can't be mounted here"),
+                }
             },
         ),
         Drill::new(

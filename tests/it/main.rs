@@ -15,6 +15,7 @@ mod bad_input;
 mod crash;
 mod disk_flip;
 mod disk_fsync;
+mod disk_full;
 #[cfg(feature = "faulty")]
 mod faults;
 mod fsync_order;

@@ -244,12 +244,19 @@ impl Running {
         }
         let state = self.fold.encode();
         let _waiting = self.vitals.waiting(SNAPSHOTS_TAKE_WITHIN);
-        progress
+        let put = progress
             .as_current(*incarnation, || {
-                context.snapshots.put_session(key, &state)?;
-                progress.set_saved(position);
-                Ok(())
+                let put = context.snapshots.put_session(key, &state);
+                if put.is_ok() {
+                    progress.set_saved(position);
+                }
+                put
             })
-            .unwrap_or_else(|| Err(Replaced.into()))
+            .ok_or(Replaced)?;
+        if let Err(error) = put {
+            // the state is as good as it was, and the next checkpoint asks again
+            tracing::debug!(student.id = key.student.as_str(), %error, "a session was not saved");
+        }
+        Ok(())
     }
 }

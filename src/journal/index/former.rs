@@ -30,8 +30,8 @@ pub(super) fn is_there(root: &Path) -> bool {
 /// Makes runs of it. The last one carries the checkpoint: as long as there is
 /// none, all of this has to be done again.
 pub(super) fn convert(index: &Index) -> Result<(), OpenFailure> {
-    open_caught(|| {
-        let database = Database::builder(&index.root).worker_threads(1).open()?;
+    open_caught(&index.root, |root| {
+        let database = Database::builder(root).worker_threads(1).open()?;
         let mut newest: Option<Checkpoint> = None;
         let mut identities = 0;
         for name in database.list_keyspace_names() {

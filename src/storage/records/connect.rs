@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sea_orm::sqlx::ConnectOptions;
 use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
+use sea_orm::sqlx::{ConnectOptions, Connection};
 use sea_orm::{DatabaseConnection, SqlxSqliteConnector, sqlx};
 use tokio::time::Instant;
 
@@ -41,10 +41,30 @@ pub(super) async fn writing(file: &Path) -> Result<DatabaseConnection, RecordsEr
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(BUSY_LIMIT)
+        .before_acquire(|connection, _| {
+            let is_clean = is_clean(connection);
+            Box::pin(async move { Ok(is_clean) })
+        })
         .connect_with(options)
         .await
         .map_err(unavailable)?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+}
+
+/// Whether nothing of an earlier transaction is left; a connection of which that
+/// is not sure makes room for a new one. A full disk makes `SQLite` roll back by
+/// itself, of which the library knows nothing: what it takes for the next
+/// transaction and its commit would then be parts of one that is never committed.
+fn is_clean(connection: &SqliteConnection) -> bool {
+    let is_clean = !connection.is_in_transaction();
+    if !is_clean {
+        metrics::counter!("mimamori_records_reopened_total").increment(1);
+        tracing::info!(
+            store = "records",
+            "a write failed half way: the connection is opened anew"
+        );
+    }
+    is_clean
 }
 
 /// Connections that cannot write, each statement with a time limit.

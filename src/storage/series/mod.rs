@@ -13,7 +13,8 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
 use mimamori_actors::ports::{Store, StoreError};
 
-use super::embedded::{OpenFailure, open_caught, set_aside};
+use super::embedded::handle::{Away, Handle, Place};
+use super::embedded::{OpenFailure, begin_anew, open_caught};
 use super::format::{self, UnknownFormat};
 
 mod activity;
@@ -45,6 +46,16 @@ pub enum SeriesError {
     /// It cannot be opened: in use, no rights, a full disk.
     #[error("the series: {0}")]
     Unopened(String),
+    /// Opened anew, they know less than was on disk before: the next start finds out what is missing.
+    #[error(
+        "the series are at position {found}, they were at {written} before they were opened anew"
+    )]
+    WentBack {
+        /// How far they are.
+        found: Position,
+        /// How far they were.
+        written: Position,
+    },
     /// A later version wrote them.
     #[error(transparent)]
     Newer(#[from] UnknownFormat),
@@ -62,6 +73,12 @@ pub enum SeriesError {
     Aborted(#[from] tokio::task::JoinError),
 }
 
+impl From<Away> for SeriesError {
+    fn from(away: Away) -> Self {
+        Self::Unopened(away.to_string())
+    }
+}
+
 impl From<SeriesError> for StoreError {
     fn from(error: SeriesError) -> Self {
         match error {
@@ -70,6 +87,7 @@ impl From<SeriesError> for StoreError {
             SeriesError::MalformedOffset
             | SeriesError::Unavailable(_)
             | SeriesError::Unopened(_)
+            | SeriesError::WentBack { .. }
             | SeriesError::Newer(_)
             | SeriesError::TooSlow
             | SeriesError::Aborted(_) => Self::Unavailable(error.to_string()),
@@ -84,13 +102,18 @@ pub struct Series {
 }
 
 struct Inner {
+    files: Handle<Files>,
+    /// What was written last. Held while counts are read, added to and written: one batch at a time.
+    writing: Mutex<Option<(JournalId, Position)>>,
+}
+
+/// Everything that holds on to the database.
+struct Files {
     database: Database,
     /// Counts by [`keys::Cell`].
     counts: Keyspace,
     /// Positions by journal.
     offsets: Keyspace,
-    /// Held while counts are read, added to and written: one batch at a time.
-    writing: Mutex<()>,
 }
 
 impl std::fmt::Debug for Series {
@@ -111,23 +134,35 @@ impl Series {
     pub fn open(dir: &Path) -> Result<Self, SeriesError> {
         let path = dir.join("series");
         format::check_fjall(&path)?;
-        let reason = match open_caught(|| open_files(&path)) {
-            Ok(series) => return Ok(series),
-            Err(OpenFailure::Newer(format)) => return Err(format.into()),
-            Err(OpenFailure::Damaged(reason)) => reason,
-            Err(failure @ (OpenFailure::InUse | OpenFailure::Unusable(_))) => {
-                return Err(SeriesError::Unopened(failure.to_string()));
+        let files = match open_caught(&path, open_files) {
+            Err(OpenFailure::Damaged(reason)) => {
+                metrics::counter!("mimamori_series_set_aside_total").increment(1);
+                tracing::error!(
+                    store = "series",
+                    error = reason,
+                    "the series are damaged: they are set aside and counted again from the journal"
+                );
+                begin_anew(&path, open_files)
             }
+            opened => opened,
         };
-        metrics::counter!("mimamori_series_set_aside_total").increment(1);
-        tracing::error!(
-            store = "series",
-            error = reason,
-            "the series are damaged: they are set aside and counted again from the journal"
-        );
-        set_aside(&path).map_err(|error| SeriesError::Unopened(error.to_string()))?;
-        open_caught(|| open_files(&path))
-            .map_err(|failure| SeriesError::Unopened(failure.to_string()))
+        let files = files.map_err(|failure| match failure {
+            OpenFailure::Newer(format) => SeriesError::Newer(format),
+            failure @ (OpenFailure::InUse | OpenFailure::Unusable(_) | OpenFailure::Damaged(_)) => {
+                SeriesError::Unopened(failure.to_string())
+            }
+        })?;
+        let place = Place {
+            store: "series",
+            reopened: "mimamori_series_reopened_total",
+            dir: path,
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                files: Handle::new(place, files, open_files),
+                writing: Mutex::default(),
+            }),
+        })
     }
 
     /// The highest position of any journal that was counted: a new journal goes on after it.
@@ -135,7 +170,8 @@ impl Series {
     /// # Errors
     /// When the database does not answer.
     pub async fn highest_position(&self) -> Result<Position, SeriesError> {
-        self.blocking(Inner::highest).await
+        self.blocking(|inner| inner.files.reading()?.highest())
+            .await
     }
 
     /// How far this journal is counted; nothing if it is not known.
@@ -144,7 +180,8 @@ impl Series {
     /// When the database does not answer.
     pub async fn reach(&self, journal: &JournalId) -> Result<Option<Position>, SeriesError> {
         let journal = journal.clone();
-        self.blocking(move |inner| inner.offset(&journal)).await
+        self.blocking(move |inner| inner.files.reading()?.offset(&journal))
+            .await
     }
 
     /// How much happened from `from` (inclusive) to `to` (exclusive), by whole
@@ -164,7 +201,7 @@ impl Series {
         let classroom = classroom.clone();
         self.blocking(move |inner| {
             activity::read(
-                &inner.counts,
+                &inner.files.reading()?.counts,
                 &classroom,
                 from..to.unwrap_or(Timestamp::from_millis(i64::MAX)),
                 now,
@@ -183,7 +220,7 @@ impl Series {
     }
 }
 
-fn open_files(path: &Path) -> Result<Series, OpenFailure> {
+fn open_files(path: &Path) -> Result<Files, OpenFailure> {
     let database = Database::builder(path)
         .worker_threads(1)
         .cache_size(CACHE_BYTES)
@@ -195,13 +232,10 @@ fn open_files(path: &Path) -> Result<Series, OpenFailure> {
     }
     let counts = database.keyspace(&format!("{COUNTS}{FORMAT}"), options)?;
     let offsets = database.keyspace(&format!("{OFFSETS}{FORMAT}"), options)?;
-    Ok(Series {
-        inner: Arc::new(Inner {
-            database,
-            counts,
-            offsets,
-            writing: Mutex::new(()),
-        }),
+    Ok(Files {
+        database,
+        counts,
+        offsets,
     })
 }
 
@@ -213,7 +247,7 @@ fn format_of(keyspace: &str) -> u32 {
         .unwrap_or(0)
 }
 
-impl Inner {
+impl Files {
     fn offset(&self, journal: &JournalId) -> Result<Option<Position>, SeriesError> {
         self.offsets
             .get(journal.as_str())?
@@ -237,7 +271,9 @@ impl Inner {
         }
         Ok(highest)
     }
+}
 
+impl Inner {
     fn write(
         &self,
         journal: &JournalId,
@@ -245,26 +281,44 @@ impl Inner {
         through: Position,
     ) -> Result<(), SeriesError> {
         // nothing is kept under this lock that a panic could leave half done
-        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known(journal)?.unwrap_or_default();
-        if through <= known && self.offset(journal)?.is_some() {
+        let mut written = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.writing()?;
+        let known = files.known(journal)?.unwrap_or_default();
+        has_all(written.as_ref(), journal, known)?;
+        if through <= known && files.offset(journal)?.is_some() {
             return Ok(());
         }
-        let mut batch = self
+        let mut batch = files
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
         for (cell, added) in counts::of(entries, known) {
             let key = cell.to_bytes();
-            let before = match self.counts.get(&key)? {
+            let before = match files.counts.get(&key)? {
                 Some(stored) => Counts::from_bytes(&stored)?,
                 None => Counts::default(),
             };
-            batch.insert(&self.counts, key, before.plus(added).to_bytes());
+            batch.insert(&files.counts, key, before.plus(added).to_bytes());
         }
-        batch.insert(&self.offsets, journal.as_str(), through.0.to_be_bytes());
-        batch.commit()?;
+        batch.insert(&files.offsets, journal.as_str(), through.0.to_be_bytes());
+        self.files.judge(batch.commit())?;
+        *written = Some((journal.clone(), through));
         Ok(())
+    }
+}
+
+/// The writer goes on behind what it was told is on disk: nothing of that may be missing.
+fn has_all(
+    written: Option<&(JournalId, Position)>,
+    journal: &JournalId,
+    found: Position,
+) -> Result<(), SeriesError> {
+    match written {
+        Some((of, written)) if of == journal && *written > found => Err(SeriesError::WentBack {
+            found,
+            written: *written,
+        }),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -279,7 +333,8 @@ fn position(stored: &[u8]) -> Result<Position, SeriesError> {
 impl Store for Series {
     async fn offset(&self, journal: &JournalId) -> Result<Option<Position>, StoreError> {
         let journal = journal.clone();
-        Ok(self.blocking(move |inner| inner.known(&journal)).await?)
+        let known = self.blocking(move |inner| inner.files.reading()?.known(&journal));
+        Ok(known.await?)
     }
 
     async fn write(

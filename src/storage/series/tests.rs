@@ -231,9 +231,10 @@ async fn a_cell_that_cannot_be_read_is_refused_and_only_what_belongs_into_it_is_
         .write(&journal(), &[executed(1, 1)], Position(1))
         .await
         .unwrap();
-    for cell in series.inner.counts.iter() {
+    let files = series.inner.files.reading().unwrap();
+    for cell in files.counts.iter() {
         let key = cell.key().unwrap();
-        series.inner.counts.insert(key, "no counts").unwrap();
+        files.counts.insert(key, "no counts").unwrap();
     }
 
     let into_it = series
@@ -323,4 +324,25 @@ async fn a_new_journal_is_counted_on_from_where_the_one_before_was_left() {
     assert_eq!(known, Some(Position(70)));
     assert_eq!(series.reach(&journal()).await.unwrap(), Some(Position(71)));
     assert_eq!(first_hour(&series).await[1].executions, 2);
+}
+
+#[tokio::test]
+async fn series_that_know_less_than_was_written_take_nothing_more() {
+    let (_dir, series) = series();
+    series
+        .write(&journal(), &batch(), Position(70))
+        .await
+        .unwrap();
+    // as if the batch behind it had been lost with the handle that wrote it
+    *series.inner.writing.lock().unwrap() = Some((journal(), Position(71)));
+
+    let refused = series
+        .write(&journal(), &[executed(72, 1)], Position(72))
+        .await;
+
+    assert!(
+        matches!(&refused, Err(StoreError::Unavailable(reason)) if reason.contains("71")),
+        "{refused:?}"
+    );
+    assert_eq!(series.offset(&journal()).await.unwrap(), Some(Position(70)));
 }

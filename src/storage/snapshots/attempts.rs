@@ -43,7 +43,8 @@ impl FjallSnapshots {
         journal: &JournalId,
     ) -> Result<Vec<Attempt>, SnapshotError> {
         let mut attempts = Vec::new();
-        let Some(keyspace) = self.attempts.get() else {
+        let files = self.files.reading()?;
+        let Some(keyspace) = files.attempts.get() else {
             return Ok(attempts);
         };
         for found in keyspace.iter() {
@@ -67,14 +68,16 @@ impl FjallSnapshots {
         journal: &JournalId,
         attempt: &Attempt,
     ) -> Result<(), SnapshotError> {
-        let keyspace = match self.attempts.get() {
+        let files = self.files.writing()?;
+        let keyspace = match files.attempts.get() {
             Some(keyspace) => keyspace,
             None => {
-                let made = self.database.keyspace(ATTEMPTS, options).map_err(failed)?;
-                self.attempts.get_or_init(|| made)
+                let made = files.database.keyspace(ATTEMPTS, options);
+                let made = self.files.judge(made).map_err(failed)?;
+                files.attempts.get_or_init(|| made)
             }
         };
-        let mut write = self
+        let mut write = files
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
@@ -83,7 +86,7 @@ impl FjallSnapshots {
             encode_key(&attempt.key, attempt.position),
             encode_value(journal, attempt.count),
         );
-        write.commit().map_err(failed)
+        self.files.judge(write.commit()).map_err(failed)
     }
 
     pub(super) fn remove_attempts(
@@ -91,7 +94,8 @@ impl FjallSnapshots {
         journal: &JournalId,
         through: Position,
     ) -> Result<(), SnapshotError> {
-        let Some(keyspace) = self.attempts.get() else {
+        let files = self.files.writing()?;
+        let Some(keyspace) = files.attempts.get() else {
             return Ok(());
         };
         for found in keyspace.iter() {
@@ -100,7 +104,7 @@ impl FjallSnapshots {
                 |((position, _), (of, _))| position > through && of == journal.as_str().as_bytes(),
             );
             if !is_open {
-                keyspace.remove(key).map_err(failed)?;
+                self.files.judge(keyspace.remove(key)).map_err(failed)?;
             }
         }
         Ok(())

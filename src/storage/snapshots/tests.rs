@@ -195,3 +195,19 @@ fn attempts_of_another_journal_are_forgotten_with_the_first_that_are() {
 
     assert_eq!(snapshots.attempts(&one).unwrap(), []);
 }
+
+#[test]
+fn snapshots_that_know_less_than_was_committed_take_no_other_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = JournalId::new("jrn_a");
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+    snapshots.commit(&journal, b"", Position(7)).unwrap();
+    // as if the commit behind it had been lost with the handle that wrote it
+    *snapshots.committing.lock().unwrap() = Some((journal.clone(), Position(8)));
+
+    let refused = snapshots.commit(&journal, b"", Position(9));
+
+    assert!(refused.is_err());
+    let router = snapshots.router(&journal).unwrap();
+    assert_eq!(router, Some((Vec::new(), Position(7))));
+}

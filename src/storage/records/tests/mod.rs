@@ -16,6 +16,7 @@ use crate::storage::samples::{
     student,
 };
 
+mod full_disk;
 mod reading;
 mod writing;
 

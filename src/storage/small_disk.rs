@@ -1,0 +1,66 @@
+//! A file system so small that a test can fill it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+const DISK_BYTES: u64 = 32 << 20;
+const PAGE: usize = 4096;
+
+/// A small disk; unmounted when it is dropped.
+pub(crate) struct SmallDisk {
+    mounted_at: PathBuf,
+    _dir: TempDir,
+}
+
+impl SmallDisk {
+    /// Nothing, with one line, where mounting is refused.
+    #[allow(clippy::print_stdout, reason = "a test that is not run says so")]
+    pub(crate) fn new() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted_at = dir.path().join("mounted");
+        fs::create_dir(&mounted_at).unwrap();
+        let size = format!("size={DISK_BYTES}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(&mounted_at)
+            .output();
+        if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
+            println!("a full disk was not tried, a file system can't be mounted here: {mounted:?}");
+            return None;
+        }
+        Some(Self {
+            mounted_at,
+            _dir: dir,
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.mounted_at
+    }
+
+    /// Leaves so many pages, whatever was in it before.
+    pub(crate) fn fill(&self, pages: usize) {
+        let mut kept = File::create(self.mounted_at.join("kept")).unwrap();
+        kept.write_all(&vec![b'x'; pages * PAGE]).unwrap();
+        let mut filler = File::create(self.mounted_at.join("filler")).unwrap();
+        let page = vec![b'x'; PAGE];
+        while filler.write_all(&page).is_ok() {}
+        fs::remove_file(self.mounted_at.join("kept")).unwrap();
+    }
+
+    /// Everything that is not in use by others is free again.
+    pub(crate) fn give_back(&self) {
+        fs::remove_file(self.mounted_at.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.mounted_at).status();
+    }
+}

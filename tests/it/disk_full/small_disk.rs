@@ -1,0 +1,123 @@
+//! A file system so small that a test can fill it.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+const DISK_BYTES: u64 = 96 << 20;
+
+/// A small disk; unmounted when it is dropped.
+pub struct SmallDisk {
+    mounted_at: PathBuf,
+    _dir: TempDir,
+}
+
+impl SmallDisk {
+    /// Nothing, with one line, where mounting is refused.
+    pub fn new() -> Option<Self> {
+        let dir = TempDir::with_prefix("mimamori-full-").unwrap();
+        let mounted_at = dir.path().join("mounted");
+        fs::create_dir(&mounted_at).unwrap();
+        let size = format!("size={DISK_BYTES}");
+        let words = ["-t", "tmpfs", "-o", &size, "tmpfs"];
+        if let Err(reason) = said(Command::new("mount").args(words).arg(&mounted_at)) {
+            println!("a full disk was not tried, a file system can't be mounted here: {reason}");
+            return None;
+        }
+        Some(Self {
+            mounted_at,
+            _dir: dir,
+        })
+    }
+
+    /// Where the server has its files.
+    pub fn data(&self) -> PathBuf {
+        self.mounted_at.join("data")
+    }
+
+    /// Leaves so many bytes.
+    pub fn fill_but(&self, bytes: usize) -> PathBuf {
+        let kept = self.mounted_at.join("kept");
+        fs::write(&kept, vec![b'x'; bytes]).unwrap();
+        let path = self.mounted_at.join("of-another-process");
+        let mut filler = File::create(&path).unwrap();
+        for _ in 0..3 {
+            write_until_full(&mut filler);
+        }
+        fs::remove_file(kept).unwrap();
+        path
+    }
+
+    /// A file that takes everything that is free, and all that becomes free, until it is removed.
+    pub fn fill(&self) -> Filler {
+        let path = self.mounted_at.join("of-another-process");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (into, over) = (path.clone(), Arc::clone(&is_over));
+        let thread = std::thread::spawn(move || {
+            let mut file = File::create(into).unwrap();
+            while !over.load(Ordering::SeqCst) {
+                write_until_full(&mut file);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Filler {
+            path,
+            is_over,
+            thread,
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = said(Command::new("umount").arg(&self.mounted_at));
+        if let Err(reason) = unmounted {
+            println!("{reason}");
+        }
+    }
+}
+
+fn said(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+fn write_until_full(file: &mut File) {
+    for bytes in [1 << 20, 4096, 1] {
+        let chunk = vec![b'x'; bytes];
+        loop {
+            match file.write(&chunk) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// The other process.
+pub struct Filler {
+    path: PathBuf,
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Filler {
+    /// Everything that it took is free again.
+    pub fn give_back(self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap();
+        fs::remove_file(self.path).unwrap();
+    }
+}
