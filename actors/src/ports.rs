@@ -232,6 +232,11 @@ pub struct Attempt {
     pub count: u32,
 }
 
+impl Attempt {
+    /// An entry that failed so often is a dead letter.
+    pub const MOST: u32 = 3;
+}
+
 /// Where session states and the router's own state are kept, so that a start replays only the tail.
 ///
 /// The bytes are the tree's own, each beginning with a format version.

@@ -327,6 +327,8 @@ pub(crate) enum Fault {
     Panic,
     /// It awaits what never comes.
     Hang,
+    /// It takes a tenth of a second.
+    Slow,
 }
 
 /// Makes actors fail at the entries, or kinds of steps, that were chosen.
@@ -369,6 +371,7 @@ impl Witness for Faults {
         match fault? {
             Fault::Panic => panic!("a fault of the test"),
             Fault::Hang => Some(Box::pin(std::future::pending())),
+            Fault::Slow => Some(Box::pin(tokio::time::sleep(Duration::from_millis(100)))),
         }
     }
 }

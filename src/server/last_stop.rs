@@ -43,10 +43,12 @@ pub(super) async fn look_back(dir: &Path, stores: &Stores) -> anyhow::Result<Opt
             opened.with_context(|| format!("{} can't be read", path.display()))?;
         count(&left, &journal.id(), &*snapshots)?;
         flights.clear()?;
-        Ok((!is_clean).then(|| Careful {
-            flights: Arc::new(flights),
-            through: *journal.end().borrow(),
-        }))
+        if is_clean {
+            return Ok(None);
+        }
+        let counted = snapshots.attempts(&journal.id())?;
+        let through = *journal.end().borrow();
+        Ok(Some(Careful::new(Arc::new(flights), through, &counted)))
     })
     .await?
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
-use mimamori_actors::session::careful::Flights;
+use mimamori_actors::session::careful::{Flight, Flights};
 use serde::{Deserialize, Serialize};
 
 /// The length, then so much JSON; ids that are longer are not noted.
@@ -36,8 +36,15 @@ pub struct FlightFile {
 
 #[derive(Debug, Default)]
 struct Slots {
-    taken: BTreeMap<(Position, SessionKey), u64>,
+    taken: BTreeMap<(Position, SessionKey), Taken>,
     free: Vec<u64>,
+}
+
+/// A slot, and the flight that it is given back by.
+#[derive(Debug)]
+struct Taken {
+    slot: u64,
+    number: u64,
 }
 
 impl Slots {
@@ -81,6 +88,19 @@ impl FlightFile {
         self.file.set_len(0)
     }
 
+    /// Nothing for ids that are too long.
+    fn encode(&self, flight: &Flight) -> Option<Vec<u8>> {
+        let note = Note {
+            journal: self.journal.as_str(),
+            classroom: flight.key.classroom.as_str(),
+            student: flight.key.student.as_str(),
+            position: flight.position.0,
+        };
+        let note = serde_json::to_vec(&note).ok()?;
+        let length = u16::try_from(note.len()).ok()?;
+        (note.len() + 2 <= SLOT_BYTES).then(|| [length.to_be_bytes().as_slice(), &note].concat())
+    }
+
     fn write(&self, slot: u64, bytes: &[u8]) {
         if let Err(error) = self.file.write_all_at(bytes, slot * SLOT_BYTES as u64) {
             // an entry that ends the process now gets one more attempt
@@ -109,41 +129,40 @@ fn read(file: &File, journal: &JournalId) -> io::Result<Vec<(SessionKey, Positio
 }
 
 impl Flights for FlightFile {
-    fn begin(&self, key: &SessionKey, position: Position) {
-        let note = Note {
-            journal: self.journal.as_str(),
-            classroom: key.classroom.as_str(),
-            student: key.student.as_str(),
-            position: position.0,
-        };
-        let Ok(note) = serde_json::to_vec(&note) else {
+    fn begin(&self, flight: &Flight) {
+        let Some(bytes) = self.encode(flight) else {
             return;
         };
-        let Some(length) = u16::try_from(note.len())
-            .ok()
-            .filter(|length| usize::from(*length) + 2 <= SLOT_BYTES)
-        else {
-            return;
-        };
-        // one that was written off may not have landed
-        self.end(key, position);
+        let number = flight.number;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(earlier) = slots.taken.get_mut(&entry(flight)) {
+            // one that was written off has not landed; what is noted is the same
+            earlier.number = number;
+            return;
+        }
         let slot = slots.take();
-        slots.taken.insert((position, key.clone()), slot);
+        slots.taken.insert(entry(flight), Taken { slot, number });
         drop(slots);
-        let bytes = [length.to_be_bytes().as_slice(), &note].concat();
         self.write(slot, &bytes);
     }
 
-    fn end(&self, key: &SessionKey, position: Position) {
+    fn end(&self, flight: &Flight) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(slot) = slots.taken.remove(&(position, key.clone())) else {
+        let entry = entry(flight);
+        let is_its_own = |taken: &Taken| taken.number == flight.number;
+        if !slots.taken.get(&entry).is_some_and(is_its_own) {
             return;
-        };
-        // before it is given to another
-        self.write(slot, &[0, 0]);
-        slots.free.push(slot);
+        }
+        if let Some(Taken { slot, .. }) = slots.taken.remove(&entry) {
+            // before it is given to another
+            self.write(slot, &[0, 0]);
+            slots.free.push(slot);
+        }
     }
+}
+
+fn entry(flight: &Flight) -> (Position, SessionKey) {
+    (flight.position, flight.key.clone())
 }
 
 #[cfg(test)]
@@ -157,6 +176,14 @@ mod tests {
         }
     }
 
+    fn flight(student: &str, position: u64) -> Flight {
+        Flight {
+            number: 1,
+            key: key(student),
+            position: Position(position),
+        }
+    }
+
     #[test]
     fn what_is_in_flight_is_found_by_the_next_start_and_what_has_landed_is_not() {
         let dir = tempfile::tempdir().unwrap();
@@ -165,14 +192,14 @@ mod tests {
         let (flights, left) = FlightFile::open(&path, &journal).unwrap();
         assert_eq!(left, []);
         for number in 1..=20 {
-            flights.begin(&key("a"), Position(number));
-            flights.end(&key("a"), Position(number));
+            flights.begin(&flight("a", number));
+            flights.end(&flight("a", number));
         }
-        flights.begin(&key("a"), Position(21));
-        flights.begin(&key("b"), Position(22));
-        flights.begin(&key("c"), Position(23));
-        flights.end(&key("b"), Position(22));
-        flights.end(&key("never"), Position(22));
+        flights.begin(&flight("a", 21));
+        flights.begin(&flight("b", 22));
+        flights.begin(&flight("c", 23));
+        flights.end(&flight("b", 22));
+        flights.end(&flight("never", 22));
 
         let (again, mut left) = FlightFile::open(&path, &journal).unwrap();
 
@@ -189,10 +216,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("in-flight");
         let (flights, _) = FlightFile::open(&path, &JournalId::new("jrn_a")).unwrap();
-        flights.begin(&key("a"), Position(1));
+        flights.begin(&flight("a", 1));
 
         let (_, left) = FlightFile::open(&path, &JournalId::new("jrn_b")).unwrap();
 
         assert_eq!(left, []);
+    }
+
+    #[test]
+    fn one_that_was_written_off_and_comes_back_does_not_strike_out_its_successor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in-flight");
+        let journal = JournalId::new("jrn_a");
+        let (flights, _) = FlightFile::open(&path, &journal).unwrap();
+        let (first, mut second) = (flight("a", 7), flight("a", 7));
+        second.number = 2;
+        flights.begin(&first);
+        flights.begin(&second);
+
+        flights.end(&first);
+
+        let left = || FlightFile::open(&path, &journal).unwrap().1;
+        assert_eq!(left(), [(key("a"), Position(7))]);
+        flights.end(&second);
+        assert_eq!(left(), []);
     }
 }

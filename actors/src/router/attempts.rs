@@ -12,9 +12,6 @@ use crate::inside::append_dead_letter;
 use crate::ports::{AppendError, Attempt, SnapshotError, Snapshots};
 use crate::tree::Vitals;
 
-/// An entry that fails its session so often is a dead letter.
-const ATTEMPTS: u32 = 3;
-
 /// How often which entries failed, as far as it may still matter: what is
 /// behind the committed offset is forgotten.
 #[derive(Debug, Default)]
@@ -42,7 +39,7 @@ impl Attempts {
             && self
                 .counts
                 .get(&(position, key.clone()))
-                .is_some_and(|count| *count >= ATTEMPTS)
+                .is_some_and(|count| *count >= Attempt::MOST)
     }
 
     fn count(&mut self, key: &SessionKey, position: Position) -> Attempt {
@@ -58,7 +55,7 @@ impl Attempts {
     fn used_up(&self) -> impl Iterator<Item = (&SessionKey, Position)> {
         self.counts
             .iter()
-            .filter(|(_, count)| **count >= ATTEMPTS)
+            .filter(|(_, count)| **count >= Attempt::MOST)
             .map(|((position, key), _)| (key, *position))
     }
 
@@ -118,14 +115,17 @@ impl Aftermath {
         if let Some(attempt) = &self.attempt {
             metrics::counter!("mimamori_sessions_failed_attempts_total").increment(1);
             self.note(attempt).await;
-            if attempt.count >= ATTEMPTS {
+            if attempt.count >= Attempt::MOST {
                 self.bury(attempt).await;
             }
-            if let Some(careful) = &self.context.session.careful {
-                careful.flights.end(&attempt.key, attempt.position);
-            }
         }
-        self.context.lost.is_counted(self.actor);
+        if let Some(careful) = &self.context.session.careful {
+            if let Some(attempt) = &self.attempt {
+                careful.suspect(attempt);
+            }
+            careful.settle(self.actor);
+        }
+        self.context.lost.counted(self.actor);
     }
 
     async fn note(&self, attempt: &Attempt) {

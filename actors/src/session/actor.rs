@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 
-use super::careful::Careful;
+use super::careful::{Careful, InFlight};
 use super::fold::{Outcome, SessionState};
 use super::progress::Progress;
 use crate::classroom::{ClassroomMessage, Directory};
@@ -25,6 +25,8 @@ pub(crate) const MAILBOX: usize = 64;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// A classroom that takes nothing is replaced well before.
 const CLASSROOM_TAKES_WITHIN: Duration = Duration::from_secs(30);
+/// After an unclean stop: others are folded alone, each for as long as a session may fold.
+const FOLDS_BEGIN_WITHIN: Duration = Duration::from_secs(30);
 /// The snapshots' disk is busy, or hangs.
 const SNAPSHOTS_TAKE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -62,6 +64,7 @@ pub(crate) struct SessionArguments {
 pub(crate) struct SessionActor;
 
 pub(crate) struct Running {
+    actor: ActorId,
     arguments: SessionArguments,
     vitals: Arc<Vitals>,
     fold: SessionState,
@@ -79,10 +82,12 @@ impl Actor for SessionActor {
     ) -> Result<Running, ActorProcessingErr> {
         let fold = load(&arguments)?;
         arguments.progress.set_saved(fold.position());
+        let actor = myself.get_id();
         arguments.address.attach(myself);
         let vitals = Arc::clone(arguments.address.vitals());
         vitals.started();
         Ok(Running {
+            actor,
             arguments,
             vitals,
             fold,
@@ -163,21 +168,31 @@ impl Running {
     }
 
     async fn fold(&mut self, entry: &Entry, lesson: Option<&LessonId>) -> Outcome {
+        let flight = self.take_off(entry).await;
         let SessionArguments {
             key,
             context,
             progress,
             ..
         } = &self.arguments;
-        let _folding = progress.folding();
-        let _flight = context
-            .careful
-            .as_ref()
-            .and_then(|careful| careful.begin(key, entry.position));
+        let folding = progress.folding();
         if let Some(wait) = context.witness.before(Step::Fold { key, entry }) {
             wait.await;
         }
-        self.fold.apply(entry, lesson)
+        let outcome = self.fold.apply(entry, lesson);
+        drop(folding);
+        if let Some(flight) = flight {
+            flight.landed();
+        }
+        outcome
+    }
+
+    /// After an unclean stop: waits until the entry may be folded, and notes it.
+    async fn take_off(&self, entry: &Entry) -> Option<InFlight> {
+        let SessionArguments { key, context, .. } = &self.arguments;
+        let careful = context.careful.as_ref()?;
+        let _waiting = self.vitals.waiting(FOLDS_BEGIN_WITHIN);
+        careful.begin(self.actor, key, entry.position).await
     }
 
     async fn tell(&self, position: Position, outcome: Outcome) -> Result<(), Replaced> {

@@ -43,7 +43,7 @@ impl LostThreads {
     }
 
     /// This incarnation holds a thread. The process does not end because of it
-    /// before [`LostThreads::is_counted`] was said of it.
+    /// before [`LostThreads::counted`] was said of it.
     pub(crate) fn add(&self, actor: ActorId) {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         of.entry(actor).or_insert(false);
@@ -51,8 +51,10 @@ impl LostThreads {
         metrics::gauge!("mimamori_sessions_lost_threads").set(of.len() as f64);
     }
 
-    /// Its entry's attempt is on disk. With too many threads lost the process ends.
-    pub(crate) fn is_counted(&self, actor: ActorId) {
+    /// What there was to count of it is on disk, as far as the disk takes it.
+    /// Says nothing of who was not added, or came back. With too many threads
+    /// lost, and all of them counted, the process ends.
+    pub(crate) fn counted(&self, actor: ActorId) {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(is_counted) = of.get_mut(&actor) {
             *is_counted = true;
@@ -99,6 +101,10 @@ impl Undertaker for SessionsUndertaker {
             return true;
         };
         self.lost.add(actor);
+        // first: what the fold does should it come back now is nobody's business any
+        // more, and the next incarnation opens it again. It was killed, so if the
+        // router has no room now, its end or the next look replaces it.
+        member.get().progress.close();
         let message = RouterMessage::SessionFailed {
             key: member.get().key.clone(),
             actor,
@@ -120,7 +126,13 @@ impl Undertaker for SessionsUndertaker {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use ractor::{Actor, ActorProcessingErr, ActorRef};
+
     use super::*;
+    use crate::domain::{ClassroomId, Position, StudentId};
+    use crate::tree::{Envelope, Vitals};
 
     fn lost() -> (LostThreads, watch::Receiver<Option<String>>) {
         let verdict = Arc::new(Verdict::new(None));
@@ -135,13 +147,72 @@ mod tests {
             lost.add(ActorId::Local(number));
         }
         for number in 0..3 {
-            lost.is_counted(ActorId::Local(number));
+            lost.counted(ActorId::Local(number));
         }
         assert!(said.borrow().is_none());
 
-        lost.is_counted(ActorId::Local(3));
+        lost.counted(ActorId::Local(3));
 
         assert!(said.borrow().is_some());
+    }
+
+    /// The router, as far as its mailbox.
+    struct Busy;
+
+    impl Actor for Busy {
+        type Msg = Envelope<RouterMessage>;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<Self::Msg>,
+            (): (),
+        ) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_off_is_not_heard_from_the_same_moment_on() {
+        for room in [1, 0] {
+            let vitals = Vitals::new("router".to_owned(), "router", None, Duration::from_secs(1));
+            let router = Address::new(vitals, room);
+            let (busy, _) = Actor::spawn(None, Busy, ()).await.unwrap();
+            router.attach(busy.clone());
+            let (threads, _) = lost();
+            let undertaker = SessionsUndertaker {
+                roster: Arc::default(),
+                router,
+                verdict: Arc::clone(&threads.verdict),
+                lost: Arc::new(threads),
+            };
+            let progress = Progress::at(Position::ZERO);
+            let incarnation = progress.next_incarnation();
+            progress.took(Position(7));
+            let member = Member {
+                key: SessionKey {
+                    classroom: ClassroomId::new("c"),
+                    student: StudentId::new("s"),
+                },
+                progress: Arc::clone(&progress),
+                cell: busy.get_cell(),
+            };
+            let actor = ActorId::Local(7);
+            undertaker.roster.insert(actor, member);
+
+            let is_said = undertaker.write_off(actor, "frozen");
+
+            // the router has not got to it yet, and the fold comes back
+            assert_eq!(is_said, room > 0);
+            assert_eq!(progress.as_current(incarnation, || ()), None);
+            progress.put_down(incarnation);
+            assert_eq!(
+                progress.take_in_hand(),
+                Some(Position(7)),
+                "it stays to blame"
+            );
+        }
     }
 
     #[test]

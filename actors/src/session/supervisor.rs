@@ -156,7 +156,12 @@ impl SessionsState {
 
     /// Sessions of an earlier router must not tell of themselves any more.
     async fn end_sessions(&self) {
-        let RouterContext { roster, lost, .. } = &*self.arguments.context;
+        let RouterContext {
+            roster,
+            lost,
+            session,
+            ..
+        } = &*self.arguments.context;
         let members: Vec<Member> = roster.iter().map(|entry| entry.value().clone()).collect();
         roster.clear();
         for member in &members {
@@ -185,6 +190,9 @@ impl SessionsState {
         }
         // the next router counts what the same entries do to the next incarnations
         lost.all_are_counted();
+        if let Some(careful) = &session.careful {
+            careful.all_are_over();
+        }
     }
 
     fn router_ended(

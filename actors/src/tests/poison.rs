@@ -1,7 +1,11 @@
 //! Entries that fail their sessions.
 
+use std::sync::Mutex;
+
 use super::*;
-use crate::domain::Entry;
+use crate::domain::{Entry, JournalId};
+use crate::ports::Attempt;
+use crate::session::careful::{Flight, Flights};
 use crate::testing::Fault;
 
 fn dead_letters(grove: &Grove) -> Vec<Position> {
@@ -84,7 +88,7 @@ async fn attempts_are_on_disk_before_the_next_one_and_outlive_the_process() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_that_a_crash_kept_from_the_journal_is_written_by_the_next_start() {
     let grove = poisoned(Fault::Panic).await;
-    let attempt = crate::ports::Attempt {
+    let attempt = Attempt {
         key: key("taro"),
         position: Position(2),
         count: 3,
@@ -141,29 +145,131 @@ async fn a_restart_that_a_person_asks_for_is_no_attempt() {
 }
 
 /// What a process that ended in the middle of a fold leaves behind.
-#[derive(Default)]
-struct Noted(std::sync::Mutex<Vec<Position>>);
+struct Noted {
+    snapshots: Arc<MemorySnapshots>,
+    flights: Mutex<Vec<Flight>>,
+    /// How often an entry was counted when its note was struck out.
+    ended: Mutex<Vec<(Position, u32)>>,
+}
 
-impl crate::session::careful::Flights for Noted {
-    fn begin(&self, _: &SessionKey, position: Position) {
-        self.0.lock().unwrap().push(position);
+impl Noted {
+    fn of(grove: &Grove) -> Arc<Self> {
+        Arc::new(Self {
+            snapshots: grove.snapshots.clone(),
+            flights: Mutex::default(),
+            ended: Mutex::default(),
+        })
     }
 
-    fn end(&self, _: &SessionKey, position: Position) {
-        self.0.lock().unwrap().retain(|noted| *noted != position);
+    fn positions(&self) -> Vec<Position> {
+        let flights = self.flights.lock().unwrap();
+        flights.iter().map(|flight| flight.position).collect()
+    }
+}
+
+impl Flights for Noted {
+    fn begin(&self, flight: &Flight) {
+        let mut flights = self.flights.lock().unwrap();
+        flights.retain(|noted| noted.position != flight.position);
+        flights.push(flight.clone());
+    }
+
+    fn end(&self, flight: &Flight) {
+        let attempts = self.snapshots.attempts(&JournalId::new("test")).unwrap();
+        let mut counted = attempts.iter().filter(|it| it.position == flight.position);
+        let count = counted.next().map_or(0, |attempt| attempt.count);
+        self.ended.lock().unwrap().push((flight.position, count));
+        self.flights.lock().unwrap().retain(|noted| noted != flight);
+    }
+}
+
+/// As careful as a start after an unclean stop is with everything that is there.
+fn careful(grove: &Grove, noted: &Arc<Noted>) -> Careful {
+    let journal = &grove.journal;
+    let counted = grove.snapshots.attempts(&journal.id()).unwrap();
+    let through = *journal.end().borrow();
+    Careful::new(noted.clone(), through, &counted)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_folded_beside_the_poison_in_three_ends_of_the_process_is_not_buried_with_it() {
+    let grove = Grove::new();
+    let ends_it = Position(6);
+    for number in 1..=11 {
+        let fault = [Fault::Slow, Fault::Hang][usize::from(Position(number) == ends_it)];
+        poison(&grove, number, fault);
+        let run = event(&format!("s{number}"), EventKind::CellExecuted, 1);
+        grove.append(vec![run]).await;
+    }
+    let mut blamed = Vec::new();
+    for _ in 0..3 {
+        let noted = Noted::of(&grove);
+        grove.faults.folded.lock().unwrap().clear();
+        let tree = grove.plant_with(Some(careful(&grove, &noted))).await;
+        let folds = || grove.faults.folded.lock().unwrap().contains(&ends_it);
+        until("the poison is folded", folds).await;
+
+        // the process ends here, and the next start counts what is noted
+        let flights = noted.flights.lock().unwrap().clone();
+        tree.census().kill_root();
+        drop(tree);
+        blamed.push(flights.len());
+        for flight in flights {
+            count(&grove, &flight);
+        }
+    }
+    assert_eq!(blamed, [11, 11, 1], "the last one was alone");
+
+    let noted = Noted::of(&grove);
+    let tree = grove.plant_with(Some(careful(&grove, &noted))).await;
+
+    for number in (1..=11).filter(|number| *number != ends_it.0) {
+        until("goes on", || runs(&tree, &format!("s{number}")) == 1).await;
+    }
+    assert_eq!(dead_letters(&grove), [ends_it]);
+}
+
+/// One more attempt, as a start counts it.
+fn count(grove: &Grove, flight: &Flight) {
+    let Flight { key, position, .. } = flight.clone();
+    let journal = grove.journal.id();
+    let known = grove.snapshots.attempts(&journal).unwrap();
+    let mut known = known.iter().filter(|attempt| attempt.position == position);
+    let count = known.next().map_or(0, |attempt| attempt.count) + 1;
+    let attempt = Attempt {
+        key,
+        position,
+        count,
+    };
+    grove.snapshots.put_attempts(&journal, &attempt).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fold_that_fails_stays_noted_until_its_attempt_is_on_disk() {
+    for fault in [Fault::Panic, Fault::Hang] {
+        let grove = poisoned(fault).await;
+        let noted = Noted::of(&grove);
+
+        let tree = grove.plant_with(Some(careful(&grove, &noted))).await;
+
+        until("the session goes on", || runs(&tree, "taro") == 2).await;
+        let ended = noted.ended.lock().unwrap().clone();
+        let of_poison = ended
+            .iter()
+            .filter(|(position, _)| *position == Position(2));
+        let counts: Vec<_> = of_poison.map(|(_, count)| *count).collect();
+        assert_eq!(counts, [1, 2, 3]);
+        assert_eq!(noted.positions(), []);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_an_unclean_stop_what_was_there_at_the_start_is_noted_while_it_is_folded() {
     let grove = poisoned(Fault::Hang).await;
-    let noted = Arc::new(Noted::default());
-    let careful = crate::session::careful::Careful {
-        flights: noted.clone(),
-        through: Position(4),
-    };
+    let noted = Noted::of(&grove);
+    let careful = careful(&grove, &noted);
     let _tree = grove.plant_with(Some(careful)).await;
-    let in_flight = || noted.0.lock().unwrap().clone();
+    let in_flight = || noted.positions();
 
     until("noted", || in_flight() == [Position(2)]).await;
     until("counted", || attempts(&grove) == [1]).await;
