@@ -218,15 +218,14 @@ impl Admission {
     }
 }
 
+/// What stands behind the event in the JSON of a record.
+const TAIL: &[u8] = b"}}";
+
 fn accepted(classroom: &ClassroomId, key: &StudentKey, event: Event) -> NewRecord {
     let student = key.student(&event.address);
     let (json, content) = as_kept(classroom, &student, &event);
     let identity = Identity {
-        key: short_hash(&[
-            classroom.as_str().as_bytes(),
-            student.as_str().as_bytes(),
-            event.id.as_str().as_bytes(),
-        ]),
+        key: key_of(classroom, &student, &event),
         content,
     };
     NewRecord {
@@ -243,17 +242,43 @@ fn accepted(classroom: &ClassroomId, key: &StudentKey, event: Event) -> NewRecor
 /// The JSON of the record, and the hash of the event in it: both want the same
 /// text, and writing it is what admitting an event costs most.
 fn as_kept(classroom: &ClassroomId, student: &StudentId, event: &Event) -> (Vec<u8>, [u8; 16]) {
+    let mut json = head_of(classroom, student);
+    let from = json.len();
+    write_canonical(&mut json, event);
+    let content = short_hash(&[&json[from..]]);
+    json.extend_from_slice(TAIL);
+    (json, content)
+}
+
+/// Whether this text of a record is, byte by byte, what the identity beside it was computed from.
+pub(crate) fn is_as_admitted(event: &AcceptedEvent, text: &[u8], identity: &Identity) -> bool {
+    let (head, key) = (
+        head_of(&event.classroom, &event.student),
+        key_of(&event.classroom, &event.student, &event.event),
+    );
+    let content = text
+        .strip_prefix(&*head)
+        .and_then(|rest| rest.strip_suffix(TAIL));
+    key == identity.key && content.is_some_and(|content| short_hash(&[content]) == identity.content)
+}
+
+fn key_of(classroom: &ClassroomId, student: &StudentId, event: &Event) -> [u8; 16] {
+    short_hash(&[
+        classroom.as_str().as_bytes(),
+        student.as_str().as_bytes(),
+        event.id.as_str().as_bytes(),
+    ])
+}
+
+/// The JSON of a record before its event.
+fn head_of(classroom: &ClassroomId, student: &StudentId) -> Vec<u8> {
     let mut json = Vec::with_capacity(USUAL_JSON_BYTES);
     json.extend_from_slice(br#"{"event":{"classroom":"#);
     write_text(&mut json, classroom.as_str());
     json.extend_from_slice(br#","student":"#);
     write_text(&mut json, student.as_str());
     json.extend_from_slice(br#","event":"#);
-    let from = json.len();
-    write_canonical(&mut json, event);
-    let content = short_hash(&[&json[from..]]);
-    json.extend_from_slice(b"}}");
-    (json, content)
+    json
 }
 
 fn write_text(json: &mut Vec<u8>, text: &str) {

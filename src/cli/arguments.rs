@@ -173,13 +173,29 @@ pub(super) enum JournalCommand {
     Inspect(Inspect),
 }
 
-/// Tell what the journal holds, and whether every record of it can be read.
+/// Tell what the journal holds, what is damaged, and what was set aside.
 ///
-/// Reads the segments, with a server running or without, and changes nothing.
-/// Exits with 1 if a record is damaged.
+/// Reads the segments, the pieces in journal/damaged and the index, with a
+/// server running or without, and changes nothing. Exits with 1 if something is
+/// damaged or missing.
+///
+/// --repair changes files, so no server may run. It does only what is certain:
+/// an entry comes back, with its position, if one changed bit explains the
+/// damage, or if it stands whole in journal/damaged; there you may also put
+/// segment files of a backup, under their own names. The records then read the
+/// journal again from there; live counters and the chart do not. A damaged
+/// header of a segment is written anew. A damaged index is marked: the next
+/// start fills it from the journal. Files in the making are removed. Damaged
+/// bytes are kept in journal/damaged before anything is written in their place.
+///
+/// It does not bring back what was sent again since, nor guess: what stays
+/// missing is named as lost, with its positions. An unfinished end is left to
+/// the next start, which knows whether it was acknowledged. A second --repair
+/// changes nothing more.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  mimamori journal inspect\n  mimamori journal inspect /var/lib/mimamori"
+    after_help = "Example:\n  mimamori journal inspect\n  mimamori journal inspect --json /var/lib/mimamori\n  \
+    mimamori journal inspect --repair"
 )]
 pub(super) struct Inspect {
     #[command(flatten)]
@@ -187,6 +203,12 @@ pub(super) struct Inspect {
     /// The storage directory; by default the storage.dir of the configuration.
     #[arg(value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
+    /// Put right what can be, a line for each thing; refused while a server runs.
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// Print what was found as JSON, for programs.
+    #[arg(long, conflicts_with = "repair")]
+    pub(super) json: bool,
 }
 
 fn speed(text: &str) -> Result<f64, String> {

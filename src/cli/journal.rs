@@ -1,10 +1,14 @@
 //! `mimamori journal inspect`.
 
 use std::io::{Write, stdout};
+use std::path::Path;
 
 use super::arguments::Inspect;
-use super::{Failure, load_config};
-use crate::journal::inspect;
+use super::lock::ServerLock;
+use super::{Failure, answer, load_config, runtime};
+use crate::journal::inspect::{self, Survey};
+use crate::journal::repair::Plan;
+use crate::storage::records::Records;
 
 pub(super) fn inspect(arguments: &Inspect) -> Result<(), Failure> {
     let dir = match &arguments.dir {
@@ -14,16 +18,72 @@ pub(super) fn inspect(arguments: &Inspect) -> Result<(), Failure> {
             loaded.config.storage.dir
         }
     };
-    // nothing is printed half: the answer is some lines for each segment
-    let mut text = Vec::new();
-    let found = inspect::inspect(&dir, &mut text).map_err(anyhow::Error::new)?;
-    // a reader that went away is no error of ours
-    let _ = stdout().lock().write_all(&text);
-    match found.damaged {
+    if arguments.repair {
+        repair(&dir)?;
+    }
+    let found = inspect::survey(&dir).map_err(anyhow::Error::new)?;
+    print(&found, arguments.json).map_err(anyhow::Error::new)?;
+    match found.damaged_places() {
         0 => Ok(()),
         many => {
             let dir = dir.display();
             Err(anyhow::anyhow!("the journal in {dir} is damaged in {many} places").into())
         }
     }
+}
+
+/// Nothing is printed half: the answer is some lines for each segment.
+fn print(found: &Survey, as_json: bool) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    if as_json {
+        serde_json::to_writer(&mut text, found)?;
+        text.push(b'\n');
+    } else {
+        inspect::show(found, &mut text)?;
+    }
+    // a reader that went away is no error of ours
+    let _ = stdout().lock().write_all(&text);
+    Ok(())
+}
+
+/// Each step is told when it is done; the lock is held until the end.
+fn repair(dir: &Path) -> Result<(), Failure> {
+    let _lock = ServerLock::take(dir).map_err(anyhow::Error::new)?;
+    let plan = Plan::of(dir).map_err(anyhow::Error::new)?;
+    // before the entries are there: a repair that is cut short must not forget it
+    read_again(dir, &plan)?;
+    let mut is_untouched = true;
+    plan.carry_out(&mut |step| {
+        is_untouched = false;
+        answer(step);
+    })
+    .map_err(anyhow::Error::new)?;
+    if is_untouched {
+        answer("nothing to repair");
+    }
+    Ok(())
+}
+
+/// The records read again what they had passed; what they have they keep once.
+fn read_again(dir: &Path, plan: &Plan) -> Result<(), Failure> {
+    let Some((journal, after)) = plan.read_again_after() else {
+        return Ok(());
+    };
+    if !dir.join("records.sqlite").exists() {
+        return Ok(());
+    }
+    let reading = async {
+        Records::check_format(dir).await?;
+        let records = Records::open(dir).await?;
+        records.read_again_after(journal, after).await?;
+        records.close().await?;
+        anyhow::Ok(())
+    };
+    runtime()?
+        .block_on(reading)
+        .map_err(|error| error.context("records"))?;
+    answer(format_args!(
+        "the records read the journal again behind position {after}"
+    ));
+    Ok(())
 }

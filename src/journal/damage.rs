@@ -9,8 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use mimamori_actors::domain::Position;
 
-use super::segment::Segment;
+use super::segment::{Segment, sync_dir};
 
+/// Where pieces are kept, in the journal's directory.
+const DAMAGED: &str = "damaged";
 /// So many pieces are kept aside; more are only counted.
 const MAX_KEPT: usize = 256;
 /// So many spots are remembered.
@@ -37,11 +39,69 @@ impl DamagedSpot {
         self.before
             .map_or(0, |before| before.0.saturating_sub(self.after.0 + 1))
     }
+
+    /// The name of the file in which its bytes are kept.
+    pub(super) fn file_name(&self) -> String {
+        format!("{:020}-{}-{}.bin", self.segment.0, self.offset, self.bytes)
+    }
+
+    fn kept_at(&self, journal_dir: &Path) -> PathBuf {
+        journal_dir.join(DAMAGED).join(self.file_name())
+    }
+
+    /// Whether its bytes are kept, all of them.
+    pub(super) fn is_kept(&self, journal_dir: &Path) -> bool {
+        fs::metadata(self.kept_at(journal_dir)).is_ok_and(|kept| kept.len() == self.bytes)
+    }
+
+    /// Copies its bytes out of the segment's file, unless they are kept already.
+    /// When this returns they stay, whatever happens to the power.
+    pub(super) fn keep(&self, journal_dir: &Path, file: &File) -> io::Result<PathBuf> {
+        let path = self.kept_at(journal_dir);
+        if self.is_kept(journal_dir) {
+            return Ok(path);
+        }
+        let dir = journal_dir.join(DAMAGED);
+        fs::create_dir_all(&dir)?;
+        if fs::read_dir(&dir)?.count() >= MAX_KEPT {
+            return Err(io::Error::other(
+                "as many pieces as may be are kept already",
+            ));
+        }
+        let mut kept = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        self.copy(file, &mut kept)?;
+        kept.sync_all()?;
+        sync_dir(&dir)?;
+        Ok(path)
+    }
+
+    fn copy(&self, file: &File, kept: &mut File) -> io::Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        let end = self.offset + self.bytes;
+        let mut at = self.offset;
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let length = left.min(buffer.len());
+            let read = file.read_at(&mut buffer[..length], at)?;
+            if read == 0 {
+                break;
+            }
+            kept.write_all(&buffer[..read])?;
+            at += read as u64;
+        }
+        Ok(())
+    }
 }
 
 /// The damage found since the start.
 #[derive(Debug)]
 pub(super) struct Damage {
+    /// The journal's.
     dir: PathBuf,
     /// By segment, offset and bytes: a spot that grew is another one.
     spots: Mutex<BTreeMap<(Position, u64, u64), DamagedSpot>>,
@@ -51,7 +111,7 @@ impl Damage {
     /// Pieces are kept in `damaged` under the journal's directory.
     pub(super) fn new(journal_dir: &Path) -> Self {
         Self {
-            dir: journal_dir.join("damaged"),
+            dir: journal_dir.to_path_buf(),
             spots: Mutex::default(),
         }
     }
@@ -99,7 +159,9 @@ impl Damage {
         }
         metrics::counter!("mimamori_journal_damaged_frames_total").increment(1);
         metrics::counter!("mimamori_journal_lost_entries_total").increment(spot.lost_entries());
-        let kept = (spot.bytes > 0).then(|| self.keep(&spot, file)).transpose();
+        let kept = (spot.bytes > 0)
+            .then(|| spot.keep(&self.dir, file))
+            .transpose();
         tracing::error!(
             journal.segment = spot.segment.0,
             journal.offset = spot.offset,
@@ -114,41 +176,4 @@ impl Damage {
             "a part of the journal is damaged: the entries between these positions are lost, the rest goes on"
         );
     }
-
-    fn keep(&self, spot: &DamagedSpot, file: &File) -> io::Result<PathBuf> {
-        fs::create_dir_all(&self.dir)?;
-        let path = self.dir.join(piece_name(spot));
-        if path.exists() {
-            return Ok(path);
-        }
-        if fs::read_dir(&self.dir)?.count() >= MAX_KEPT {
-            return Err(io::Error::other(
-                "as many pieces as may be are kept already",
-            ));
-        }
-        let mut kept = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)?;
-        let mut buffer = vec![0; 64 << 10];
-        let mut at = spot.offset;
-        while at < spot.offset + spot.bytes {
-            let left = usize::try_from(spot.offset + spot.bytes - at).unwrap_or(usize::MAX);
-            let length = left.min(buffer.len());
-            let read = file.read_at(&mut buffer[..length], at)?;
-            if read == 0 {
-                break;
-            }
-            kept.write_all(&buffer[..read])?;
-            at += read as u64;
-        }
-        Ok(path)
-    }
-}
-
-/// The name of the file in which the bytes of a spot are kept.
-fn piece_name(spot: &DamagedSpot) -> String {
-    format!("{:020}-{}-{}.bin", spot.segment.0, spot.offset, spot.bytes)
 }

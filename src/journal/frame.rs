@@ -40,7 +40,8 @@ const VERSION_WITHOUT_HEARD: u8 = 1;
 /// More than this is never written in one frame, and no length above it is believed.
 pub(super) const MAX_PAYLOAD_BYTES: usize = 256 << 20;
 
-const CRC_AT: usize = 32;
+/// Where in the header the checksum of all before it and of the payload stands.
+pub(super) const CRC_AT: usize = 32;
 const IDENTITY_BYTES: usize = 32;
 const HEARD_BYTES: usize = 8;
 /// An entry takes at least so many bytes of a payload.
@@ -134,6 +135,16 @@ pub(super) fn payload_crc(payload: &[u8]) -> u32 {
 
 fn whole_crc(payload_crc: u32, header: &[u8], payload_bytes: u32) -> u32 {
     longer_crc(payload_crc, u64::from(payload_bytes), header)
+}
+
+/// How the checksum of these bytes, taken for one frame, differs from the one
+/// that stands in it; nothing if it does not, or if they are too few.
+pub(super) fn crc_difference(bytes: &[u8]) -> Option<u32> {
+    let payload = bytes.get(HEADER_BYTES..)?;
+    let length = u32::try_from(payload.len()).ok()?;
+    let crc = whole_crc(payload_crc(payload), &bytes[..CRC_AT], length);
+    let difference = crc ^ u32_at(bytes, CRC_AT);
+    (difference != 0).then_some(difference)
 }
 
 /// The checksum of so many bytes that have this one, and then of `more`.
@@ -331,6 +342,20 @@ pub(super) fn identities(header: &FrameHeader, payload: &[u8]) -> Vec<(Position,
     found
 }
 
+/// The JSON array of a frame.
+fn json<'a>(header: &FrameHeader, payload: &'a [u8]) -> &'a [u8] {
+    let end = payload.len() - header.trailer_bytes();
+    &payload[header.entries as usize * IDENTITY_BYTES..end]
+}
+
+/// The text of each record of a frame.
+pub(super) fn texts<'a>(
+    header: &FrameHeader,
+    payload: &'a [u8],
+) -> Result<Vec<&'a RawValue>, serde_json::Error> {
+    serde_json::from_slice(json(header, payload))
+}
+
 /// The records of a frame, nothing in the place of one that cannot be read.
 /// An error if the payload is not an array of as many.
 pub(super) fn records(
@@ -339,12 +364,11 @@ pub(super) fn records(
 ) -> Result<Vec<Option<Record>>, serde_json::Error> {
     use serde::de::Error;
 
-    let json_end = payload.len() - header.trailer_bytes();
-    let json = &payload[header.entries as usize * IDENTITY_BYTES..json_end];
+    let json = json(header, payload);
     let records: Vec<Option<Record>> = match serde_json::from_slice::<Vec<Record>>(json) {
         Ok(records) => records.into_iter().map(Some).collect(),
         // one that cannot be read must not cost the others of its request
-        Err(_) => serde_json::from_slice::<Vec<&RawValue>>(json)?
+        Err(_) => texts(header, payload)?
             .into_iter()
             .map(|text| serde_json::from_str(text.get()).ok())
             .collect(),

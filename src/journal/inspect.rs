@@ -1,198 +1,196 @@
 //! `mimamori journal inspect`: what is in the files, read without the program and also while it runs.
 //!
-//! Files are opened for reading only, nothing of what people wrote is printed.
+//! Files are opened for reading only, nothing is changed ([`super::repair`] does
+//! that, when it is asked to), and nothing of what people wrote is printed.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+mod aside;
+mod segments;
+mod show;
+
+use std::fs;
 use std::path::Path;
 
 use mimamori_actors::domain::{JournalId, Position, Timestamp};
+use serde::Serialize;
 use serde_json::Value;
 
-use super::error::JournalError;
-use super::keeper::OFFSETS_FILE;
-use super::scan::{Found, Scanner};
-use super::segment::{self, HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
+pub use super::index::{IndexFound, LeftBehind};
+pub use show::show;
 
-/// What was found in all segments.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct InspectSummary {
+use super::error::JournalError;
+use super::index;
+use super::keeper::OFFSETS_FILE;
+
+/// Everything that was found in the files of a journal and of its index.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Survey {
     /// The journal's name, if a header could be read.
     pub journal: Option<JournalId>,
-    /// How many segment files.
-    pub segments: usize,
+    /// The segment files in their order.
+    pub segments: Vec<SegmentFound>,
+    /// What the entries that can be read are.
+    pub entries: Kinds,
+    /// Places where entries are missing, or bytes stand that are no frame.
+    pub holes: Vec<Hole>,
+    /// Bytes behind the last frame that are no frame: being written now, or torn by a crash.
+    pub unfinished_end: Option<Hole>,
+    /// What was set aside because it was damaged.
+    pub set_aside: Vec<SetAside>,
+    /// Files in the making that a crash left behind.
+    pub left_behind: Vec<LeftBehind>,
+    /// The index of identities.
+    pub index: IndexFound,
+    /// How far everybody is, as the program noted last, within about a second.
+    pub noted: Option<Value>,
+}
+
+/// A segment file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentFound {
+    /// The position of its first entry, as in its name.
+    pub segment: Position,
+    /// Whether its header can be read.
+    pub header: HeaderState,
+    /// The journal that its header names.
+    pub journal: Option<JournalId>,
     /// How many undamaged frames: one a request.
     pub frames: u64,
     /// How many entries in them.
     pub entries: u64,
+    /// Bytes of these frames.
+    pub bytes: u64,
     /// The first position that was found.
     pub first: Option<Position>,
     /// The last position that was found.
     pub last: Option<Position>,
-    /// Places that are no frame, with frames or segments behind them.
-    pub damaged: usize,
-    /// Bytes behind the last frame that are no frame: being written now, or torn by a crash.
-    pub torn_bytes: u64,
+    /// When the first entry was accepted.
+    pub begun: Option<Timestamp>,
+    /// When the last entry was accepted.
+    pub ended: Option<Timestamp>,
 }
 
-/// One segment's part.
-#[derive(Default)]
-struct SegmentSummary {
-    frames: u64,
-    entries: u64,
-    first: Option<Position>,
-    last: Option<Position>,
-    begun: Option<Timestamp>,
-    ended: Option<Timestamp>,
-    frame_bytes: u64,
-    damaged: Vec<(u64, u64)>,
-    torn: Option<(u64, u64)>,
+/// What stands where a segment's header should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HeaderState {
+    /// A header.
+    Whole,
+    /// None, or a damaged one: the frames behind it may be good.
+    Damaged,
+    /// One of a later version.
+    Later,
 }
 
-/// Writes a table of what is in the journal of the storage directory `dir`.
-pub fn inspect(dir: &Path, out: &mut impl Write) -> Result<InspectSummary, JournalError> {
+/// A place between two frames, or behind the last one of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hole {
+    /// First position of the segment, as in its name.
+    pub segment: Position,
+    /// Where in the file: behind the last frame before it.
+    pub offset: u64,
+    /// How many bytes that are no frame; none where positions are missing with nothing in their place.
+    pub bytes: u64,
+    /// The last position that is known before it.
+    pub after: Position,
+    /// The first position that is known behind it; nothing at the journal's end.
+    pub before: Option<Position>,
+    /// Where the next frame of the same file begins; nothing if none does.
+    #[serde(skip)]
+    pub(super) until: Option<u64>,
+    /// When the entries around it were accepted.
+    #[serde(skip)]
+    pub(super) between: (Option<Timestamp>, Option<Timestamp>),
+}
+
+/// How many entries of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kinds {
+    /// Events of clients.
+    pub events: u64,
+    /// Events that were refused, kept for inspection.
+    pub rejected: u64,
+    /// What a consumer could not take.
+    pub dead_letters: u64,
+    /// Facts and timers of the program itself.
+    pub own: u64,
+    /// Undamaged, and yet no record that this program knows.
+    pub unreadable: u64,
+}
+
+/// A file in which damaged bytes are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    /// Its name, in `journal/damaged`.
+    pub file: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// The segment they stood in, as the name says.
+    pub segment: Option<Position>,
+    /// Where in the segment.
+    pub offset: u64,
+    /// How many whole frames are in it.
+    pub frames: u64,
+    /// How many entries in them.
+    pub entries: u64,
+    /// The first position of them.
+    pub first: Option<Position>,
+    /// The last position of them.
+    pub last: Option<Position>,
+}
+
+impl Hole {
+    /// The positions that are missing there: first and last.
+    #[must_use]
+    pub fn missing(&self) -> Option<(Position, Position)> {
+        let last = Position(self.before?.0.saturating_sub(1));
+        (last > self.after).then(|| (self.after.next(), last))
+    }
+
+    /// How many positions are missing there.
+    #[must_use]
+    pub fn missing_entries(&self) -> u64 {
+        self.missing()
+            .map_or(0, |(first, last)| last.0 - first.0 + 1)
+    }
+}
+
+impl Survey {
+    /// How many places are damaged: frames, headers, runs of the index. What
+    /// was set aside before, and positions missing for that, count too.
+    #[must_use]
+    pub fn damaged_places(&self) -> usize {
+        let headers = self.segments.iter();
+        let headers = headers.filter(|segment| segment.header == HeaderState::Damaged);
+        self.holes.len() + headers.count() + self.index.damaged.len()
+    }
+
+    /// How many positions are missing.
+    #[must_use]
+    pub fn missing_entries(&self) -> u64 {
+        self.holes.iter().map(Hole::missing_entries).sum()
+    }
+}
+
+/// Looks at everything in the journal of the storage directory `dir`. Changes nothing.
+///
+/// # Errors
+/// When a file cannot be read, or is of a later version.
+pub fn survey(dir: &Path) -> Result<Survey, JournalError> {
     let path = dir.join("journal");
-    let segments = segment::list(&path)?;
-    let mut summary = InspectSummary {
-        segments: segments.len(),
-        ..InspectSummary::default()
-    };
-    let at_out = || JournalError::io(Path::new("standard output"));
-    for (place, (first, path)) in segments.iter().enumerate() {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            // trimmed while we look
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(JournalError::io(path)(error)),
-        };
-        let header = SegmentHeader::read(&file).map_err(JournalError::io(path))?;
-        let found = read_segment(&file, path)?;
-        let is_last = place + 1 == segments.len();
-        summary.add(&header, &found, is_last);
-        print_segment(out, *first, &header, &found, is_last).map_err(at_out())?;
-    }
-    print_summary(out, &summary).map_err(at_out())?;
-    print_offsets(out, &path).map_err(at_out())?;
-    Ok(summary)
-}
-
-fn read_segment(file: &File, path: &Path) -> Result<SegmentSummary, JournalError> {
-    let length = file.metadata().map_err(JournalError::io(path))?.len();
-    let mut scanner = Scanner::new(file, SEGMENT_HEADER_BYTES, length);
-    let mut summary = SegmentSummary::default();
-    loop {
-        let found = scanner.next().map_err(|error| error.at(path))?;
-        match found {
-            Some(Found::Frame { header, .. }) => {
-                summary.frames += 1;
-                summary.entries += u64::from(header.entries);
-                summary.first.get_or_insert(header.first);
-                summary.last = Some(header.last());
-                summary.begun.get_or_insert(header.received_at);
-                summary.ended = Some(header.received_at);
-                summary.frame_bytes += header.frame_bytes() as u64;
-            }
-            Some(Found::Damaged { offset, bytes }) => summary.damaged.push((offset, bytes)),
-            Some(Found::Torn { offset, bytes }) => summary.torn = Some((offset, bytes)),
-            None => return Ok(summary),
-        }
-    }
-}
-
-impl InspectSummary {
-    fn add(&mut self, header: &HeaderFound, found: &SegmentSummary, is_last: bool) {
-        if let HeaderFound::Whole(header) = header {
-            self.journal.get_or_insert_with(|| header.journal.clone());
-        }
-        self.frames += found.frames;
-        self.entries += found.entries;
-        self.first = self.first.or(found.first);
-        self.last = found.last.or(self.last);
-        self.damaged += found.damaged.len();
-        match found.torn {
-            Some((_, bytes)) if is_last => self.torn_bytes += bytes,
-            Some(_) => self.damaged += 1,
-            None => {}
-        }
-    }
-}
-
-fn print_segment(
-    out: &mut impl Write,
-    first: Position,
-    header: &HeaderFound,
-    found: &SegmentSummary,
-    is_last: bool,
-) -> io::Result<()> {
-    let header = match header {
-        HeaderFound::Whole(_) => "",
-        HeaderFound::Damaged => ", its header is damaged",
-        HeaderFound::UnknownVersion(_) => ", of a format of the future",
-    };
-    write!(
-        out,
-        "segment {first}{header}: {} frames, {} entries, {} bytes",
-        found.frames, found.entries, found.frame_bytes
-    )?;
-    if let (Some(first), Some(last), Some(begun), Some(ended)) =
-        (found.first, found.last, found.begun, found.ended)
-    {
-        write!(
-            out,
-            ", positions {first} to {last}, received {begun} to {ended}"
-        )?;
-    }
-    writeln!(out)?;
-    for (offset, bytes) in &found.damaged {
-        writeln!(
-            out,
-            "  damaged: {bytes} bytes at offset {offset}, frames behind them"
-        )?;
-    }
-    match found.torn {
-        Some((offset, bytes)) if is_last => writeln!(
-            out,
-            "  unfinished end: {bytes} bytes at offset {offset}: being written now, or cut at the next start"
-        ),
-        Some((offset, bytes)) => {
-            writeln!(
-                out,
-                "  damaged: {bytes} bytes at offset {offset}, up to the segment's end"
-            )
-        }
-        None => Ok(()),
-    }
-}
-
-fn print_summary(out: &mut impl Write, summary: &InspectSummary) -> io::Result<()> {
-    let journal = summary.journal.as_ref().map_or("unknown", |id| id.as_str());
-    writeln!(
-        out,
-        "journal {journal}: {} segments, {} frames, {} entries, {} damaged places",
-        summary.segments, summary.frames, summary.entries, summary.damaged
-    )
-}
-
-/// What the program noted last, within about a second.
-fn print_offsets(out: &mut impl Write, dir: &Path) -> io::Result<()> {
-    let noted = fs::read(dir.join(OFFSETS_FILE))
+    // first how far it was: what is written meanwhile is no loss
+    let index = index::survey(&dir.join("index"));
+    let mut survey = segments::walk(&path, index.reached)?;
+    survey.set_aside = aside::list(&path.join("damaged"))?;
+    survey.left_behind = aside::left_behind(&path);
+    survey.left_behind.extend(index.left_behind.iter().cloned());
+    survey.index = index;
+    survey.noted = fs::read(path.join(OFFSETS_FILE))
         .ok()
-        .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    let Some(noted) = noted else {
-        return writeln!(out, "offsets: none are noted");
-    };
-    let shown = |value: &Value| match value.as_u64() {
-        Some(position) => position.to_string(),
-        None => "has not reported".to_owned(),
-    };
-    writeln!(out, "noted end: {}", shown(&noted["end"]))?;
-    writeln!(
-        out,
-        "identities indexed through: {}",
-        shown(&noted["indexed"])
-    )?;
-    for (name, offset) in noted["consumers"].as_object().into_iter().flatten() {
-        writeln!(out, "consumer {name}: {}", shown(offset))?;
-    }
-    Ok(())
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    Ok(survey)
 }

@@ -28,6 +28,7 @@ pub mod inspect;
 mod keeper;
 mod reader;
 mod recovery;
+pub mod repair;
 mod room;
 mod scan;
 mod segment;

@@ -3,6 +3,7 @@ mod damage;
 mod files;
 mod identities;
 mod model;
+mod repair;
 mod room;
 
 use std::path::Path;

@@ -21,6 +21,7 @@ mod faults;
 mod fsync_order;
 mod harness;
 mod ingest;
+mod inspect;
 mod interleaving;
 mod lifecycle;
 mod live;

@@ -10,10 +10,12 @@
 //! one, and to add something again changes nothing. A run that is damaged is set
 //! aside, and the journal read from its oldest entry.
 
+mod files;
 mod filter;
 mod former;
 mod merge;
 mod run;
+mod survey;
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -31,7 +33,10 @@ use crate::journal::segment::sync_dir;
 use crate::storage::embedded::{OpenFailure, is_no_room};
 use crate::storage::format::UnknownFormat;
 
+use files::{filters_may_take, open_runs};
 use run::{Pair, Run, RunWriter};
+pub(super) use survey::survey;
+pub use survey::{IndexFound, LeftBehind};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Locked by the process that has the index open.
@@ -155,7 +160,7 @@ impl Index {
             index.take_over_former()?;
         }
         let checkpoint = index.checkpoint();
-        let reached = index.read_reached();
+        let reached = read_reached(&index.reached);
         let highest = checkpoint
             .as_ref()
             .map_or(reached, |checkpoint| checkpoint.position.max(reached));
@@ -369,20 +374,6 @@ impl Index {
     pub(super) fn sync_reached(&self) -> io::Result<()> {
         self.reached.sync_data()
     }
-
-    /// A note that cannot be read is none.
-    fn read_reached(&self) -> Position {
-        let mut bytes = [0; 12];
-        if self.reached.read_exact_at(&mut bytes, 0).is_err() {
-            return Position::ZERO;
-        }
-        let (numbers, crc) = bytes.split_at(8);
-        if crc32fast::hash(numbers).to_le_bytes() != crc {
-            return Position::ZERO;
-        }
-        let (numbers, _) = numbers.as_chunks();
-        Position(u64::from_le_bytes(numbers[0]))
-    }
 }
 
 /// Whether this program knows the format of every run of the index under `root`.
@@ -407,6 +398,20 @@ fn open_written(path: PathBuf, number: u64, filter_may_take: u64) -> Result<Arc<
         .inspect_err(|_| drop(fs::remove_file(path)))
 }
 
+/// The position that was noted; a note that cannot be read is none.
+fn read_reached(file: &File) -> Position {
+    let mut bytes = [0; 12];
+    if file.read_exact_at(&mut bytes, 0).is_err() {
+        return Position::ZERO;
+    }
+    let (numbers, crc) = bytes.split_at(8);
+    if crc32fast::hash(numbers).to_le_bytes() != crc {
+        return Position::ZERO;
+    }
+    let (numbers, _) = numbers.as_chunks();
+    Position(u64::from_le_bytes(numbers[0]))
+}
+
 fn open_beside(root: &Path, name: &str) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -424,62 +429,6 @@ fn remove_run(run: &Run) {
     }
 }
 
-/// The runs of a directory, newest first, and why something may be lacking;
-/// what never became a run is removed, and a damaged one set aside.
-fn open_runs(root: &Path) -> Result<(Vec<Arc<Run>>, Option<String>), IndexError> {
-    let condemned = condemned(root);
-    let mut lacks = condemned
-        .exists()
-        .then(|| "it was damaged when it was used last".to_owned());
-    let looks_at_all = lacks.is_some();
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let number = stem.and_then(|digits| digits.parse::<u64>().ok());
-        match (path.extension().and_then(|kind| kind.to_str()), number) {
-            (Some("run"), Some(number)) => paths.push((number, path)),
-            (Some("tmp"), Some(_)) => fs::remove_file(&path)?,
-            _ => {}
-        }
-    }
-    paths.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-    let mut runs: Vec<Arc<Run>> = Vec::with_capacity(paths.len());
-    for (number, path) in paths {
-        let opened = Run::open(path.clone(), number, filters_may_take(&runs));
-        let whole = opened.and_then(|run| {
-            if looks_at_all {
-                run.check()?;
-            }
-            Ok(run)
-        });
-        match whole {
-            Ok(run) => runs.push(Arc::new(run)),
-            // a run that was opened and cannot be read is met by a start that looks at all
-            Err(error) if error.is_damage() => {
-                tracing::error!(
-                    error = %error,
-                    journal.index.run = number,
-                    "a run of the index is damaged: it is set aside, and the journal read again"
-                );
-                // first the note: a start that is cut short must be followed by one that reads as much
-                fs::write(&condemned, b"")?;
-                sync_dir(root.parent().unwrap_or(root))?;
-                fs::rename(&path, path.with_extension("damaged"))?;
-                lacks = Some(error.to_string());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    gauge(&runs);
-    Ok((runs, lacks))
-}
-
-/// Bytes of memory that the filter of one more run may take.
-fn filters_may_take(runs: &[Arc<Run>]) -> u64 {
-    FILTERS_BYTES.saturating_sub(runs.iter().map(|run| run.filter_bytes()).sum())
-}
-
 fn newest_checkpoint(runs: &[Arc<Run>]) -> Option<&Checkpoint> {
     runs.iter()
         .filter_map(|run| run.checkpoint.as_ref())
@@ -493,6 +442,13 @@ fn gauge(runs: &[Arc<Run>]) {
 /// The day of a time, counted since 1970.
 fn day_of(time: Timestamp) -> i64 {
     time.as_millis().div_euclid(DAY_MS)
+}
+
+/// Notes that the next start looks at every page, sets damaged runs aside, and
+/// reads the journal from its oldest entry. It stays, whatever happens to the power.
+pub(super) fn mark(root: &Path) -> io::Result<()> {
+    fs::write(condemned(root), b"")?;
+    sync_dir(root.parent().unwrap_or(root))
 }
 
 fn condemned(root: &Path) -> PathBuf {

@@ -283,17 +283,18 @@ async fn inspecting_a_running_journal_tells_of_damage_and_changes_nothing() {
     flip_bit(&path, middle + 50);
     let before = std::fs::read(&path).unwrap();
 
-    let mut shown = Vec::new();
-    let summary = inspect::inspect(bench.dir.path(), &mut shown).unwrap();
+    let survey = inspect::survey(bench.dir.path()).unwrap();
 
-    assert_eq!(summary.journal, Some(journal.id()));
-    assert_eq!((summary.frames, summary.damaged), (2, 1));
+    assert_eq!(survey.journal, Some(journal.id()));
+    assert_eq!((survey.segments[0].frames, survey.damaged_places()), (2, 1));
     assert_eq!(
-        (summary.first, summary.last),
+        (survey.segments[0].first, survey.segments[0].last),
         (Some(Position(1)), Some(Position(3)))
     );
+    let mut shown = Vec::new();
+    inspect::show(&survey, &mut shown).unwrap();
     let shown = String::from_utf8(shown).unwrap();
-    assert!(shown.contains("damaged"), "{shown}");
+    assert!(shown.contains("position 2 is missing"), "{shown}");
     assert!(!shown.contains("secret"), "{shown}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -86,6 +86,25 @@ impl Records {
         Ok(position(highest.unwrap_or(0)))
     }
 
+    /// Has the journal read again behind this position: entries were brought
+    /// back to it that had been passed. What is there already stays as it is.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn read_again_after(
+        &self,
+        journal: &JournalId,
+        after: Position,
+    ) -> Result<(), RecordsError> {
+        let after = i64::try_from(after.0).unwrap_or(i64::MAX);
+        let mut sql = Sql::new("UPDATE offsets SET position = ");
+        sql.bind(after).push(" WHERE journal = ");
+        sql.bind(journal.as_str()).push(" AND consumer = ");
+        sql.bind(CONSUMER).push(" AND position > ").bind(after);
+        self.writing.execute_raw(sql.statement()).await?;
+        Ok(())
+    }
+
     /// Closes the connections, once what is under way is done.
     ///
     /// # Errors

@@ -1,0 +1,166 @@
+//! Walks through the segment files and tells frames from holes.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use mimamori_actors::domain::{Position, Timestamp};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::{HeaderState, Hole, Kinds, SegmentFound, Survey};
+use crate::journal::error::JournalError;
+use crate::journal::frame::{self, FrameHeader};
+use crate::journal::scan::{Found, Scanner};
+use crate::journal::segment::{self, HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
+
+/// What a record is, without what it says.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Event(IgnoredAny),
+    Rejection(IgnoredAny),
+    Timer(IgnoredAny),
+    Fact(IgnoredAny),
+    DeadLetter(IgnoredAny),
+}
+
+/// The walk so far.
+#[derive(Default)]
+struct Walk {
+    survey: Survey,
+    /// The last position that is known to have been given.
+    last: Position,
+    last_at: Option<Timestamp>,
+}
+
+/// Everything in the segments of `dir`; positions up to `reached` are known to have been given.
+pub(super) fn walk(dir: &Path, reached: Position) -> Result<Survey, JournalError> {
+    let mut walk = Walk::default();
+    let segments = segment::list(dir)?;
+    for (place, (first, path)) in segments.iter().enumerate() {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            // trimmed while we look
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(JournalError::io(path)(error)),
+        };
+        let behind = segments.get(place + 1).map(|(next, _)| *next);
+        walk.last = walk.last.max(Position(first.0.saturating_sub(1)));
+        walk.segment(*first, &file, path, behind, reached)?;
+    }
+    Ok(walk.survey)
+}
+
+impl Walk {
+    fn segment(
+        &mut self,
+        first: Position,
+        file: &File,
+        path: &Path,
+        behind: Option<Position>,
+        reached: Position,
+    ) -> Result<(), JournalError> {
+        let mut found = self.begin(first, file, path)?;
+        let length = file.metadata().map_err(JournalError::io(path))?.len();
+        let mut scanner = Scanner::new(file, SEGMENT_HEADER_BYTES, length);
+        let mut end = SEGMENT_HEADER_BYTES;
+        let mut torn = 0;
+        while let Some(next) = scanner.next().map_err(|error| error.at(path))? {
+            match next {
+                Found::Frame { offset, header } => {
+                    if offset > end || header.first > self.last.next() {
+                        let mut hole = self.hole(first, end, offset - end);
+                        hole.before = Some(header.first);
+                        hole.until = Some(offset);
+                        hole.between.1 = Some(header.received_at);
+                        self.survey.holes.push(hole);
+                    }
+                    self.frame(&mut found, &header, scanner.payload());
+                    end = scanner.offset();
+                }
+                Found::Damaged { .. } => {}
+                Found::Torn { bytes, .. } => torn = bytes,
+            }
+        }
+        self.survey.segments.push(found);
+        // what was noted to be on disk and is not there is no torn write
+        let known = (reached > self.last).then(|| reached.next());
+        let mut hole = self.hole(first, end, torn);
+        hole.before = behind.or(known);
+        if hole.before.is_none() && torn > 0 {
+            self.survey.unfinished_end = Some(hole);
+        } else if hole.missing().is_some() || torn > 0 {
+            self.survey.holes.push(hole);
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        first: Position,
+        file: &File,
+        path: &Path,
+    ) -> Result<SegmentFound, JournalError> {
+        let header = SegmentHeader::read(file).map_err(JournalError::io(path))?;
+        let (state, journal) = match header {
+            HeaderFound::Whole(header) => (HeaderState::Whole, Some(header.journal)),
+            HeaderFound::Damaged => (HeaderState::Damaged, None),
+            HeaderFound::UnknownVersion(_) => (HeaderState::Later, None),
+        };
+        self.survey.journal = self.survey.journal.take().or_else(|| journal.clone());
+        Ok(SegmentFound {
+            segment: first,
+            header: state,
+            journal,
+            frames: 0,
+            entries: 0,
+            bytes: 0,
+            first: None,
+            last: None,
+            begun: None,
+            ended: None,
+        })
+    }
+
+    fn hole(&self, segment: Position, offset: u64, bytes: u64) -> Hole {
+        Hole {
+            segment,
+            offset,
+            bytes,
+            after: self.last,
+            before: None,
+            until: None,
+            between: (self.last_at, None),
+        }
+    }
+
+    fn frame(&mut self, found: &mut SegmentFound, header: &FrameHeader, payload: &[u8]) {
+        found.frames += 1;
+        found.entries += u64::from(header.entries);
+        found.bytes += header.frame_bytes() as u64;
+        found.first.get_or_insert(header.first);
+        found.last = Some(header.last());
+        found.begun.get_or_insert(header.received_at);
+        found.ended = Some(header.received_at);
+        self.last = self.last.max(header.last());
+        self.last_at = Some(header.received_at);
+        self.survey.entries.count(header, payload);
+    }
+}
+
+impl Kinds {
+    fn count(&mut self, header: &FrameHeader, payload: &[u8]) {
+        let texts = frame::texts(header, payload).unwrap_or_default();
+        self.unreadable += u64::from(header.entries).saturating_sub(texts.len() as u64);
+        for text in texts {
+            match serde_json::from_str(text.get()) {
+                Ok(Kind::Event(_)) => self.events += 1,
+                Ok(Kind::Rejection(_)) => self.rejected += 1,
+                Ok(Kind::DeadLetter(_)) => self.dead_letters += 1,
+                Ok(Kind::Timer(_) | Kind::Fact(_)) => self.own += 1,
+                Err(_) => self.unreadable += 1,
+            }
+        }
+    }
+}
