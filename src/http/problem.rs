@@ -118,8 +118,8 @@ impl ApiError {
         self
     }
 
-    /// The answer. `request_id` is repeated in it, so that a person can name the request.
-    pub fn into_response(self, request_id: &str) -> Response {
+    /// The problem document.
+    pub(super) fn document(&self, request_id: &str) -> String {
         let mut body = json!({
             "type": format!("urn:mimamori:problem:{}", self.code),
             "title": self.status.canonical_reason().unwrap_or("Error"),
@@ -129,9 +129,14 @@ impl ApiError {
             "requestId": request_id,
         });
         if let Some(document) = body.as_object_mut() {
-            document.extend(self.members);
+            document.extend(self.members.clone());
         }
-        let mut response = Response::new(body.to_string().into());
+        body.to_string()
+    }
+
+    /// The answer. `request_id` is repeated in it, so that a person can name the request.
+    pub fn into_response(self, request_id: &str) -> Response {
+        let mut response = Response::new(self.document(request_id).into());
         *response.status_mut() = self.status;
         response.extensions_mut().insert(Refused {
             code: self.code,

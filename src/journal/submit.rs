@@ -228,6 +228,10 @@ impl Submitted {
                 }
                 Fate::Known(verdict) => verdict,
                 Fate::Awaits(flight, verdict) => {
+                    // its refusal is ours, also one for want of room that we were not asked about:
+                    // both are 503 and come again, and nothing of us is said to be on disk that is
+                    // not. The key of an event is never that of a fact, so the inside, which is
+                    // refused only by a full disk, does not wait for a request from outside.
                     flight.landed().await?;
                     verdict
                 }

@@ -80,7 +80,7 @@ async fn stopped_after_three_requests() -> Server {
 
 /// Changes bits of the request in whose JSON this id stands.
 fn damage(server: &Server, id: &str, places: &[u64]) {
-    let path = server.dir().join("journal/00000000000000000001.seg");
+    let path = segment(server.dir());
     let bytes = fs::read(&path).unwrap();
     let at = memchr::memmem::find(&bytes, id.as_bytes()).unwrap() as u64;
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -90,12 +90,12 @@ fn damage(server: &Server, id: &str, places: &[u64]) {
     }
 }
 
-#[tokio::test]
-async fn a_bit_that_changed_is_put_right_and_the_records_get_the_events_they_had_passed() {
+/// A server whose records met damage and went on behind it; what they have, and
+/// the journal's segment as it was before.
+async fn stopped_with_records_beyond_the_damage() -> (Server, Vec<(String, u64)>, Vec<u8>) {
     let server = stopped_after_three_requests().await;
-    let before = all_files(server.dir());
+    let before = fs::read(segment(server.dir())).unwrap();
     damage(&server, "second-a", &[2]);
-    // records that met the damage and went on behind it
     for part in ["records.sqlite", "records.sqlite-wal", "records.sqlite-shm"] {
         let _ = fs::remove_file(server.dir().join(part));
     }
@@ -103,59 +103,72 @@ async fn a_bit_that_changed_is_put_right_and_the_records_get_the_events_they_had
     let passed = events(&server.api(), 2).await;
     server.sigterm();
     server.ended(PATIENCE).await;
+    (server, passed, before)
+}
 
-    let looked_at = all_files(server.dir());
+#[tokio::test]
+async fn looking_shows_what_is_missing_and_what_was_set_aside_and_changes_nothing() {
+    let (server, _, _) = stopped_with_records_beyond_the_damage().await;
+    let before = all_files(server.dir());
+
     let found = inspect(server.dir(), &[]).await;
-    let found_json = inspect(server.dir(), &["--json"]).await;
-    assert!(
-        looked_at == all_files(server.dir()),
-        "looking changes nothing"
-    );
+    let as_json = inspect(server.dir(), &["--json"]).await;
+
+    assert!(before == all_files(server.dir()), "looking changes nothing");
+    assert_eq!(found.status.code(), Some(1), "damage is no success");
+    let shown = said(&found);
+    for part in [
+        "are missing",
+        "set aside: journal/damaged/",
+        "entries: 2 events",
+    ] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(!shown.contains("second-"), "nothing of what people wrote");
+    let json: Value = serde_json::from_str(&said(&as_json)).unwrap();
+    let (after, behind) = (&json["holes"][0]["after"], &json["holes"][0]["before"]);
+    assert_eq!(behind.as_u64().unwrap() - after.as_u64().unwrap(), 3);
+    assert_eq!(json["setAside"].as_array().unwrap().len(), 1, "{json}");
+}
+
+#[tokio::test]
+async fn a_bit_that_changed_is_put_right_and_the_records_get_the_events_they_had_passed() {
+    let (server, passed, before) = stopped_with_records_beyond_the_damage().await;
+
     let repaired = inspect(server.dir(), &["--repair"]).await;
     let once = all_files(server.dir());
     let again = inspect(server.dir(), &["--repair"]).await;
 
-    assert_eq!(found.status.code(), Some(1), "damage is no success");
-    assert!(said(&found).contains("are missing"), "{}", said(&found));
-    assert!(
-        said(&found).contains("set aside: journal/damaged/"),
-        "{}",
-        said(&found)
-    );
-    let json: Value = serde_json::from_str(&said(&found_json)).unwrap();
-    let (after, behind) = (&json["holes"][0]["after"], &json["holes"][0]["before"]);
-    assert_eq!(behind.as_u64().unwrap() - after.as_u64().unwrap(), 3);
     let told = said(&repaired);
     assert!(repaired.status.success(), "{told}{}", complained(&repaired));
-    assert!(told.contains("brought back: positions"), "{told}");
+    for part in [
+        "brought back: positions",
+        "the records read the journal again",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    let segment = fs::read(segment(server.dir())).unwrap();
+    assert!(segment.starts_with(used(&before)), "bit by bit as it was");
+    let said_again = said(&again);
+    assert!(again.status.success(), "{said_again}");
     assert!(
-        told.contains("the records read the journal again"),
-        "{told}"
-    );
-    assert!(!told.contains("second-"), "nothing of what people wrote");
-    let segment = server.dir().join("journal/00000000000000000001.seg");
-    assert!(
-        once[&segment].starts_with(used(&before[&segment])),
-        "bit by bit as it was"
-    );
-    assert!(again.status.success());
-    assert!(
-        said(&again).starts_with("nothing to repair\n"),
-        "{}",
-        said(&again)
+        said_again.starts_with("nothing to repair\n"),
+        "{said_again}"
     );
     assert!(
         once == all_files(server.dir()),
-        "a second repair changes nothing"
+        "twice changes nothing more"
     );
     let server = server.start_again().await;
     let all = events(&server.api(), 4).await;
     assert!(passed.iter().all(|event| all.contains(event)));
-    let sent = server
-        .api()
-        .ingest(&[run("second-a", "s1", "c1", Run::Ok)])
-        .await;
+    let twin = [run("second-a", "s1", "c1", Run::Ok)];
+    let sent = server.api().ingest(&twin).await;
     assert_eq!(sent.json["accepted"], 0, "it is known: {}", sent.text);
+}
+
+fn segment(dir: &Path) -> PathBuf {
+    dir.join("journal/00000000000000000001.seg")
 }
 
 /// What of a segment was written.

@@ -9,6 +9,7 @@
 //! time for the first header, a further one and an idle connection.
 
 mod pulse;
+mod refusal;
 mod socket;
 
 use std::future::Future;
@@ -26,9 +27,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, sleep_until, timeout};
-use warp::http::{Request, Response};
+use warp::http::{Request, Response, StatusCode};
 
 use pulse::Pulse;
+pub use refusal::RefusedHead;
+use refusal::Refuses;
 pub use socket::{Seat, Socket};
 
 /// Answers every request of every connection.
@@ -42,6 +45,9 @@ pub trait Answer: Clone + Send + Sync + 'static {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// What is said of a head that is no request, or too long for one.
+    fn refuse_head(&self, status: StatusCode) -> RefusedHead;
 }
 
 /// How long and how many.
@@ -142,7 +148,9 @@ fn admit<A: Answer>(
         return; // it is gone already
     }
     let pulse = Arc::new(Pulse::new(options.header_timeout, options.idle_timeout));
-    let socket = Socket::new(tcp, Arc::clone(&pulse), seat);
+    let refusing = answer.clone();
+    let refuses = Refuses::new(move |status| refusing.refuse_head(status));
+    let socket = Socket::new(tcp, Arc::clone(&pulse), seat, refuses);
     tokio::spawn(connection(
         socket,
         peer,

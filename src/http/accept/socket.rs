@@ -5,11 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use warp::http::StatusCode;
 
 use super::pulse::Pulse;
+use super::refusal::{Refuses, status_of_hypers_own};
 
 /// A connection's socket. After an upgrade its new owner finds it by
 /// `upgraded.downcast::<TokioIo<Socket>>()` and takes it apart.
@@ -18,6 +21,9 @@ pub struct Socket {
     tcp: TcpStream,
     pulse: Arc<Pulse>,
     seat: Seat,
+    refuses: Refuses,
+    /// What is left to be written in place of an answer of hyper's own.
+    instead: Option<Bytes>,
 }
 
 /// One of `http.max_connections`, given back when this is dropped.
@@ -34,17 +40,49 @@ impl Seat {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, pulse: Arc<Pulse>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        tcp: TcpStream,
+        pulse: Arc<Pulse>,
+        permit: OwnedSemaphorePermit,
+        refuses: Refuses,
+    ) -> Self {
         Self {
             tcp,
             pulse,
             seat: Seat::taken(permit),
+            refuses,
+            instead: None,
         }
     }
 
     /// The bare socket, which nobody watches any more, and its seat, to be kept as long.
     pub fn into_parts(self) -> (TcpStream, Seat) {
         (self.tcp, self.seat)
+    }
+
+    /// Writes our answer in place of hyper's own, of which `length` bytes count as written then.
+    fn poll_instead(
+        &mut self,
+        task: &mut Context<'_>,
+        status: StatusCode,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        let left = self.instead.take();
+        let mut left = left.unwrap_or_else(|| self.refuses.answer(status));
+        while !left.is_empty() {
+            let written = Pin::new(&mut self.tcp).poll_write(task, &left);
+            self.note_write(&written);
+            match written {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(bytes)) => left.advance(bytes),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.instead = Some(left);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(length))
     }
 
     fn note_write(&self, written: &Poll<io::Result<usize>>) {
@@ -83,6 +121,9 @@ impl AsyncWrite for Socket {
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(status) = status_of_hypers_own(bytes) {
+            return self.poll_instead(task, status, bytes.len());
+        }
         let written = Pin::new(&mut self.tcp).poll_write(task, bytes);
         self.note_write(&written);
         written
@@ -93,6 +134,11 @@ impl AsyncWrite for Socket {
         task: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = slices
+            && let Some(status) = status_of_hypers_own(only)
+        {
+            return self.poll_instead(task, status, only.len());
+        }
         let written = Pin::new(&mut self.tcp).poll_write_vectored(task, slices);
         self.note_write(&written);
         written

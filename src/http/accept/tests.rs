@@ -49,6 +49,13 @@ impl Answer for Paths {
         }
         response
     }
+
+    fn refuse_head(&self, status: StatusCode) -> RefusedHead {
+        RefusedHead {
+            request_id: "id-1".to_owned(),
+            document: format!("{{\"status\":{}}}", status.as_u16()),
+        }
+    }
 }
 
 struct Server {
@@ -389,6 +396,34 @@ async fn headers_that_are_too_long_are_refused() {
     let (said, _) = closed(&mut socket).await;
 
     assert!(said.starts_with("HTTP/1.1 431 "), "{said}");
+    assert!(said.ends_with("\r\n\r\n{\"status\":431}"), "{said}");
+    assert!(said.contains("x-request-id: id-1\r\n"), "{said}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_no_request_is_refused_like_everything_else_also_behind_a_good_one() {
+    let server = start(patient()).await;
+    for good in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut socket = server.connect().await;
+        send(&mut socket, good).await;
+        if !good.is_empty() {
+            receive_hello(&mut socket).await;
+        }
+
+        send(&mut socket, "no request\r\n\r\n").await;
+        let (said, _) = closed(&mut socket).await;
+
+        assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+        assert!(said.ends_with("\r\n\r\n{\"status\":400}"), "{said}");
+    }
+}
+
+async fn receive_hello(socket: &mut TcpStream) {
+    let mut said = Vec::new();
+    while !said.ends_with(b"hello") {
+        let read = socket.read_buf(&mut said).await.unwrap();
+        assert!(read > 0, "closed too early");
+    }
 }
 
 #[tokio::test]

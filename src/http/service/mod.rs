@@ -22,7 +22,7 @@ use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, Method, Request, Response as HttpResponse, StatusCode, header};
 
-use super::accept::Answer;
+use super::accept::{Answer, RefusedHead};
 use super::auth::Origin;
 use super::body::Kept;
 use super::problem::Refused;
@@ -76,6 +76,15 @@ impl Answer for Front {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
         self.call(request, peer).await
+    }
+
+    fn refuse_head(&self, status: StatusCode) -> RefusedHead {
+        let request_id = self.new_request_id();
+        let document = outcome::refused_head(status, &request_id);
+        RefusedHead {
+            request_id,
+            document,
+        }
     }
 }
 
@@ -213,11 +222,13 @@ impl Front {
         });
         match sane {
             Some(id) => id.to_owned(),
-            None => {
-                let number = self.0.id_next.fetch_add(1, Ordering::Relaxed);
-                format!("{}-{number:x}", self.0.id_prefix)
-            }
+            None => self.new_request_id(),
         }
+    }
+
+    fn new_request_id(&self) -> String {
+        let number = self.0.id_next.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number:x}", self.0.id_prefix)
     }
 }
 

@@ -92,6 +92,30 @@ pub(super) fn as_problem(response: Response, request_id: &str) -> Response {
     ApiError::new(status, code, "this request is not understood here").into_response(request_id)
 }
 
+/// Counts a head that was refused before it became a request, and says why.
+pub(super) fn refused_head(status: StatusCode, request_id: &str) -> String {
+    metrics::counter!(
+        "mimamori_http_requests_total",
+        "route" => "none",
+        "status" => status.as_str().to_owned()
+    )
+    .increment(1);
+    let (code, detail) = match status {
+        StatusCode::URI_TOO_LONG => ("uri_too_long", "the address is too long"),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            "headers_too_large",
+            "the address and the headers may take 32 KiB together, and there may be 100 headers",
+        ),
+        _ => ("malformed_request", "this is no request of HTTP/1.1"),
+    };
+    tracing::debug!(
+        status = status.as_u16(),
+        request.id = request_id,
+        "refused a head that is no request"
+    );
+    ApiError::new(status, code, detail).document(request_id)
+}
+
 pub(super) fn complete_headers(response: &mut Response, route: Route, request_id: &str) {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id) {

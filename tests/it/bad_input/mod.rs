@@ -91,10 +91,11 @@ fn check(case: &Case, answer: &RawAnswer) -> Result<(), String> {
                 || format!("not {accepted} accepted and {rejected} rejected"),
             )
         }
-        Expect::NotServed => said(
-            answer.status == 0 || (400..=505).contains(&answer.status),
-            || "served".to_owned(),
-        ),
+        Expect::NotServed if answer.status == 0 => Ok(()),
+        Expect::NotServed => {
+            said((400..=505).contains(&answer.status), || "served".to_owned())?;
+            problem(answer, answer.status)
+        }
     }
 }
 

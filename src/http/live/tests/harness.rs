@@ -24,10 +24,10 @@ use tokio_tungstenite::tungstenite::handshake::client::Response as Handshake;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tower_service::Service;
-use warp::http::Request;
+use warp::http::{Request, StatusCode};
 
 use super::super::{Live, LiveSettings, OpenSockets, SignIn, routes};
-use crate::http::accept::{self, AcceptOptions, Answer};
+use crate::http::accept::{self, AcceptOptions, Answer, RefusedHead};
 use crate::http::auth::OriginCheck;
 use crate::http::service::IntoBody;
 use crate::http::{Context, Head, Response, Viewer};
@@ -372,6 +372,13 @@ impl Answer for Route {
             .call(request)
             .await
             .unwrap_or_else(|never| match never {})
+    }
+
+    fn refuse_head(&self, _: StatusCode) -> RefusedHead {
+        RefusedHead {
+            request_id: "request-1".to_owned(),
+            document: "{}".to_owned(),
+        }
     }
 }
 
