@@ -226,6 +226,7 @@ async fn assert_no_negative_durations(api: &Api) {
 }
 
 /// The system clock goes an hour forward, back, an hour back, and right again; so often.
+/// Our times never go back, and are never behind it.
 pub async fn clock_set(times: usize) {
     let clock = SystemClock::new();
     let server = clock.server().await;
@@ -241,6 +242,7 @@ pub async fn clock_set(times: usize) {
         assert_all_as_it_was(&api, &open).await;
         assert_eq!(api.get("/readyz").await.status, 200);
 
+        let system = jiff::Timestamp::now().as_millisecond() + offset * 1_000;
         api.accepted(&[
             run(&format!("r{}", round + 2), "hanako", "c1", Run::Ok),
             help(&format!("beat{round}"), "taro", true),
@@ -253,9 +255,8 @@ pub async fn clock_set(times: usize) {
             Ok::<_, String>(activity)
         })
         .await;
-        if offset == 3_600 {
-            assert!(activity >= last + 3_600_000, "forward is followed at once");
-        }
+        // less a second for the way here
+        assert!(activity + 1_000 >= system, "forward is followed at once");
         last = activity;
     }
 
