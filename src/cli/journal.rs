@@ -48,6 +48,9 @@ fn print(found: &Survey, as_json: bool) -> std::io::Result<()> {
 
 /// Each step is told when it is done; the lock is held until the end.
 fn repair(dir: &Path) -> Result<(), Failure> {
+    if !dir.join("journal").is_dir() {
+        return Err(anyhow::anyhow!("no journal is in {}", dir.display()).into());
+    }
     let _lock = ServerLock::take(dir).map_err(anyhow::Error::new)?;
     let plan = Plan::of(dir).map_err(anyhow::Error::new)?;
     // before the entries are there: a repair that is cut short must not forget it
@@ -70,6 +73,10 @@ fn read_again(dir: &Path, plan: &Plan) -> Result<(), Failure> {
         return Ok(());
     };
     if !dir.join("records.sqlite").exists() {
+        answer(format_args!(
+            "no records are in {}: those that are elsewhere do not read again what they had passed",
+            dir.display()
+        ));
         return Ok(());
     }
     let reading = async {

@@ -53,6 +53,7 @@ impl Plan {
             read_again_after: None,
             steps: Vec::new(),
         };
+        plan.refuse_mixed(&survey)?;
         plan.headers(&survey)?;
         plan.holes(&survey)?;
         if !survey.index.damaged.is_empty() && !survey.index.is_marked {
@@ -82,6 +83,23 @@ impl Plan {
         for step in &self.steps {
             step.carry_out(&self.dir)?;
             told(step);
+        }
+        Ok(())
+    }
+
+    /// Files of two journals are no damage: somebody has put them there.
+    fn refuse_mixed(&self, survey: &Survey) -> Result<(), JournalError> {
+        let journals = survey.segments.iter().map(|found| (found, &found.journal));
+        for (found, journal) in journals {
+            if let (Some(found_name), Some(expected)) = (journal, &survey.journal)
+                && found_name != expected
+            {
+                return Err(JournalError::Mixed {
+                    path: self.path_of(found.segment),
+                    found: found_name.to_string(),
+                    expected: expected.to_string(),
+                });
+            }
         }
         Ok(())
     }

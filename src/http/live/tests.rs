@@ -2,5 +2,6 @@
 
 mod closes;
 pub(super) mod harness;
+mod route;
 mod signs_in;
 mod watches;

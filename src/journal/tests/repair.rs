@@ -303,6 +303,18 @@ async fn files_in_the_making_are_removed_and_the_spare_segment_stays() {
 }
 
 #[tokio::test]
+async fn files_of_two_journals_are_not_repaired() {
+    let bench = three_requests().await;
+    let other = three_requests().await;
+    let name = segment::file_name(Position(900));
+    fs::copy(segment(&other), bench.journal_dir().join(name)).unwrap();
+
+    let refused = Plan::of(bench.dir.path()).unwrap_err();
+
+    assert!(matches!(refused, JournalError::Mixed { .. }), "{refused}");
+}
+
+#[tokio::test]
 async fn a_journal_in_order_is_left_as_it_is() {
     let bench = three_requests().await;
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
-use hyper::body::Incoming;
 use mimamori_actors::domain::{
     ClassroomId, Cursor, EventBrief, EventId, EventKind, Heard, Moment, Position, SessionKey,
     SessionUpdate, StudentId, StudentView, Timestamp,
@@ -23,14 +22,12 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Response as Handshake;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
-use tower_service::Service;
-use warp::http::{Request, StatusCode};
 
-use super::super::{Live, LiveSettings, OpenSockets, SignIn, routes};
-use crate::http::accept::{self, AcceptOptions, Answer, RefusedHead};
+use super::super::{Live, LiveSettings, OpenSockets, SignIn};
+use super::route::Route;
+use crate::http::accept::{self, AcceptOptions};
 use crate::http::auth::OriginCheck;
-use crate::http::service::IntoBody;
-use crate::http::{Context, Head, Response, Viewer};
+use crate::http::{Head, Viewer};
 
 /// Nothing on the loopback takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -353,33 +350,6 @@ async fn serve(listener: TcpListener, live: Live) {
         drain_deadline: PATIENCE,
     };
     accept::serve(listener, Route(live), options, std::future::pending()).await;
-}
-
-#[derive(Clone)]
-struct Route(Live);
-
-impl Answer for Route {
-    type Body = <Response as IntoBody>::Body;
-
-    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response {
-        request.extensions_mut().insert(Context {
-            request_id: "request-1".to_owned(),
-            peer,
-            path_key: None,
-            base_url: OWN_ORIGIN.to_owned(),
-        });
-        warp::service(routes(self.0.clone()))
-            .call(request)
-            .await
-            .unwrap_or_else(|never| match never {})
-    }
-
-    fn refuse_head(&self, _: StatusCode) -> RefusedHead {
-        RefusedHead {
-            request_id: "request-1".to_owned(),
-            document: "{}".to_owned(),
-        }
-    }
 }
 
 /// A console's side of a socket.
