@@ -379,6 +379,25 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_told_from_any_other_by_the_identity_beside_it() {
+        let admitted = admit(&format!("[{}]", event("e1", "a@x", "1")))
+            .records
+            .remove(0);
+        let (text, identity) = (admitted.json.unwrap(), admitted.identity.unwrap());
+        let Record::Event(kept) = admitted.record else {
+            panic!("an event was admitted");
+        };
+
+        assert!(is_as_admitted(&kept, &text, &identity));
+        for place in 0..text.len() {
+            let mut other = text.clone();
+            other[place] ^= 1;
+
+            assert!(!is_as_admitted(&kept, &other, &identity), "byte {place}");
+        }
+    }
+
+    #[test]
     fn the_parts_of_an_identity_do_not_run_into_each_other() {
         assert_ne!(short_hash(&[b"ab", b"c"]), short_hash(&[b"a", b"bc"]));
     }

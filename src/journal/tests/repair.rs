@@ -7,6 +7,8 @@ use proptest::prelude::{Strategy, any};
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::admit::{Admission, StudentKey};
+use crate::decode::{cell_monitor, split};
 use crate::journal::inspect::survey;
 use crate::journal::repair::{Plan, Step};
 
@@ -132,6 +134,46 @@ async fn what_lacks_two_bits_is_named_as_lost_and_kept_aside() {
     assert_eq!(found.missing_entries(), 2);
     let read = read_after_a_start(&bench).await;
     assert_eq!(read, [(1, "a".to_owned()), (4, "d".to_owned())]);
+}
+
+/// An event as it is admitted.
+fn admitted(id: &str) -> NewRecord {
+    let text = format!(
+        r#"[{{"eventId":"{id}","eventType":"cell_executed","code":"1",
+            "eventTime":"2026-11-21T22:25:44Z","emailAddress":"a@x"}}]"#
+    );
+    let sent = split(text.as_bytes()).unwrap();
+    let event = cell_monitor::decode(&sent.elements[0]);
+    let mut admission = Admission::with_capacity(1);
+    let key = StudentKey::from_bytes([7; 32]);
+    let classroom = ClassroomId::new("default");
+    admission.admit(&classroom, &key, &sent.elements[0], event);
+    admission.records.remove(0)
+}
+
+#[tokio::test]
+async fn an_event_comes_back_only_if_it_has_the_hash_that_stands_beside_it() {
+    for (has_its_hash, deed) in [(true, "brought back"), (false, "lost")] {
+        let bench = Bench::new();
+        let (journal, _) = bench.open();
+        let mut event = admitted("e1");
+        if !has_its_hash {
+            event.identity.as_mut().unwrap().content[3] ^= 1;
+        }
+        journal.append(vec![event], Origin::Outside).await.unwrap();
+        append(&journal, &["behind"]).await;
+        drop(journal);
+        let path = segment(&bench);
+        flip_bit(&path, frames_of(&path)[0] + 200);
+
+        let told = repair(&bench);
+
+        assert_eq!(
+            told.last().map(|line| line.starts_with(deed)),
+            Some(true),
+            "{told:?}"
+        );
+    }
 }
 
 #[tokio::test]
