@@ -5,26 +5,34 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use super::Failure;
 use crate::config::{Fault, Faults, Loaded};
+use crate::storage::embedded::is_no_room;
 
 /// Makes `storage.dir`, for its owner alone, if it is not there.
 ///
 /// # Errors
-/// When it cannot be made, or nothing can be written there: a fault of the configuration.
-pub(super) fn prepare(loaded: &Loaded) -> Result<(), Faults> {
-    create(&loaded.config.storage.dir).map_err(|error| {
+/// When it cannot be made, or nothing can be written there: a fault of the configuration,
+/// unless it is the disk that is full; whoever starts the server again may find room.
+pub(super) fn prepare(loaded: &Loaded) -> Result<(), Failure> {
+    let dir = &loaded.config.storage.dir;
+    create(dir).map_err(|error| {
+        if is_no_room(&error) {
+            return anyhow::anyhow!("storage.dir {}: {error}", dir.display()).into();
+        }
         let stands = loaded
             .provenance
             .iter()
             .find(|(key, _, _)| *key == "storage.dir");
         let (_, value, origin) = stands.expect("the provenance has every key").clone();
-        Faults(vec![Fault {
+        let fault = Fault {
             key: "storage.dir".to_owned(),
             value: Some(value),
             rule: "a directory in which files can be made".to_owned(),
             reason: error.to_string(),
             origin,
-        }])
+        };
+        Faults(vec![fault]).into()
     })
 }
 

@@ -46,6 +46,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use it::disk_flip::Place;
+use it::disk_full::small_disk::SmallDisk;
 use it::{crash, disk_flip, disk_fsync, disk_full, harness, power, takeover, time};
 use report::{Drill, Outcome, Report};
 
@@ -111,13 +112,14 @@ fn disks() -> Vec<Drill> {
         ),
         Drill::new(
             "full",
-            "another process fills the disk (tmpfs) to its last byte and holds it for 10 s at 400 events/s, 3 times",
+            "another process fills the disk (an ext4 image) to its last byte and holds it for 10 s at 400 events/s, 3 times",
             "503 with Retry-After meanwhile, ready < 2 s after there is room, all stores and snapshots catch up without a restart, everything acknowledged there once",
             || async {
-                match disk_full::fill_the_disk(3, Duration::from_secs(10)).await {
-                    Some(counted) => Outcome::recovered(counted, READY),
-                    None => Outcome::not_tried("a file system can't be mounted here"),
-                }
+                let Some(disk) = SmallDisk::ext4() else {
+                    return Outcome::not_tried("a file system can't be mounted here");
+                };
+                let counted = disk_full::fill(&disk, 3, Duration::from_secs(10)).await;
+                Outcome::recovered(counted, READY)
             },
         ),
         Drill::new(

@@ -1,8 +1,9 @@
 //! A file system so small that a test can fill it.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +21,38 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Nothing, with one line, where mounting is refused.
-    pub fn new() -> Option<Self> {
+    /// In memory. Nothing, with one line, where mounting is refused.
+    pub fn in_memory() -> Option<Self> {
+        Self::mounted(|_| {
+            let size = format!("size={DISK_BYTES}");
+            Ok(["-t", "tmpfs", "-o", &size, "tmpfs"]
+                .map(Into::into)
+                .to_vec())
+        })
+    }
+
+    /// As disks are: an ext4 image, of which nothing is reserved. Nothing, with one line, where mounting is refused.
+    pub fn ext4() -> Option<Self> {
+        Self::mounted(|dir| {
+            let image = dir.join("disk");
+            let made = File::create(&image).and_then(|file| file.set_len(DISK_BYTES));
+            made.map_err(|error| error.to_string())?;
+            said(
+                Command::new("mkfs.ext4")
+                    .args(["-q", "-m", "0"])
+                    .arg(&image),
+            )?;
+            Ok(vec!["-o".into(), "loop".into(), image.into()])
+        })
+    }
+
+    fn mounted(words: impl FnOnce(&Path) -> Result<Vec<OsString>, String>) -> Option<Self> {
         let dir = TempDir::with_prefix("mimamori-full-").unwrap();
         let mounted_at = dir.path().join("mounted");
         fs::create_dir(&mounted_at).unwrap();
-        let size = format!("size={DISK_BYTES}");
-        let words = ["-t", "tmpfs", "-o", &size, "tmpfs"];
-        if let Err(reason) = said(Command::new("mount").args(words).arg(&mounted_at)) {
+        let mounted = words(dir.path())
+            .and_then(|words| said(Command::new("mount").args(words).arg(&mounted_at)));
+        if let Err(reason) = mounted {
             println!("a full disk was not tried, a file system can't be mounted here: {reason}");
             return None;
         }
