@@ -115,7 +115,7 @@ impl Keeper {
                     metrics::counter!("mimamori_journal_index_postponed_runs_total").increment(1);
                     // it is tried at every tick, and told once
                     if !was_pending {
-                        tracing::warn!(error = %error, "the disk has no room for the identity index: it is tried again");
+                        tracing::warn!(error = %error, "nothing can be written to the identity index: it is tried again");
                     }
                     self.shared.room.index_has_room(false);
                     self.pending = Some((identities, to));

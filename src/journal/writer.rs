@@ -149,7 +149,7 @@ impl Writer {
     /// A full disk is no failure: nothing was written, and it heals.
     fn explain(&self, error: &io::Error) -> AppendError {
         if is_no_room(error) {
-            return AppendError::NoRoom("the disk has no room for a segment".to_owned());
+            return AppendError::NoRoom(format!("no segment could be begun: {error}"));
         }
         let reason = format!("a segment could not be begun: {error}");
         self.shared.fail(&reason);

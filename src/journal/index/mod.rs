@@ -125,6 +125,9 @@ pub(super) struct Indexed {
     pub(super) received_at: Timestamp,
 }
 
+/// Day of acceptance, key, position, content: in this order a batch is written.
+type Sorted = (i64, u128, Position, [u8; 16]);
+
 /// What an index knew of the journal when it was opened.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -262,7 +265,7 @@ impl Index {
     /// returns they are found and stay, whatever happens to the power; after an
     /// error some of them may.
     pub(super) fn insert(&self, batch: &[Indexed], to: &Checkpoint) -> Result<(), IndexError> {
-        let mut sorted: Vec<_> = batch
+        let mut sorted: Vec<Sorted> = batch
             .iter()
             .map(|indexed| {
                 let key = u128::from_be_bytes(indexed.identity.key);
@@ -278,12 +281,25 @@ impl Index {
         while let Some(of_day) = days.next() {
             // with the last one the journal is in up to there, not before
             let checkpoint = days.peek().is_none().then_some(to);
+            // there was no room for the rest: it is tried again and again
+            if checkpoint.is_none() && self.has_all(of_day)? {
+                continue;
+            }
             let pairs = of_day
                 .iter()
                 .map(|(_, key, _, content)| Ok((key.to_be_bytes(), *content)));
             self.add_run(of_day[0].0, of_day.len() as u64, pairs, checkpoint)?;
         }
         Ok(())
+    }
+
+    fn has_all(&self, sorted: &[Sorted]) -> Result<bool, IndexError> {
+        for (_, key, _, _) in sorted {
+            if self.find(&key.to_be_bytes())?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Writes a run of pairs in the order of their keys.

@@ -195,6 +195,22 @@ fn of_a_batch_over_midnight_each_day_has_its_own_and_the_place_is_with_the_last(
 }
 
 #[test]
+fn a_batch_over_midnight_that_comes_again_writes_only_what_is_not_there() {
+    let bench = Bench::new();
+    let (index, _) = bench.open();
+    let mut batch = on_day(TODAY, 0..10);
+    // there was no room for the second day
+    index.insert(&batch, &up_to(10, TODAY)).unwrap();
+    batch.extend(on_day(TODAY + 1, 10..20));
+
+    index.insert(&batch, &up_to(20, TODAY + 1)).unwrap();
+
+    assert_eq!(run_files(&bench.root()).len(), 2);
+    assert!(knows(&index, 0..20));
+    assert_eq!(index.checkpoint(), Some(up_to(20, TODAY + 1)));
+}
+
+#[test]
 fn the_newest_days_on_which_something_was_accepted_are_kept() {
     let bench = Bench::new();
     let (index, _) = bench.open();

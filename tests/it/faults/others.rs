@@ -40,7 +40,7 @@ pub async fn fails_once(how: &str, who: &str, name: &str) -> Delay {
 }
 
 #[tokio::test]
-async fn a_router_that_panics_or_waits_for_ever_is_replaced_within_3_seconds() {
+async fn a_router_that_panics_or_waits_for_ever_is_replaced_soon() {
     for how in ["panic", "hang"] {
         let delay = fails_once(how, "router", "router").await;
 
@@ -49,7 +49,7 @@ async fn a_router_that_panics_or_waits_for_ever_is_replaced_within_3_seconds() {
 }
 
 #[tokio::test]
-async fn a_classroom_that_panics_or_waits_for_ever_is_replaced_within_3_seconds() {
+async fn a_classroom_that_panics_or_waits_for_ever_is_replaced_soon() {
     for how in ["panic", "hang"] {
         let delay = fails_once(how, "classroom", "classroom/default").await;
 
