@@ -27,6 +27,9 @@ const ATTEMPTS: &str = "attempts";
 const CACHE_BYTES: u64 = 16 << 20;
 const LOG_BYTES: u64 = 64 << 20;
 const MEMTABLE_BYTES: u64 = 16 << 20;
+/// Who flushes asks for it by a queue of 1,000 that writers fill meanwhile: a single
+/// worker waits there for itself, for ever, and nothing is flushed any more.
+const WORKERS: usize = 3;
 
 /// Why the snapshots cannot be opened. A damaged database is no reason: it is set aside.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +135,7 @@ fn open_files(dir: &Path) -> Result<Files, OpenFailure> {
     let database = Database::builder(dir)
         .cache_size(CACHE_BYTES)
         .max_journaling_size(LOG_BYTES)
-        .worker_threads(1)
+        .worker_threads(WORKERS)
         .open()?;
     let sessions = database.keyspace("sessions", options)?;
     let router = database.keyspace("router", options)?;
