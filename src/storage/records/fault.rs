@@ -3,6 +3,8 @@
 use mimamori_actors::ports::StoreError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
+use super::sqlite;
+
 /// Why the records did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordsError {
@@ -20,12 +22,23 @@ pub enum RecordsError {
     Malformed(String),
 }
 
+/// What a database's refusal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cure {
+    /// The same may pass later.
+    Later,
+    /// It took too long.
+    AskForLess,
+    /// It will never pass.
+    None,
+}
+
 impl From<DbErr> for RecordsError {
     fn from(error: DbErr) -> Self {
-        match primary_code(&error) {
-            Some(code) if WILL_NEVER_PASS.contains(&code) => Self::Refused(error),
-            Some(SQLITE_INTERRUPT) => Self::TooSlow,
-            Some(_) | None => Self::Unavailable(error),
+        match cure(&error) {
+            Cure::None => Self::Refused(error),
+            Cure::AskForLess => Self::TooSlow,
+            Cure::Later => Self::Unavailable(error),
         }
     }
 }
@@ -43,22 +56,15 @@ impl From<RecordsError> for StoreError {
     }
 }
 
-/// <https://www.sqlite.org/rescode.html>: interrupted, here always by the reader's time limit.
-const SQLITE_INTERRUPT: i32 = 9;
-/// TOOBIG, CONSTRAINT, MISMATCH, RANGE: about the row itself, so the same row will fail again.
-const WILL_NEVER_PASS: [i32; 4] = [18, 19, 20, 25];
-
-/// SQLite's result code without its extension.
-fn primary_code(error: &DbErr) -> Option<i32> {
+fn cure(error: &DbErr) -> Cure {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause))
     | DbErr::Query(RuntimeErr::SqlxError(cause))
     | DbErr::Conn(RuntimeErr::SqlxError(cause))) = error
     else {
-        return None;
+        return Cure::Later;
     };
-    let sqlx::Error::Database(refusal) = cause.as_ref() else {
-        return None;
-    };
-    let code: i32 = refusal.code()?.parse().ok()?;
-    Some(code & 0xff)
+    match cause.as_ref() {
+        sqlx::Error::Database(refusal) => sqlite::fault::cure(refusal.as_ref()),
+        _ => Cure::Later,
+    }
 }

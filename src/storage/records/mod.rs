@@ -11,20 +11,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mimamori_actors::domain::{Entry, JournalId, Position};
 use mimamori_actors::ports::{Store, StoreError};
-use mimamori_migrations::Migrator;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
-use sea_orm_migration::MigratorTrait;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, FromQueryResult};
 
 use super::format::UnknownFormat;
 
 mod backfill;
 mod body;
-mod connect;
 mod fault;
-mod format;
 mod read;
 mod rows;
 mod sql;
+mod sqlite;
 mod write;
 
 pub use fault::RecordsError;
@@ -33,6 +30,7 @@ pub(crate) use read::{
     LessonKey, LessonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange,
 };
 use sql::Sql;
+use sqlite::Batch;
 
 /// The consumer under which the offsets of this store are kept.
 const CONSUMER: &str = "records";
@@ -51,10 +49,7 @@ impl Records {
     /// # Errors
     /// When the file cannot be opened or its tables cannot be brought up to date.
     pub async fn open(dir: &Path) -> Result<Self, RecordsError> {
-        let file = dir.join("records.sqlite");
-        let writing = connect::writing(&file).await?;
-        Migrator::up(&writing, None).await?;
-        let reading = connect::reading(&file).await?;
+        let (writing, reading) = sqlite::open(dir).await?;
         Ok(Self { writing, reading })
     }
 
@@ -63,7 +58,7 @@ impl Records {
     /// # Errors
     /// When a later version wrote them.
     pub async fn check_format(dir: &Path) -> Result<(), UnknownFormat> {
-        format::check(&dir.join("records.sqlite")).await
+        sqlite::format::check(&dir.join(sqlite::FILE)).await
     }
 
     /// The highest position that any journal's entries reached here: a new journal goes on after it.
@@ -78,12 +73,8 @@ impl Records {
                UNION ALL SELECT MAX(position) FROM rejected
                UNION ALL SELECT MAX(position) FROM dead_letters) AS known",
         );
-        let row = self.reading.query_one_raw(sql.statement()).await?;
-        let highest: Option<i64> = match row {
-            Some(row) => row.try_get("", "position")?,
-            None => None,
-        };
-        Ok(position(highest.unwrap_or(0)))
+        let row = self.one::<PositionRow>(&mut sql).await?;
+        Ok(position(row.and_then(|row| row.position).unwrap_or(0)))
     }
 
     /// Has the journal read again behind this position: entries were brought
@@ -101,7 +92,9 @@ impl Records {
         sql.bind(after).push(" WHERE journal = ");
         sql.bind(journal.as_str()).push(" AND consumer = ");
         sql.bind(CONSUMER).push(" AND position > ").bind(after);
-        self.writing.execute_raw(sql.statement()).await?;
+        self.writing
+            .execute_raw(sql.statement(self.backend()))
+            .await?;
         Ok(())
     }
 
@@ -115,47 +108,46 @@ impl Records {
         Ok(())
     }
 
+    fn backend(&self) -> DbBackend {
+        self.reading.get_database_backend()
+    }
+
     async fn write_in_one(
         &self,
         journal: &JournalId,
         entries: &[Arc<Entry>],
         through: Position,
     ) -> Result<(), RecordsError> {
-        let transaction = self.writing.begin().await?;
-        write_batch(&transaction, journal, entries, through).await?;
-        transaction.commit().await?;
-        Ok(())
+        let mut batch = Batch::begin(&self.writing).await?;
+        write_batch(&mut batch, journal, entries, through).await?;
+        batch.commit().await
     }
 }
 
 /// Everything of [`Store::write`] but the commit.
 async fn write_batch(
-    transaction: &DatabaseTransaction,
+    batch: &mut Batch,
     journal: &JournalId,
     entries: &[Arc<Entry>],
     through: Position,
 ) -> Result<(), RecordsError> {
-    let known = offset_of(transaction, journal).await?.unwrap_or_default();
+    let known = batch.positions(&mut write::offset_of(journal)).await?;
+    let known = known
+        .first()
+        .map(|known| position(*known))
+        .unwrap_or_default();
     let fresh: Vec<&Entry> = entries
         .iter()
         .map(AsRef::as_ref)
         .filter(|entry| entry.position > known)
         .collect();
-    write::entries(transaction, &fresh).await?;
-    write::offset(transaction, journal, through).await
+    write::entries(batch, &fresh).await?;
+    write::offset(batch, journal, through).await
 }
 
-async fn offset_of(
-    connection: &impl ConnectionTrait,
-    journal: &JournalId,
-) -> Result<Option<Position>, RecordsError> {
-    let mut sql = Sql::new("SELECT position FROM offsets WHERE journal = ");
-    sql.bind(journal.as_str());
-    sql.push(" AND consumer = ").bind(CONSUMER);
-    match connection.query_one_raw(sql.statement()).await? {
-        Some(row) => Ok(Some(position(row.try_get("", "position")?))),
-        None => Ok(None),
-    }
+#[derive(Debug, FromQueryResult)]
+struct PositionRow {
+    position: Option<i64>,
 }
 
 /// A position as stored; none is below zero.
@@ -166,9 +158,9 @@ fn position(stored: i64) -> Position {
 #[async_trait]
 impl Store for Records {
     async fn offset(&self, journal: &JournalId) -> Result<Option<Position>, StoreError> {
-        offset_of(&self.reading, journal)
-            .await
-            .map_err(StoreError::from)
+        let offset = self.one::<PositionRow>(&mut write::offset_of(journal));
+        let row = offset.await?;
+        Ok(row.and_then(|row| row.position).map(position))
     }
 
     async fn write(

@@ -3,43 +3,43 @@
 use std::collections::BTreeSet;
 
 use mimamori_actors::domain::{Entry, Fact, FactKind, JournalId, Position, Record};
-use sea_orm::{ConnectionTrait, Value};
+use sea_orm::Value;
 
 use super::rows::{self, EventRows, People, PlacedEvent, number};
 use super::sql::{Insert, Sql};
-use super::{CONSUMER, RecordsError};
+use super::{Batch, CONSUMER, RecordsError};
 
 /// Writes entries that are not known to be there, in the order of their positions.
-pub(super) async fn entries(
-    connection: &impl ConnectionTrait,
-    entries: &[&Entry],
-) -> Result<(), RecordsError> {
+pub(super) async fn entries(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
     if entries.is_empty() {
         return Ok(());
     }
-    CLASSROOMS
-        .all(connection, rows::classrooms(entries))
-        .await?;
-    write_events(connection, entries).await?;
-    write_faults(connection, entries).await?;
-    write_facts(connection, entries).await
+    batch.insert(&CLASSROOMS, rows::classrooms(entries)).await?;
+    write_events(batch, entries).await?;
+    write_faults(batch, entries).await?;
+    write_facts(batch, entries).await
 }
 
 /// How far this store is with this journal; never goes back.
 pub(super) async fn offset(
-    connection: &impl ConnectionTrait,
+    batch: &mut Batch,
     journal: &JournalId,
     through: Position,
 ) -> Result<(), RecordsError> {
     let row = [journal.as_str().into(), CONSUMER.into(), number(through)?];
-    OFFSETS.all(connection, vec![row]).await?;
+    batch.insert(&OFFSETS, vec![row]).await?;
     Ok(())
 }
 
-async fn write_events(
-    connection: &impl ConnectionTrait,
-    entries: &[&Entry],
-) -> Result<(), RecordsError> {
+/// What tells how far this store is with this journal, in the column `position`.
+pub(super) fn offset_of(journal: &JournalId) -> Sql {
+    let mut sql = Sql::new("SELECT position FROM offsets WHERE journal = ");
+    sql.bind(journal.as_str());
+    sql.push(" AND consumer = ").bind(CONSUMER);
+    sql
+}
+
+async fn write_events(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
     let mut placed = placed_events(entries);
     let mut executions = Vec::new();
     let mut events = Vec::with_capacity(placed.len());
@@ -52,18 +52,18 @@ async fn write_events(
         events.push(event);
         executions.extend(execution.map(|row| (position, row)));
     }
-    let inserted = EVENTS.all(connection, events).await?;
+    let inserted = batch.insert(&EVENTS, events).await?;
     if inserted < placed.len() as u64 {
         // repetitions that came too late for the journal to know them
-        let there = positions_there(connection, &placed).await?;
+        let there = positions_there(batch, &placed).await?;
         metrics::counter!("mimamori_records_repeated_events_total")
             .increment(placed.len() as u64 - inserted);
         placed.retain(|one| there.contains(&one.position));
         executions.retain(|(position, _)| there.contains(position));
     }
     let executions = executions.into_iter().map(|(_, row)| row).collect();
-    EXECUTIONS.all(connection, executions).await?;
-    write_people(connection, &placed).await
+    batch.insert(&EXECUTIONS, executions).await?;
+    write_people(batch, &placed).await
 }
 
 fn placed_events<'a>(entries: &[&'a Entry]) -> Vec<PlacedEvent<'a>> {
@@ -84,7 +84,7 @@ fn placed_events<'a>(entries: &[&'a Entry]) -> Vec<PlacedEvent<'a>> {
 
 /// Which of the events' positions are in the table.
 async fn positions_there(
-    connection: &impl ConnectionTrait,
+    batch: &mut Batch,
     placed: &[PlacedEvent<'_>],
 ) -> Result<BTreeSet<Position>, RecordsError> {
     let (Some(first), Some(last)) = (placed.first(), placed.last()) else {
@@ -93,32 +93,22 @@ async fn positions_there(
     let mut sql = Sql::new("SELECT position FROM events WHERE position BETWEEN ");
     sql.bind(number(first.position)?);
     sql.push(" AND ").bind(number(last.position)?);
-    connection
-        .query_all_raw(sql.statement())
-        .await?
-        .iter()
-        .map(|row| Ok(super::position(row.try_get("", "position")?)))
-        .collect()
+    let there = batch.positions(&mut sql).await?;
+    Ok(there.into_iter().map(super::position).collect())
 }
 
-async fn write_people(
-    connection: &impl ConnectionTrait,
-    placed: &[PlacedEvent<'_>],
-) -> Result<(), RecordsError> {
+async fn write_people(batch: &mut Batch, placed: &[PlacedEvent<'_>]) -> Result<(), RecordsError> {
     let mut people = People::default();
     for one in placed {
         people.add(one);
     }
-    STUDENTS.all(connection, people.students()?).await?;
-    TEAMS.all(connection, people.teams()).await?;
-    NOTEBOOKS.all(connection, people.notebooks()).await?;
+    batch.insert(&STUDENTS, people.students()?).await?;
+    batch.insert(&TEAMS, people.teams()).await?;
+    batch.insert(&NOTEBOOKS, people.notebooks()).await?;
     Ok(())
 }
 
-async fn write_faults(
-    connection: &impl ConnectionTrait,
-    entries: &[&Entry],
-) -> Result<(), RecordsError> {
+async fn write_faults(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
     let mut rejected = Vec::new();
     let mut letters = Vec::new();
     for entry in entries {
@@ -128,8 +118,8 @@ async fn write_faults(
             Record::Event(_) | Record::Timer(_) | Record::Fact(_) => {}
         }
     }
-    REJECTED.all(connection, rejected).await?;
-    DEAD_LETTERS.all(connection, letters).await?;
+    batch.insert(&REJECTED, rejected).await?;
+    batch.insert(&DEAD_LETTERS, letters).await?;
     Ok(())
 }
 
@@ -142,20 +132,17 @@ struct FactRows {
     alerts: Vec<[Value; 10]>,
 }
 
-async fn write_facts(
-    connection: &impl ConnectionTrait,
-    entries: &[&Entry],
-) -> Result<(), RecordsError> {
+async fn write_facts(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
     let mut facts = FactRows::default();
     for entry in entries {
         if let Record::Fact(fact) = &entry.record {
             facts.add(fact, number(entry.position)?)?;
         }
     }
-    LESSONS.all(connection, facts.lessons).await?;
-    SESSIONS.all(connection, facts.sessions).await?;
-    HELP.all(connection, facts.help).await?;
-    ALERTS.all(connection, facts.alerts).await?;
+    batch.insert(&LESSONS, facts.lessons).await?;
+    batch.insert(&SESSIONS, facts.sessions).await?;
+    batch.insert(&HELP, facts.help).await?;
+    batch.insert(&ALERTS, facts.alerts).await?;
     Ok(())
 }
 
@@ -283,26 +270,29 @@ impl FactRows {
 }
 
 const CLASSROOMS: Insert<'_> = Insert {
-    table: "classrooms",
+    name: "classrooms",
     columns: &["id", "name", "first_seen_ms"],
-    conflict: "ON CONFLICT (id) DO NOTHING",
+    key: &["id"],
+    when_there: "DO NOTHING",
 };
 
 // the target is named: two different events at one position are a fault to be told, not skipped
 const EVENTS: Insert<'_> = Insert {
-    table: "events",
+    name: "events",
     columns: &rows::EVENT_COLUMNS,
-    conflict: "ON CONFLICT (classroom, student, event_id) DO NOTHING",
+    key: &["classroom", "student", "event_id"],
+    when_there: "DO NOTHING",
 };
 
 const EXECUTIONS: Insert<'_> = Insert {
-    table: "executions",
+    name: "executions",
     columns: &rows::EXECUTION_COLUMNS,
-    conflict: "ON CONFLICT (position) DO NOTHING",
+    key: &["position"],
+    when_there: "DO NOTHING",
 };
 
 const STUDENTS: Insert<'_> = Insert {
-    table: "students",
+    name: "students",
     columns: &[
         "classroom",
         "id",
@@ -313,7 +303,8 @@ const STUDENTS: Insert<'_> = Insert {
         "last_seen_ms",
         "position",
     ],
-    conflict: "ON CONFLICT (classroom, id) DO UPDATE SET \
+    key: &["classroom", "id"],
+    when_there: "DO UPDATE SET \
         address = excluded.address, \
         name = COALESCE(excluded.name, students.name), \
         team = COALESCE(excluded.team, students.team), \
@@ -323,23 +314,25 @@ const STUDENTS: Insert<'_> = Insert {
 };
 
 const TEAMS: Insert<'_> = Insert {
-    table: "teams",
+    name: "teams",
     columns: &["classroom", "name", "key", "first_seen_ms", "last_seen_ms"],
-    conflict: "ON CONFLICT (classroom, name) DO UPDATE SET \
+    key: &["classroom", "name"],
+    when_there: "DO UPDATE SET \
         last_seen_ms = excluded.last_seen_ms \
         WHERE excluded.last_seen_ms > teams.last_seen_ms",
 };
 
 const NOTEBOOKS: Insert<'_> = Insert {
-    table: "notebooks",
+    name: "notebooks",
     columns: &["classroom", "path", "key", "first_seen_ms", "last_seen_ms"],
-    conflict: "ON CONFLICT (classroom, path) DO UPDATE SET \
+    key: &["classroom", "path"],
+    when_there: "DO UPDATE SET \
         last_seen_ms = excluded.last_seen_ms \
         WHERE excluded.last_seen_ms > notebooks.last_seen_ms",
 };
 
 const REJECTED: Insert<'_> = Insert {
-    table: "rejected",
+    name: "rejected",
     columns: &[
         "position",
         "classroom",
@@ -351,11 +344,12 @@ const REJECTED: Insert<'_> = Insert {
         "event_id",
         "payload",
     ],
-    conflict: "ON CONFLICT (position) DO NOTHING",
+    key: &["position"],
+    when_there: "DO NOTHING",
 };
 
 const DEAD_LETTERS: Insert<'_> = Insert {
-    table: "dead_letters",
+    name: "dead_letters",
     columns: &[
         "position",
         "id",
@@ -365,13 +359,14 @@ const DEAD_LETTERS: Insert<'_> = Insert {
         "entry",
         "reason",
     ],
-    conflict: "ON CONFLICT (position) DO NOTHING",
+    key: &["position"],
+    when_there: "DO NOTHING",
 };
 
 // what ended stays ended, whichever of the two entries comes last
 
 const LESSONS: Insert<'_> = Insert {
-    table: "lessons",
+    name: "lessons",
     columns: &[
         "classroom",
         "id",
@@ -380,7 +375,8 @@ const LESSONS: Insert<'_> = Insert {
         "ended_by",
         "position",
     ],
-    conflict: "ON CONFLICT (classroom, id) DO UPDATE SET \
+    key: &["classroom", "id"],
+    when_there: "DO UPDATE SET \
         ended_ms = excluded.ended_ms, \
         ended_by = excluded.ended_by, \
         position = excluded.position \
@@ -388,7 +384,7 @@ const LESSONS: Insert<'_> = Insert {
 };
 
 const SESSIONS: Insert<'_> = Insert {
-    table: "sessions",
+    name: "sessions",
     columns: &[
         "classroom",
         "id",
@@ -399,7 +395,8 @@ const SESSIONS: Insert<'_> = Insert {
         "cause",
         "position",
     ],
-    conflict: "ON CONFLICT (classroom, id) DO UPDATE SET \
+    key: &["classroom", "id"],
+    when_there: "DO UPDATE SET \
         ended_ms = excluded.ended_ms, \
         events = excluded.events, \
         position = excluded.position \
@@ -407,7 +404,7 @@ const SESSIONS: Insert<'_> = Insert {
 };
 
 const HELP: Insert<'_> = Insert {
-    table: "help",
+    name: "help",
     columns: &[
         "classroom",
         "id",
@@ -420,7 +417,8 @@ const HELP: Insert<'_> = Insert {
         "position",
         "opened",
     ],
-    conflict: "ON CONFLICT (classroom, id) DO UPDATE SET \
+    key: &["classroom", "id"],
+    when_there: "DO UPDATE SET \
         until_ms = excluded.until_ms, \
         ended_by = excluded.ended_by, \
         position = excluded.position \
@@ -428,7 +426,7 @@ const HELP: Insert<'_> = Insert {
 };
 
 const ALERTS: Insert<'_> = Insert {
-    table: "alerts",
+    name: "alerts",
     columns: &[
         "classroom",
         "id",
@@ -441,7 +439,8 @@ const ALERTS: Insert<'_> = Insert {
         "changed_ms",
         "position",
     ],
-    conflict: "ON CONFLICT (classroom, id) DO UPDATE SET \
+    key: &["classroom", "id"],
+    when_there: "DO UPDATE SET \
         state = excluded.state, \
         reason = excluded.reason, \
         changed_ms = excluded.changed_ms, \
@@ -450,9 +449,10 @@ const ALERTS: Insert<'_> = Insert {
 };
 
 const OFFSETS: Insert<'_> = Insert {
-    table: "offsets",
+    name: "offsets",
     columns: &["journal", "consumer", "position"],
-    conflict: "ON CONFLICT (journal, consumer) DO UPDATE SET \
+    key: &["journal", "consumer"],
+    when_there: "DO UPDATE SET \
         position = excluded.position \
         WHERE excluded.position > offsets.position",
 };

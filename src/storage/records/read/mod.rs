@@ -4,12 +4,12 @@
 //! moves nothing. Every statement is bounded in rows, bytes and time.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use mimamori_actors::domain::Timestamp;
 use sea_orm::FromQueryResult;
 
-use super::connect::READING_LIMIT;
 use super::sql::Sql;
 use super::{Records, RecordsError};
 
@@ -26,6 +26,8 @@ pub(super) use histories::OpenedHelp;
 pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};
 pub(crate) use people::{CellRow, KnownStudent, SessionRow};
 
+/// A reading statement that takes longer is broken off.
+pub(super) const READING_LIMIT: Duration = Duration::from_secs(10);
 /// A page ends when it holds more than this, however few rows it has.
 const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
@@ -85,12 +87,15 @@ pub(crate) trait Weigh {
 
 impl Records {
     async fn all<T: FromQueryResult>(&self, sql: &mut Sql) -> Result<Vec<T>, RecordsError> {
-        let rows = T::find_by_statement(sql.statement()).all(&self.reading);
+        let rows = T::find_by_statement(sql.statement(self.backend())).all(&self.reading);
         Ok(in_time(rows).await??)
     }
 
-    async fn one<T: FromQueryResult>(&self, sql: &mut Sql) -> Result<Option<T>, RecordsError> {
-        let row = T::find_by_statement(sql.statement()).one(&self.reading);
+    pub(super) async fn one<T: FromQueryResult>(
+        &self,
+        sql: &mut Sql,
+    ) -> Result<Option<T>, RecordsError> {
+        let row = T::find_by_statement(sql.statement(self.backend())).one(&self.reading);
         Ok(in_time(row).await??)
     }
 
@@ -108,7 +113,7 @@ impl Records {
     where
         T: FromQueryResult + Weigh + Send + Unpin,
     {
-        let stream = T::find_by_statement(sql.statement())
+        let stream = T::find_by_statement(sql.statement(self.backend()))
             .stream(&self.reading)
             .await?;
         let mut stream = pin!(stream);

@@ -13,7 +13,10 @@ const TRIES: usize = 50;
 /// As whoever reads sees them: what is not committed is not among them.
 async fn events_and_offset(records: &Records) -> (i64, Option<Position>) {
     let mut sql = Sql::new("SELECT COUNT(*) AS events FROM events");
-    let row = records.reading.query_one_raw(sql.statement()).await;
+    let row = records
+        .reading
+        .query_one_raw(sql.statement(records.backend()))
+        .await;
     let events = row.unwrap().unwrap().try_get("", "events").unwrap();
     (events, records.offset(&journal()).await.unwrap())
 }

@@ -58,7 +58,7 @@ async fn everything(records: &Records) -> Vec<String> {
         let mut sql = Sql::new(&columns);
         let columns: Vec<String> = records
             .reading
-            .query_all_raw(sql.statement())
+            .query_all_raw(sql.statement(records.backend()))
             .await
             .unwrap()
             .iter()
@@ -71,7 +71,7 @@ async fn everything(records: &Records) -> Vec<String> {
         ));
         for row in records
             .reading
-            .query_all_raw(sql.statement())
+            .query_all_raw(sql.statement(records.backend()))
             .await
             .unwrap()
         {

@@ -354,7 +354,7 @@ async fn the_usual_lists_are_read_from_an_index_in_their_order() {
         let mut sql = Sql::new(&format!("EXPLAIN QUERY PLAN {sql}"));
         let rows = records
             .reading
-            .query_all_raw(sql.statement())
+            .query_all_raw(sql.statement(records.backend()))
             .await
             .unwrap();
         let lines: Vec<String> = rows

@@ -1,9 +1,10 @@
 use mimamori_actors::domain::{EventId, JournalId, Position, Record};
 use mimamori_actors::ports::{Store, StoreError};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::ConnectionTrait;
 
 use super::*;
-use crate::storage::records::{ExecutionFilter, connect, write_batch};
+use crate::storage::records::sqlite::{Batch, connect};
+use crate::storage::records::{ExecutionFilter, write_batch};
 use crate::storage::samples::execution;
 
 #[tokio::test]
@@ -66,12 +67,12 @@ async fn an_offset_moves_without_entries_and_never_goes_back() {
 async fn a_batch_that_ends_before_its_commit_leaves_nothing() {
     let (_dir, records) = records().await;
     let entries = mixed();
-    let transaction = records.writing.begin().await.unwrap();
-    write_batch(&transaction, &journal(), &entries, Position(13))
+    let mut batch = Batch::begin(&records.writing).await.unwrap();
+    write_batch(&mut batch, &journal(), &entries, Position(13))
         .await
         .unwrap();
 
-    drop(transaction);
+    drop(batch);
 
     assert_eq!(everything(&records).await, Vec::<String>::new());
     assert_eq!(records.offset(&journal()).await.unwrap(), None);

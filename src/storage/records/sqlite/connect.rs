@@ -10,19 +10,20 @@ use sea_orm::sqlx::{ConnectOptions, Connection};
 use sea_orm::{DatabaseConnection, SqlxSqliteConnector, sqlx};
 use tokio::time::Instant;
 
-use super::RecordsError;
+use crate::storage::records::RecordsError;
+use crate::storage::records::read::READING_LIMIT;
 
 /// So many reading calls are answered at the same time; further ones wait for their turn.
 const READERS: u32 = 4;
-/// A reading statement that takes longer is broken off.
-pub(super) const READING_LIMIT: Duration = Duration::from_secs(10);
 /// Another process (a backup, a person with a shell) may hold the file for a moment.
-pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
+pub(in crate::storage::records) const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// How many of SQLite's instructions pass between two looks at the clock: well under a millisecond.
 const INSTRUCTIONS_A_LOOK: i32 = 20_000;
 
 /// The only connection that writes. A commit returns when it is on disk.
-pub(super) async fn writing(file: &Path) -> Result<DatabaseConnection, RecordsError> {
+pub(in crate::storage::records) async fn writing(
+    file: &Path,
+) -> Result<DatabaseConnection, RecordsError> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
@@ -68,7 +69,9 @@ fn is_clean(connection: &SqliteConnection) -> bool {
 }
 
 /// Connections that cannot write, each statement with a time limit.
-pub(super) async fn reading(file: &Path) -> Result<DatabaseConnection, RecordsError> {
+pub(in crate::storage::records) async fn reading(
+    file: &Path,
+) -> Result<DatabaseConnection, RecordsError> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .read_only(true)

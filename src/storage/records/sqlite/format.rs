@@ -13,7 +13,7 @@ use crate::storage::format::UnknownFormat;
 
 /// Whether this program knows every migration that the file has had. What
 /// cannot be read here is told by whoever opens the file for good.
-pub(super) async fn check(file: &Path) -> Result<(), UnknownFormat> {
+pub(in crate::storage::records) async fn check(file: &Path) -> Result<(), UnknownFormat> {
     let known: BTreeSet<String> = Migrator::migrations()
         .iter()
         .map(|migration| migration.name().to_owned())
