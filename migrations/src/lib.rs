@@ -1,6 +1,6 @@
 //! The tables of the records, from the first version to this one.
 //!
-//! The same migrations run on SQLite and, later, on PostgreSQL. Old code runs
+//! The same migrations run on SQLite and on PostgreSQL. Old code runs
 //! on the new tables for as long as an update takes: expand first, contract a
 //! version later (see the README beside this crate).
 
@@ -11,6 +11,7 @@ mod m0002_events;
 mod m0003_histories;
 mod m0004_faults_and_offsets;
 mod m0005_help_opened;
+mod postgres;
 mod tables;
 
 /// Every migration, in its order.

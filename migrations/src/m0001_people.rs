@@ -2,6 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::postgres;
 use crate::tables::{index, keyed_table, maybe_text, number, text};
 
 #[derive(DeriveMigrationName)]
@@ -27,9 +28,25 @@ impl MigrationTrait for Migration {
                 "notebooks",
                 &["classroom", "key"],
             ))
-            .await
+            .await?;
+        postgres::only(manager, ON_POSTGRES).await
     }
 }
+
+/// A key can be many times as long as the name it stands for (NFKC unfolds single
+/// signs into sentences), and longer than a tree takes: a hash has no limit.
+const ON_POSTGRES: &str = r#"
+    ALTER TABLE classrooms ALTER id TYPE text COLLATE "C";
+    ALTER TABLE students ALTER classroom TYPE text COLLATE "C", ALTER id TYPE text COLLATE "C";
+    ALTER TABLE teams ALTER classroom TYPE text COLLATE "C", ALTER name TYPE text COLLATE "C",
+        ALTER key TYPE text COLLATE "C";
+    ALTER TABLE notebooks ALTER classroom TYPE text COLLATE "C", ALTER path TYPE text COLLATE "C",
+        ALTER key TYPE text COLLATE "C";
+    DROP INDEX teams_by_key;
+    CREATE INDEX teams_by_key ON teams USING hash (key);
+    DROP INDEX notebooks_by_key;
+    CREATE INDEX notebooks_by_key ON notebooks USING hash (key);
+"#;
 
 fn classrooms() -> TableCreateStatement {
     keyed_table(

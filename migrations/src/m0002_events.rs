@@ -2,6 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::postgres;
 use crate::tables::{index, maybe_number, maybe_text, number, row_number, table, text};
 
 #[derive(DeriveMigrationName)]
@@ -14,6 +15,9 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if postgres::is_it(manager) {
+            return postgres::only(manager, include_str!("m0002_events.sql")).await;
+        }
         manager.create_table(events()).await?;
         manager.create_table(executions()).await?;
         for index in indexes() {

@@ -2,6 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::postgres;
 use crate::tables::{index, keyed_table, maybe_number, maybe_text, number, text};
 
 #[derive(DeriveMigrationName)]
@@ -20,9 +21,22 @@ impl MigrationTrait for Migration {
         for index in indexes() {
             manager.create_index(index).await?;
         }
-        Ok(())
+        postgres::only(manager, ON_POSTGRES).await
     }
 }
+
+/// What is open now is a handful of rows among all that ever were.
+const ON_POSTGRES: &str = r#"
+    ALTER TABLE lessons ALTER classroom TYPE text COLLATE "C", ALTER id TYPE text COLLATE "C";
+    ALTER TABLE sessions ALTER classroom TYPE text COLLATE "C", ALTER id TYPE text COLLATE "C",
+        ALTER student TYPE text COLLATE "C";
+    ALTER TABLE help ALTER classroom TYPE text COLLATE "C", ALTER id TYPE text COLLATE "C",
+        ALTER student TYPE text COLLATE "C";
+    ALTER TABLE alerts ALTER classroom TYPE text COLLATE "C", ALTER id TYPE text COLLATE "C",
+        ALTER student TYPE text COLLATE "C";
+    CREATE INDEX sessions_active ON sessions (classroom, student, begun_ms DESC) WHERE ended_ms IS NULL;
+    CREATE INDEX help_open ON help (classroom, since_ms DESC) WHERE until_ms IS NULL;
+"#;
 
 // `position` is the entry that told of the row last, `cause` the event that it began with
 

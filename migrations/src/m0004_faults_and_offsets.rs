@@ -2,6 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::postgres;
 use crate::tables::{index, keyed_table, maybe_text, number, row_number, table, text};
 
 #[derive(DeriveMigrationName)]
@@ -30,9 +31,16 @@ impl MigrationTrait for Migration {
                 "dead_letters",
                 &["classroom", "received_at_ms"],
             ))
-            .await
+            .await?;
+        postgres::only(manager, ON_POSTGRES).await
     }
 }
+
+const ON_POSTGRES: &str = r#"
+    ALTER TABLE rejected ALTER classroom TYPE text COLLATE "C";
+    ALTER TABLE dead_letters ALTER classroom TYPE text COLLATE "C";
+    ALTER TABLE offsets ALTER journal TYPE text COLLATE "C", ALTER consumer TYPE text COLLATE "C";
+"#;
 
 fn rejected() -> TableCreateStatement {
     table(

@@ -8,18 +8,19 @@ use super::lock::ServerLock;
 use super::{Failure, answer, load_config, runtime};
 use crate::journal::inspect::{self, Survey};
 use crate::journal::repair::Plan;
-use crate::storage::records::Records;
+use crate::storage::records::{Records, RecordsAt};
 
 pub(super) fn inspect(arguments: &Inspect) -> Result<(), Failure> {
-    let dir = match &arguments.dir {
-        Some(dir) => dir.clone(),
+    let (dir, records) = match &arguments.dir {
+        Some(dir) => (dir.clone(), RecordsAt::Dir(dir.clone())),
         None => {
-            let loaded = load_config(arguments.file.config.as_deref())?;
-            loaded.config.storage.dir
+            let config = load_config(arguments.file.config.as_deref())?.config;
+            let records = RecordsAt::of(&config);
+            (config.storage.dir, records)
         }
     };
     if arguments.repair {
-        repair(&dir)?;
+        repair(&dir, &records)?;
     }
     let found = inspect::survey(&dir).map_err(anyhow::Error::new)?;
     print(&found, arguments.json).map_err(anyhow::Error::new)?;
@@ -47,14 +48,14 @@ fn print(found: &Survey, as_json: bool) -> std::io::Result<()> {
 }
 
 /// Each step is told when it is done; the lock is held until the end.
-fn repair(dir: &Path) -> Result<(), Failure> {
+fn repair(dir: &Path, records: &RecordsAt) -> Result<(), Failure> {
     if !dir.join("journal").is_dir() {
         return Err(anyhow::anyhow!("no journal is in {}", dir.display()).into());
     }
     let _lock = ServerLock::take(dir).map_err(anyhow::Error::new)?;
     let plan = Plan::of(dir).map_err(anyhow::Error::new)?;
     // before the entries are there: a repair that is cut short must not forget it
-    read_again(dir, &plan)?;
+    read_again(records, &plan)?;
     let mut is_untouched = true;
     plan.carry_out(&mut |step| {
         is_untouched = false;
@@ -68,11 +69,13 @@ fn repair(dir: &Path) -> Result<(), Failure> {
 }
 
 /// The records read again what they had passed; what they have they keep once.
-fn read_again(dir: &Path, plan: &Plan) -> Result<(), Failure> {
+fn read_again(at: &RecordsAt, plan: &Plan) -> Result<(), Failure> {
     let Some((journal, after)) = plan.read_again_after() else {
         return Ok(());
     };
-    if !dir.join("records.sqlite").exists() {
+    if let RecordsAt::Dir(dir) = at
+        && !dir.join("records.sqlite").exists()
+    {
         answer(format_args!(
             "no records are in {}: those that are elsewhere do not read again what they had passed",
             dir.display()
@@ -80,8 +83,8 @@ fn read_again(dir: &Path, plan: &Plan) -> Result<(), Failure> {
         return Ok(());
     }
     let reading = async {
-        Records::check_format(dir).await?;
-        let records = Records::open(dir).await?;
+        Records::check_format(at).await?;
+        let records = Records::open(at).await?;
         records.read_again_after(journal, after).await?;
         records.close().await?;
         anyhow::Ok(())

@@ -6,6 +6,7 @@
 //! free is seen when it is used.
 
 mod fault;
+mod postgres_url;
 mod public_url;
 mod read;
 mod source;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use fault::{Fault, Faults, Origin};
+pub use postgres_url::{BadPostgresUrl, PostgresUrl};
 pub use public_url::{BadUrl, PublicUrl};
 
 use crate::keys::Secret;
@@ -107,7 +109,9 @@ pub struct Ingest {
 #[derive(Debug, Clone)]
 pub struct Records {
     /// Nothing: SQLite under `storage.dir`.
-    pub url: Option<String>,
+    pub url: Option<PostgresUrl>,
+    /// Connections to that database at a time, the one that writes among them.
+    pub max_connections: u32,
 }
 
 /// Where the series are.
@@ -219,9 +223,7 @@ impl Config {
                     },
                 ),
             },
-            records: Records {
-                url: not_in_this_version(reader, "records.url"),
-            },
+            records: Records::read(reader),
             series: Series {
                 url: not_in_this_version(reader, "series.url"),
                 token: secret(reader, "series.token", VISIBLE),
@@ -290,6 +292,26 @@ impl Storage {
                 "storage.min_free_bytes",
                 "a size such as 512MiB",
                 |given| read::size(given, 0),
+            ),
+        }
+    }
+}
+
+impl Records {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            url: reader.read(
+                "records.url",
+                "empty, or an address such as postgres://USER:PASSWORD@HOST:5432/DATABASE",
+                read::optional,
+            ),
+            max_connections: reader.read(
+                "records.max_connections",
+                "a whole number from 2 to 1000",
+                |given| {
+                    let number = read::whole(given, 2, 1000)?;
+                    u32::try_from(number).map_err(|error| error.to_string())
+                },
             ),
         }
     }

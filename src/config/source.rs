@@ -31,7 +31,7 @@ const fn secret(name: &'static str) -> Key {
 }
 
 /// Every key there is. Addresses of stores count as secrets: they carry passwords.
-pub(super) const KEYS: [Key; 21] = [
+pub(super) const KEYS: [Key; 22] = [
     plain("http.listen"),
     plain("http.public_url"),
     plain("http.origins"),
@@ -47,6 +47,7 @@ pub(super) const KEYS: [Key; 21] = [
     plain("journal.max_bytes"),
     plain("ingest.dedup_days"),
     secret("records.url"),
+    plain("records.max_connections"),
     secret("series.url"),
     secret("series.token"),
     secret("bus.url"),

@@ -115,7 +115,11 @@ fn every_kind_of_value_can_be_given_by_the_environment() {
         ("MIMAMORI_JOURNAL__MAX_BYTES", "64 MiB"),
         ("MIMAMORI_INGEST__DEDUP_DAYS", "30"),
         ("MIMAMORI_AUTH__INGEST_KEY", "class-2026"),
-        ("MIMAMORI_RECORDS__URL", ""),
+        (
+            "MIMAMORI_RECORDS__URL",
+            "postgres://m:hidden@db.example/records",
+        ),
+        ("MIMAMORI_RECORDS__MAX_CONNECTIONS", "4"),
         ("MIMAMORI_LOG__FORMAT", "json"),
     ])
     .unwrap();
@@ -139,11 +143,16 @@ fn every_kind_of_value_can_be_given_by_the_environment() {
     assert_eq!(config.journal.max_bytes, 64 << 20);
     assert_eq!(config.ingest.dedup_days, 30);
     assert!(config.auth.ingest_key.is_some());
+    assert_eq!(
+        config.records.url.unwrap().to_string(),
+        "PostgreSQL database records at db.example:5432"
+    );
+    assert_eq!(config.records.max_connections, 4);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
 /// Variable, wrong value, a part of the line that tells of it.
-const WRONG: [(&str, &str, &str); 27] = [
+const WRONG: [(&str, &str, &str); 28] = [
     (
         "MIMAMORI_HTTP__LISTEN",
         "localhost:8000",
@@ -200,9 +209,10 @@ const WRONG: [(&str, &str, &str); 27] = [
     ),
     (
         "MIMAMORI_RECORDS__URL",
-        "postgres://u:hidden-1@db/x",
-        "only the embedded default",
+        "mysql://u:hidden-1@db/x",
+        "it does not begin with postgres://",
     ),
+    ("MIMAMORI_RECORDS__MAX_CONNECTIONS", "1", "1 is less than 2"),
     (
         "MIMAMORI_SERIES__URL",
         "http://hidden-2:8086",
@@ -284,7 +294,7 @@ fn no_fault_shows_a_secret() {
     let report = load(&variables).unwrap_err().to_string();
 
     assert!(!report.contains("hidden-"), "{report}");
-    assert!(report.starts_with("the configuration has 27 faults:\n"));
+    assert!(report.starts_with("the configuration has 28 faults:\n"));
 }
 
 #[test]
@@ -354,6 +364,20 @@ fn a_secret_is_read_from_a_file_without_its_trailing_newline() {
     assert!(config.auth.ingest_key.is_some());
     // proves the trimming: only equal texts are refused so
     assert!(same.unwrap_err().to_string().contains("they are the same"));
+}
+
+#[test]
+fn the_address_of_the_records_is_read_from_a_file_and_not_shown() {
+    let file = file_with("postgres://m:hidden@db.example/records\n");
+    let path = file.path().to_str().unwrap();
+    let variables = [("MIMAMORI_RECORDS__URL_FILE", path)];
+
+    let loaded = Config::load(None, environment(&variables)).unwrap();
+
+    let url = loaded.config.records.url.as_ref().unwrap();
+    assert_eq!(url.expose(), "postgres://m:hidden@db.example/records");
+    let shown = format!("{:?} {:?}", loaded.config, loaded.provenance);
+    assert!(!shown.contains("hidden"), "{shown}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::journal::{
     Consumer, FileJournal, JournalOptions, JournalReport, RealDisk, SEGMENT_BYTES, check_formats,
 };
 use crate::keys::Keys;
-use crate::storage::records::Records;
+use crate::storage::records::{Records, RecordsAt};
 use crate::storage::series::Series;
 use crate::storage::snapshots::FjallSnapshots;
 use gone::{Reach, Reaches};
@@ -51,7 +51,8 @@ impl Stores {
         // what a later version wrote stays as it is: looked at before anything is opened for
         // writing, and first that which cannot be looked at otherwise
         check_formats(dir)?;
-        Records::check_format(dir).await?;
+        let records_at = RecordsAt::of(config);
+        check_records(&records_at).await?;
         let snapshots = open_snapshots(dir.join("snapshots")).await?;
         let series = Series::open(dir).context("the series can't be opened")?;
         let keys = Keys::load_or_create(
@@ -59,9 +60,7 @@ impl Stores {
             config.auth.admin_token.clone(),
             config.auth.ingest_key.clone(),
         )?;
-        let records = Records::open(dir)
-            .await
-            .context("the records (SQLite) can't be opened")?;
+        let records = open_records(&records_at).await?;
         let highest = (
             records.highest_position().await?,
             series.highest_position().await?,
@@ -174,6 +173,16 @@ fn journal_options(
         segment_bytes: SEGMENT_BYTES,
         disk: Arc::new(RealDisk),
     }
+}
+
+async fn check_records(at: &RecordsAt) -> anyhow::Result<()> {
+    let known = Records::check_format(at).await;
+    known.with_context(|| format!("the records ({at}) can't be opened"))
+}
+
+async fn open_records(at: &RecordsAt) -> anyhow::Result<Records> {
+    let opened = Records::open(at).await;
+    opened.with_context(|| format!("the records ({at}) can't be opened"))
 }
 
 async fn open_snapshots(dir: PathBuf) -> anyhow::Result<FjallSnapshots> {

@@ -170,7 +170,11 @@ impl From<RecordsError> for ApiError {
     fn from(error: RecordsError) -> Self {
         metrics::counter!("mimamori_reading_records_failures_total").increment(1);
         match error {
-            RecordsError::Unavailable(_) | RecordsError::Refused(_) | RecordsError::TooSlow => {
+            RecordsError::Unavailable(_)
+            | RecordsError::Unfit(_)
+            | RecordsError::Newer(_)
+            | RecordsError::Refused(_)
+            | RecordsError::TooSlow => {
                 tracing::warn!(store = "records", %error, "a reading call failed");
                 Self::unavailable(
                     "records_unavailable",

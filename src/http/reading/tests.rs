@@ -12,6 +12,7 @@ use warp::http::header::{ALLOW, RETRY_AFTER};
 use super::*;
 use crate::http::Context;
 use crate::keys::Keys;
+use crate::storage::records::RecordsAt;
 use crate::storage::samples::{
     at, dead_letter, event, executed, execution, fact, failed, help_beat, journal, rejection, room,
     student,
@@ -39,7 +40,9 @@ struct House {
 impl House {
     async fn with(entries: &[Arc<Entry>]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let records = Records::open(dir.path()).await.unwrap();
+        let records = Records::open(&RecordsAt::Dir(dir.path().to_owned()))
+            .await
+            .unwrap();
         let series = Series::open(dir.path()).unwrap();
         if let Some(last) = entries.last() {
             records

@@ -1,9 +1,12 @@
 //! What can go wrong with the records, cut by what the caller will do next.
 
 use mimamori_actors::ports::StoreError;
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::sqlx::postgres::PgDatabaseError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-use super::sqlite;
+use super::{postgres, sqlite};
+use crate::storage::format::UnknownFormat;
 
 /// Why the records did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,12 @@ pub enum RecordsError {
     /// A rule of the tables was broken: it never will.
     #[error("the records refuse it: {0}")]
     Refused(#[source] DbErr),
+    /// A database is there, and cannot be used as it is.
+    #[error("the database can't be used: {0}")]
+    Unfit(String),
+    /// A later version of the program wrote them.
+    #[error(transparent)]
+    Newer(#[from] UnknownFormat),
     /// What was to be written, or what stands there, has no form that can be written or read.
     #[error("a row has no valid form: {0}")]
     Malformed(String),
@@ -46,9 +55,10 @@ impl From<DbErr> for RecordsError {
 impl From<RecordsError> for StoreError {
     fn from(error: RecordsError) -> Self {
         match error {
-            RecordsError::Unavailable(_) | RecordsError::TooSlow => {
-                Self::Unavailable(error.to_string())
-            }
+            RecordsError::Unavailable(_)
+            | RecordsError::TooSlow
+            | RecordsError::Unfit(_)
+            | RecordsError::Newer(_) => Self::Unavailable(error.to_string()),
             RecordsError::Refused(_) | RecordsError::Malformed(_) => {
                 Self::Refused(error.to_string())
             }
@@ -57,14 +67,25 @@ impl From<RecordsError> for StoreError {
 }
 
 fn cure(error: &DbErr) -> Cure {
+    let Some(refusal) = database_error(error) else {
+        return Cure::Later;
+    };
+    if refusal.try_downcast_ref::<PgDatabaseError>().is_some() {
+        return postgres::fault::cure(refusal);
+    }
+    sqlite::fault::cure(refusal)
+}
+
+/// What the database itself said, if it was the database.
+fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause))
     | DbErr::Query(RuntimeErr::SqlxError(cause))
     | DbErr::Conn(RuntimeErr::SqlxError(cause))) = error
     else {
-        return Cure::Later;
+        return None;
     };
     match cause.as_ref() {
-        sqlx::Error::Database(refusal) => sqlite::fault::cure(refusal.as_ref()),
-        _ => Cure::Later,
+        sqlx::Error::Database(refusal) => Some(refusal.as_ref()),
+        _ => None,
     }
 }

@@ -1,36 +1,48 @@
-//! The records: everything that was, in SQLite, for the reading calls and for later.
+//! The records: everything that was, for the reading calls and for later.
+//!
+//! They are in SQLite or in PostgreSQL, by their address. What is written and
+//! what is asked is the same for both; what differs is in three places: the room
+//! of each database (`sqlite`, `postgres`: connections, transactions, many rows
+//! at once, error codes), the door between them (`batch`), and a few words of
+//! SQL (`dialect`).
 //!
 //! One task at a time writes, on the only connection that can; readers have
 //! connections of their own that cannot. A batch of the journal and the offset
 //! that says so are one transaction, and rows are guarded by the position they
 //! came from, so that the same batch twice, or an old one again, changes nothing.
 
-use std::path::Path;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mimamori_actors::domain::{Entry, JournalId, Position};
 use mimamori_actors::ports::{Store, StoreError};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, FromQueryResult};
+use sea_orm::{DatabaseConnection, FromQueryResult};
 
-use super::format::UnknownFormat;
+use crate::config::Config;
 
 mod backfill;
+mod batch;
 mod body;
+mod dialect;
 mod fault;
+mod postgres;
 mod read;
 mod rows;
 mod sql;
 mod sqlite;
 mod write;
 
+use batch::{Batch, Writing};
+use dialect::Dialect;
 pub use fault::RecordsError;
+pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
     CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, Found, HelpKey, HelpRow, KnownStudent,
     LessonKey, LessonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange,
 };
 use sql::Sql;
-use sqlite::Batch;
 
 /// The consumer under which the offsets of this store are kept.
 const CONSUMER: &str = "records";
@@ -38,27 +50,82 @@ const CONSUMER: &str = "records";
 /// The records' database.
 #[derive(Debug)]
 pub struct Records {
-    writing: DatabaseConnection,
+    writing: Writing,
     reading: DatabaseConnection,
+    dialect: Dialect,
+    /// Looks after the months of PostgreSQL for as long as these are open.
+    _keeping: Option<postgres::Keeping>,
+}
+
+/// Where the records are.
+#[derive(Debug, Clone)]
+pub enum RecordsAt {
+    /// In a file of this directory.
+    Dir(PathBuf),
+    /// In a database of PostgreSQL.
+    Postgres(PostgresAddress),
+}
+
+impl RecordsAt {
+    /// As the configuration says.
+    pub fn of(config: &Config) -> Self {
+        match &config.records.url {
+            None => Self::Dir(config.storage.dir.clone()),
+            Some(url) => Self::Postgres(PostgresAddress {
+                url: url.clone(),
+                max_connections: config.records.max_connections,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for RecordsAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dir(dir) => write!(f, "SQLite in {}", dir.display()),
+            Self::Postgres(address) => write!(f, "{}", address.url),
+        }
+    }
 }
 
 impl Records {
-    /// Opens `records.sqlite` in `dir`, makes it if it is not there, and brings its tables up to date.
+    /// Opens them, makes them if they are not there, and brings their tables up to date.
     /// Those of a later version are not for it: [`Records::check_format`] comes first.
     ///
     /// # Errors
-    /// When the file cannot be opened or its tables cannot be brought up to date.
-    pub async fn open(dir: &Path) -> Result<Self, RecordsError> {
-        let (writing, reading) = sqlite::open(dir).await?;
-        Ok(Self { writing, reading })
+    /// When they cannot be reached or opened, or their tables cannot be brought up to date.
+    pub async fn open(at: &RecordsAt) -> Result<Self, RecordsError> {
+        Ok(match at {
+            RecordsAt::Dir(dir) => {
+                let (writing, reading) = sqlite::open(dir).await?;
+                Self {
+                    writing: Writing::Sqlite(writing),
+                    reading,
+                    dialect: Dialect::Sqlite,
+                    _keeping: None,
+                }
+            }
+            RecordsAt::Postgres(address) => {
+                let opened = postgres::open(address).await?;
+                Self {
+                    writing: Writing::Postgres(Box::new(opened.writing)),
+                    reading: opened.reading,
+                    dialect: Dialect::Postgres,
+                    _keeping: Some(opened.keeping),
+                }
+            }
+        })
     }
 
-    /// Whether this program knows the tables in `dir`, if there are any. Changes nothing.
+    /// Whether this program knows the tables, if there are any. Changes nothing.
     ///
     /// # Errors
-    /// When a later version wrote them.
-    pub async fn check_format(dir: &Path) -> Result<(), UnknownFormat> {
-        sqlite::format::check(&dir.join(sqlite::FILE)).await
+    /// When a later version wrote them, or a server does not answer.
+    pub async fn check_format(at: &RecordsAt) -> Result<(), RecordsError> {
+        match at {
+            RecordsAt::Dir(dir) => Ok(sqlite::format::check(&dir.join(sqlite::FILE)).await?),
+            RecordsAt::Postgres(address) => postgres::check_format(address).await,
+        }
     }
 
     /// The highest position that any journal's entries reached here: a new journal goes on after it.
@@ -92,10 +159,9 @@ impl Records {
         sql.bind(after).push(" WHERE journal = ");
         sql.bind(journal.as_str()).push(" AND consumer = ");
         sql.bind(CONSUMER).push(" AND position > ").bind(after);
-        self.writing
-            .execute_raw(sql.statement(self.backend()))
-            .await?;
-        Ok(())
+        let mut batch = self.writing.begin().await?;
+        batch.run(&mut sql).await?;
+        batch.commit().await
     }
 
     /// Closes the connections, once what is under way is done.
@@ -104,12 +170,7 @@ impl Records {
     /// When the database cannot be closed.
     pub async fn close(&self) -> Result<(), RecordsError> {
         self.reading.close_by_ref().await?;
-        self.writing.close_by_ref().await?;
-        Ok(())
-    }
-
-    fn backend(&self) -> DbBackend {
-        self.reading.get_database_backend()
+        self.writing.close().await
     }
 
     async fn write_in_one(
@@ -118,7 +179,7 @@ impl Records {
         entries: &[Arc<Entry>],
         through: Position,
     ) -> Result<(), RecordsError> {
-        let mut batch = Batch::begin(&self.writing).await?;
+        let mut batch = self.writing.begin().await?;
         write_batch(&mut batch, journal, entries, through).await?;
         batch.commit().await
     }
@@ -126,7 +187,7 @@ impl Records {
 
 /// Everything of [`Store::write`] but the commit.
 async fn write_batch(
-    batch: &mut Batch,
+    batch: &mut Batch<'_>,
     journal: &JournalId,
     entries: &[Arc<Entry>],
     through: Position,
@@ -158,8 +219,9 @@ fn position(stored: i64) -> Position {
 #[async_trait]
 impl Store for Records {
     async fn offset(&self, journal: &JournalId) -> Result<Option<Position>, StoreError> {
-        let offset = self.one::<PositionRow>(&mut write::offset_of(journal));
-        let row = offset.await?;
+        let row = self
+            .one::<PositionRow>(&mut write::offset_of(journal))
+            .await?;
         Ok(row.and_then(|row| row.position).map(position))
     }
 

@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::RecordsError;
 use super::body::Body;
-use crate::storage::placed_at;
+use crate::storage::{filed_at, placed_at};
 
 /// A client's event in its place.
 #[derive(Debug, Clone, Copy)]
@@ -57,11 +57,12 @@ pub(super) const EXECUTION_COLUMNS: [&str; 13] = [
     "result",
 ];
 
-/// The rows of one event: always one of `events`, for an executed cell one of `executions`.
+/// The rows of one event: always one of `events`, for an executed cell one of
+/// `executions`; behind its columns each carries when it is filed.
 pub(super) struct EventRows {
     pub(super) position: Position,
-    pub(super) event: [Value; 9],
-    pub(super) execution: Option<[Value; 13]>,
+    pub(super) event: [Value; 10],
+    pub(super) execution: Option<[Value; 14]>,
 }
 
 pub(super) fn event_rows(placed: &PlacedEvent<'_>) -> Result<EventRows, RecordsError> {
@@ -71,6 +72,7 @@ pub(super) fn event_rows(placed: &PlacedEvent<'_>) -> Result<EventRows, RecordsE
         event,
     } = placed.accepted;
     let at_ms = placed.at().as_millis();
+    let filed_ms = filed_at(event.time).as_millis();
     let (body, cell) = Body::of(event);
     let row = [
         number(placed.position)?,
@@ -82,6 +84,7 @@ pub(super) fn event_rows(placed: &PlacedEvent<'_>) -> Result<EventRows, RecordsE
         event.time.as_millis().into(),
         placed.received_at.as_millis().into(),
         body.to_json()?.into(),
+        filed_ms.into(),
     ];
     let mut execution = None;
     if let (Some(cell), Some(status)) = (cell, event.execution_status()) {
@@ -103,6 +106,7 @@ pub(super) fn event_rows(placed: &PlacedEvent<'_>) -> Result<EventRows, RecordsE
                 .transpose()
                 .map_err(|error| RecordsError::Malformed(error.to_string()))?
                 .into(),
+            filed_ms.into(),
         ]);
     }
     Ok(EventRows {

@@ -4,7 +4,9 @@
 //! the readers' statements are put together from what was asked for. Only
 //! words of our own ever become SQL; what comes from outside is bound.
 
-use sea_orm::{DbBackend, Statement, Value};
+use sea_orm::{Statement, Value};
+
+use super::dialect::Dialect;
 
 /// A statement in the making. Placeholders are `$1`, `$2` …, which SQLite and PostgreSQL both read.
 #[derive(Debug, Default)]
@@ -34,16 +36,21 @@ impl Sql {
     }
 
     /// The statement; what was put together is taken out.
-    pub(super) fn statement(&mut self, backend: DbBackend) -> Statement {
-        Statement::from_sql_and_values(
-            backend,
+    pub(super) fn statement(&mut self, dialect: Dialect) -> Statement {
+        let (text, values) = self.take();
+        Statement::from_sql_and_values(dialect.backend(), text, values)
+    }
+
+    /// The text and its values, taken out.
+    pub(super) fn take(&mut self) -> (String, Vec<Value>) {
+        (
             std::mem::take(&mut self.text),
             std::mem::take(&mut self.values),
         )
     }
 }
 
-/// A table and how rows go into it; each has a value for each column.
+/// A table and how rows go into it; see [`super::batch`].
 pub(super) struct Insert<'a> {
     pub(super) name: &'a str,
     pub(super) columns: &'a [&'a str],
@@ -51,7 +58,26 @@ pub(super) struct Insert<'a> {
     pub(super) key: &'a [&'a str],
     /// What to do with a row that is there already.
     pub(super) when_there: &'a str,
+    /// Whether PostgreSQL cuts it into months: then a row carries, behind its
+    /// columns, when it is filed, and is named by that too.
+    pub(super) is_filed: bool,
 }
+
+impl Insert<'_> {
+    /// Whether a row may change one that is there.
+    pub(super) fn changes_rows(&self) -> bool {
+        self.when_there != NOTHING
+    }
+
+    /// Where the key's columns stand.
+    pub(super) fn key_indexes(&self) -> Vec<usize> {
+        let index_of = |name: &&str| self.columns.iter().position(|column| column == name);
+        self.key.iter().filter_map(index_of).collect()
+    }
+}
+
+/// A row that is there already stays as it is.
+pub(super) const NOTHING: &str = "DO NOTHING";
 
 /// The pattern that finds `text` anywhere, with `\` as the escape.
 pub(super) fn containing(text: &str) -> String {

@@ -6,11 +6,11 @@ use mimamori_actors::domain::{Entry, Fact, FactKind, JournalId, Position, Record
 use sea_orm::Value;
 
 use super::rows::{self, EventRows, People, PlacedEvent, number};
-use super::sql::{Insert, Sql};
+use super::sql::{Insert, NOTHING, Sql};
 use super::{Batch, CONSUMER, RecordsError};
 
 /// Writes entries that are not known to be there, in the order of their positions.
-pub(super) async fn entries(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
+pub(super) async fn entries(batch: &mut Batch<'_>, entries: &[&Entry]) -> Result<(), RecordsError> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -22,7 +22,7 @@ pub(super) async fn entries(batch: &mut Batch, entries: &[&Entry]) -> Result<(),
 
 /// How far this store is with this journal; never goes back.
 pub(super) async fn offset(
-    batch: &mut Batch,
+    batch: &mut Batch<'_>,
     journal: &JournalId,
     through: Position,
 ) -> Result<(), RecordsError> {
@@ -39,7 +39,7 @@ pub(super) fn offset_of(journal: &JournalId) -> Sql {
     sql
 }
 
-async fn write_events(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
+async fn write_events(batch: &mut Batch<'_>, entries: &[&Entry]) -> Result<(), RecordsError> {
     let mut placed = placed_events(entries);
     let mut executions = Vec::new();
     let mut events = Vec::with_capacity(placed.len());
@@ -84,7 +84,7 @@ fn placed_events<'a>(entries: &[&'a Entry]) -> Vec<PlacedEvent<'a>> {
 
 /// Which of the events' positions are in the table.
 async fn positions_there(
-    batch: &mut Batch,
+    batch: &mut Batch<'_>,
     placed: &[PlacedEvent<'_>],
 ) -> Result<BTreeSet<Position>, RecordsError> {
     let (Some(first), Some(last)) = (placed.first(), placed.last()) else {
@@ -97,7 +97,10 @@ async fn positions_there(
     Ok(there.into_iter().map(super::position).collect())
 }
 
-async fn write_people(batch: &mut Batch, placed: &[PlacedEvent<'_>]) -> Result<(), RecordsError> {
+async fn write_people(
+    batch: &mut Batch<'_>,
+    placed: &[PlacedEvent<'_>],
+) -> Result<(), RecordsError> {
     let mut people = People::default();
     for one in placed {
         people.add(one);
@@ -108,7 +111,7 @@ async fn write_people(batch: &mut Batch, placed: &[PlacedEvent<'_>]) -> Result<(
     Ok(())
 }
 
-async fn write_faults(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
+async fn write_faults(batch: &mut Batch<'_>, entries: &[&Entry]) -> Result<(), RecordsError> {
     let mut rejected = Vec::new();
     let mut letters = Vec::new();
     for entry in entries {
@@ -132,7 +135,7 @@ struct FactRows {
     alerts: Vec<[Value; 10]>,
 }
 
-async fn write_facts(batch: &mut Batch, entries: &[&Entry]) -> Result<(), RecordsError> {
+async fn write_facts(batch: &mut Batch<'_>, entries: &[&Entry]) -> Result<(), RecordsError> {
     let mut facts = FactRows::default();
     for entry in entries {
         if let Record::Fact(fact) = &entry.record {
@@ -273,7 +276,8 @@ const CLASSROOMS: Insert<'_> = Insert {
     name: "classrooms",
     columns: &["id", "name", "first_seen_ms"],
     key: &["id"],
-    when_there: "DO NOTHING",
+    when_there: NOTHING,
+    is_filed: false,
 };
 
 // the target is named: two different events at one position are a fault to be told, not skipped
@@ -281,14 +285,16 @@ const EVENTS: Insert<'_> = Insert {
     name: "events",
     columns: &rows::EVENT_COLUMNS,
     key: &["classroom", "student", "event_id"],
-    when_there: "DO NOTHING",
+    when_there: NOTHING,
+    is_filed: true,
 };
 
 const EXECUTIONS: Insert<'_> = Insert {
     name: "executions",
     columns: &rows::EXECUTION_COLUMNS,
     key: &["position"],
-    when_there: "DO NOTHING",
+    when_there: NOTHING,
+    is_filed: true,
 };
 
 const STUDENTS: Insert<'_> = Insert {
@@ -311,6 +317,7 @@ const STUDENTS: Insert<'_> = Insert {
         last_seen_ms = excluded.last_seen_ms, \
         position = excluded.position \
         WHERE excluded.position > students.position",
+    is_filed: false,
 };
 
 const TEAMS: Insert<'_> = Insert {
@@ -320,6 +327,7 @@ const TEAMS: Insert<'_> = Insert {
     when_there: "DO UPDATE SET \
         last_seen_ms = excluded.last_seen_ms \
         WHERE excluded.last_seen_ms > teams.last_seen_ms",
+    is_filed: false,
 };
 
 const NOTEBOOKS: Insert<'_> = Insert {
@@ -329,6 +337,7 @@ const NOTEBOOKS: Insert<'_> = Insert {
     when_there: "DO UPDATE SET \
         last_seen_ms = excluded.last_seen_ms \
         WHERE excluded.last_seen_ms > notebooks.last_seen_ms",
+    is_filed: false,
 };
 
 const REJECTED: Insert<'_> = Insert {
@@ -345,7 +354,8 @@ const REJECTED: Insert<'_> = Insert {
         "payload",
     ],
     key: &["position"],
-    when_there: "DO NOTHING",
+    when_there: NOTHING,
+    is_filed: false,
 };
 
 const DEAD_LETTERS: Insert<'_> = Insert {
@@ -360,7 +370,8 @@ const DEAD_LETTERS: Insert<'_> = Insert {
         "reason",
     ],
     key: &["position"],
-    when_there: "DO NOTHING",
+    when_there: NOTHING,
+    is_filed: false,
 };
 
 // what ended stays ended, whichever of the two entries comes last
@@ -381,6 +392,7 @@ const LESSONS: Insert<'_> = Insert {
         ended_by = excluded.ended_by, \
         position = excluded.position \
         WHERE excluded.ended_ms IS NOT NULL AND excluded.position > lessons.position",
+    is_filed: false,
 };
 
 const SESSIONS: Insert<'_> = Insert {
@@ -401,6 +413,7 @@ const SESSIONS: Insert<'_> = Insert {
         events = excluded.events, \
         position = excluded.position \
         WHERE excluded.ended_ms IS NOT NULL AND excluded.position > sessions.position",
+    is_filed: false,
 };
 
 const HELP: Insert<'_> = Insert {
@@ -423,6 +436,7 @@ const HELP: Insert<'_> = Insert {
         ended_by = excluded.ended_by, \
         position = excluded.position \
         WHERE excluded.until_ms IS NOT NULL AND excluded.position > help.position",
+    is_filed: false,
 };
 
 const ALERTS: Insert<'_> = Insert {
@@ -446,6 +460,7 @@ const ALERTS: Insert<'_> = Insert {
         changed_ms = excluded.changed_ms, \
         position = excluded.position \
         WHERE excluded.position > alerts.position",
+    is_filed: false,
 };
 
 const OFFSETS: Insert<'_> = Insert {
@@ -455,4 +470,5 @@ const OFFSETS: Insert<'_> = Insert {
     when_there: "DO UPDATE SET \
         position = excluded.position \
         WHERE excluded.position > offsets.position",
+    is_filed: false,
 };

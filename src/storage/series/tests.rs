@@ -5,7 +5,7 @@ use mimamori_actors::ports::{Backfill, Store, StoreError};
 use tempfile::TempDir;
 
 use super::{Bucket, Series};
-use crate::storage::records::Records;
+use crate::storage::records::{Records, RecordsAt};
 use crate::storage::samples::{
     MORNING, at, event, executed, execution, fact, failed, journal, room, student,
 };
@@ -273,7 +273,9 @@ fn help(position: u64, of: u64) -> [Arc<Entry>; 2] {
 async fn what_the_journal_no_longer_has_is_counted_from_the_records_as_if_it_had_been_there() {
     let (_dir, whole) = series();
     let (dir, cut_off) = series();
-    let records = Records::open(dir.path()).await.unwrap();
+    let records = Records::open(&RecordsAt::Dir(dir.path().to_owned()))
+        .await
+        .unwrap();
     let mut entries: Vec<_> = (1..=200)
         .filter(|n| n % 20 > 4)
         .map(|n| match n % 3 {

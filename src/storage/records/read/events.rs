@@ -25,7 +25,6 @@ const EVENTS: &str = "SELECT e.position, e.classroom, e.student, e.event_id, e.k
     e.event_time_ms, e.received_at_ms, e.body, s.address, x.position AS executed, x.notebook, \
     x.cell_id, x.cell_index, x.cell_type, x.execution_count, x.code, x.error, x.result \
     FROM events e \
-    LEFT JOIN executions x ON x.position = e.position \
     LEFT JOIN students s ON s.classroom = e.classroom AND s.id = e.student";
 
 #[derive(Debug, FromQueryResult)]
@@ -68,8 +67,8 @@ impl Records {
         since: Position,
         limit: usize,
     ) -> Result<Found<StoredEvent>, RecordsError> {
-        let mut sql = Sql::new(&format!("{EVENTS} WHERE e.classroom = "));
-        sql.bind(classroom.as_str());
+        let mut sql = self.all_events();
+        sql.push(" WHERE e.classroom = ").bind(classroom.as_str());
         sql.push(" AND e.position > ")
             .bind(i64::try_from(since.0).unwrap_or(i64::MAX));
         sql.push(" ORDER BY e.position");
@@ -86,13 +85,22 @@ impl Records {
         through: Position,
         limit: usize,
     ) -> Result<Found<StoredEvent>, RecordsError> {
-        let mut sql = Sql::new(&format!("{EVENTS} WHERE e.position > "));
-        sql.bind(i64::try_from(after.0).unwrap_or(i64::MAX));
+        let mut sql = self.all_events();
+        sql.push(" WHERE e.position > ")
+            .bind(i64::try_from(after.0).unwrap_or(i64::MAX));
         sql.push(" AND e.position <= ")
             .bind(i64::try_from(through.0).unwrap_or(i64::MAX));
         sql.push(" ORDER BY e.position");
         let found: Found<EventRow> = self.page(&mut sql, limit).await?;
         found.map(EventRow::into_event)
+    }
+}
+
+impl Records {
+    fn all_events(&self) -> Sql {
+        let mut sql = Sql::new(EVENTS);
+        sql.push(self.dialect.executions_of_events());
+        sql
     }
 }
 

@@ -4,6 +4,7 @@ use mimamori_actors::domain::{ClassroomId, ExecutionStatus, StudentId};
 use sea_orm::FromQueryResult;
 
 use super::{Found, Records, RecordsError, Sql, TimeKey, TimeRange, Weigh};
+use crate::storage::records::dialect::Dialect;
 use crate::storage::records::rows::comparable;
 use crate::storage::records::sql::containing;
 
@@ -70,13 +71,13 @@ impl Records {
             "SELECT x.position, e.event_id, x.student, x.notebook, x.cell_id, x.cell_index, \
              x.cell_type, x.status, x.execution_count, x.code, x.error, x.result, \
              e.event_time_ms, e.received_at_ms, x.at_ms \
-             FROM executions x JOIN events e ON e.position = x.position \
-             WHERE x.classroom = ",
+             FROM executions x",
         );
-        sql.bind(classroom.as_str());
+        sql.push(self.dialect.events_of_executions());
+        sql.push(" WHERE x.classroom = ").bind(classroom.as_str());
         sql.push(" AND x.at_ms >= ").bind(range.begin_ms());
         sql.push(" AND x.at_ms < ").bind(range.end_ms());
-        filter.narrow(&mut sql, classroom);
+        filter.narrow(&mut sql, classroom, self.dialect);
         if let Some(key) = after {
             sql.push(" AND (x.at_ms, x.position) < (").bind(key.at_ms);
             sql.push(", ").bind(key.position).push(")");
@@ -87,7 +88,7 @@ impl Records {
 }
 
 impl ExecutionFilter {
-    fn narrow(&self, sql: &mut Sql, classroom: &ClassroomId) {
+    fn narrow(&self, sql: &mut Sql, classroom: &ClassroomId, dialect: Dialect) {
         if let Some(student) = &self.student {
             sql.push(" AND x.student = ").bind(student.as_str());
         }
@@ -104,8 +105,11 @@ impl ExecutionFilter {
         }
         if let Some(query) = &self.query {
             let pattern = containing(query);
-            sql.push(" AND (x.code LIKE ").bind(pattern.as_str());
-            sql.push(r" ESCAPE '\' OR x.error LIKE ").bind(pattern);
+            let like = dialect.like();
+            sql.push(&format!(" AND (x.code {like} "))
+                .bind(pattern.as_str());
+            sql.push(&format!(r" ESCAPE '\' OR x.error {like} "))
+                .bind(pattern);
             sql.push(r" ESCAPE '\')");
         }
     }

@@ -87,7 +87,7 @@ pub(crate) trait Weigh {
 
 impl Records {
     async fn all<T: FromQueryResult>(&self, sql: &mut Sql) -> Result<Vec<T>, RecordsError> {
-        let rows = T::find_by_statement(sql.statement(self.backend())).all(&self.reading);
+        let rows = T::find_by_statement(sql.statement(self.dialect)).all(&self.reading);
         Ok(in_time(rows).await??)
     }
 
@@ -95,7 +95,7 @@ impl Records {
         &self,
         sql: &mut Sql,
     ) -> Result<Option<T>, RecordsError> {
-        let row = T::find_by_statement(sql.statement(self.backend())).one(&self.reading);
+        let row = T::find_by_statement(sql.statement(self.dialect)).one(&self.reading);
         Ok(in_time(row).await??)
     }
 
@@ -113,7 +113,7 @@ impl Records {
     where
         T: FromQueryResult + Weigh + Send + Unpin,
     {
-        let stream = T::find_by_statement(sql.statement(self.backend()))
+        let stream = T::find_by_statement(sql.statement(self.dialect))
             .stream(&self.reading)
             .await?;
         let mut stream = pin!(stream);

@@ -10,6 +10,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 
 use super::RecordsError;
+use super::dialect::Dialect;
 use super::sql::{Insert, Sql};
 
 pub(super) mod connect;
@@ -49,11 +50,14 @@ impl Batch {
         table: &Insert<'_>,
         rows: Vec<[Value; N]>,
     ) -> Result<u64, RecordsError> {
+        // a file has no months: when a row is filed stands behind its columns
+        let width = table.columns.len();
         let mut rows = rows.into_iter();
         let mut written = 0;
         for size in ROWS_A_STATEMENT {
             while rows.len() >= size {
-                let values: Vec<Value> = rows.by_ref().take(size).flatten().collect();
+                let rows = rows.by_ref().take(size);
+                let values = rows.flat_map(|row| row.into_iter().take(width)).collect();
                 written += self.execute(text(table, size), values).await?;
             }
         }
@@ -67,12 +71,14 @@ impl Batch {
 
     /// The whole numbers in the column `position`.
     pub(super) async fn positions(&mut self, sql: &mut Sql) -> Result<Vec<i64>, RecordsError> {
-        let rows = self
-            .0
-            .query_all_raw(sql.statement(DbBackend::Sqlite))
-            .await?;
+        let rows = self.0.query_all_raw(sql.statement(Dialect::Sqlite)).await?;
         let numbers = rows.iter().map(|row| row.try_get("", "position"));
         Ok(numbers.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) async fn run(&mut self, sql: &mut Sql) -> Result<(), RecordsError> {
+        self.0.execute_raw(sql.statement(Dialect::Sqlite)).await?;
+        Ok(())
     }
 
     pub(super) async fn commit(self) -> Result<(), RecordsError> {

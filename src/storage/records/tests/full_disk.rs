@@ -15,7 +15,7 @@ async fn events_and_offset(records: &Records) -> (i64, Option<Position>) {
     let mut sql = Sql::new("SELECT COUNT(*) AS events FROM events");
     let row = records
         .reading
-        .query_one_raw(sql.statement(records.backend()))
+        .query_one_raw(sql.statement(records.dialect))
         .await;
     let events = row.unwrap().unwrap().try_get("", "events").unwrap();
     (events, records.offset(&journal()).await.unwrap())
@@ -26,7 +26,8 @@ async fn what_a_full_disk_refused_is_committed_when_there_is_room_however_often_
     let Some(disk) = SmallDisk::new() else {
         return;
     };
-    let records = Records::open(disk.dir()).await.unwrap();
+    let at = RecordsAt::Dir(disk.dir().to_owned());
+    let records = Records::open(&at).await.unwrap();
     let mut last = 0;
     for (pages, tries) in [(0, 1), (0, 2), (1, 3), (8, 2), (40, 2), (100, 3), (200, 2)] {
         let before: Vec<_> = (last + 1..=last + 50).map(|n| executed(n, n % 9)).collect();
@@ -61,7 +62,7 @@ async fn what_a_full_disk_refused_is_committed_when_there_is_room_however_often_
     // nothing is closed in order: what a kill leaves
     drop(records);
 
-    let again = Records::open(disk.dir()).await.unwrap();
+    let again = Records::open(&at).await.unwrap();
     let all = events_and_offset(&again).await;
     assert_eq!(all, (last as i64, Some(Position(last))));
 }

@@ -1,4 +1,4 @@
-//! The records on a real file.
+//! The records in a real file and on a real server: one suite for both.
 
 use std::sync::Arc;
 
@@ -7,17 +7,23 @@ use mimamori_actors::domain::{
 };
 use mimamori_actors::ports::Store;
 use sea_orm::ConnectionTrait;
+use sea_orm::sqlx::{self, Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use super::read::TimeRange;
-use super::{Records, Sql};
+use super::{Dialect, PostgresAddress, Records, RecordsAt, Sql, Writing};
 use crate::storage::samples::{
     MORNING, at, dead_letter, event, executed, fact, failed, help_beat, journal, rejection, room,
     student,
 };
 
 mod full_disk;
+mod postgres_only;
 mod reading;
+// the tests of the whole program do more with it
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../../tests/it/harness/postgres.rs"]
+mod server;
 mod writing;
 
 const ALL_DAY: TimeRange = TimeRange {
@@ -25,10 +31,79 @@ const ALL_DAY: TimeRange = TimeRange {
     to: None,
 };
 
-async fn records() -> (TempDir, Records) {
-    let dir = tempfile::tempdir().unwrap();
-    let records = Records::open(dir.path()).await.unwrap();
-    (dir, records)
+/// The database of a test.
+#[derive(Debug, Clone, Copy)]
+enum On {
+    Sqlite,
+    Postgres,
+}
+
+/// Where a test's records are; what is made for them goes with it.
+struct Home {
+    at: RecordsAt,
+    _dir: Option<TempDir>,
+}
+
+impl Home {
+    fn new(on: On) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        match on {
+            On::Sqlite => Self {
+                at: RecordsAt::Dir(dir.path().to_owned()),
+                _dir: Some(dir),
+            },
+            On::Postgres => Self {
+                at: at_url(&server::database()),
+                _dir: None,
+            },
+        }
+    }
+}
+
+fn at_url(url: &str) -> RecordsAt {
+    RecordsAt::Postgres(PostgresAddress {
+        url: url.parse().unwrap(),
+        max_connections: 4,
+    })
+}
+
+/// Makes of each function a test on either database.
+macro_rules! on_either {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::On::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::On::Postgres).await;
+            })*
+        }
+    };
+}
+use on_either;
+
+async fn records(on: On) -> (Home, Records) {
+    let home = Home::new(on);
+    let records = Records::open(&home.at).await.unwrap();
+    (home, records)
+}
+
+/// Changes what is there behind the program's back.
+async fn tamper(records: &Records, sql: &str) {
+    match &records.writing {
+        Writing::Sqlite(connection) => {
+            connection.execute_unprepared(sql).await.unwrap();
+        }
+        Writing::Postgres(writer) => {
+            let mut session = PgConnection::connect_with(writer.options()).await.unwrap();
+            let sql = sqlx::AssertSqlSafe(sql.to_owned());
+            sqlx::raw_sql(sql).execute(&mut session).await.unwrap();
+        }
+    }
 }
 
 async fn write(records: &Records, entries: &[Arc<Entry>]) {
@@ -54,24 +129,14 @@ async fn everything(records: &Records) -> Vec<String> {
         "dead_letters",
         "offsets",
     ] {
-        let columns = format!("SELECT name FROM pragma_table_info('{table}')");
-        let mut sql = Sql::new(&columns);
-        let columns: Vec<String> = records
-            .reading
-            .query_all_raw(sql.statement(records.backend()))
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| row.try_get::<String>("", "name").unwrap())
-            .map(|name| format!("COALESCE(quote({name}), '')"))
-            .collect();
-        let mut sql = Sql::new(&format!(
-            "SELECT {} AS line FROM {table} ORDER BY 1",
-            columns.join("||' '||")
-        ));
+        let text = match records.dialect {
+            Dialect::Sqlite => whole_row_of(records, table).await,
+            Dialect::Postgres => format!("{table}::text"),
+        };
+        let mut sql = Sql::new(&format!("SELECT {text} AS line FROM {table} ORDER BY 1"));
         for row in records
             .reading
-            .query_all_raw(sql.statement(records.backend()))
+            .query_all_raw(sql.statement(records.dialect))
             .await
             .unwrap()
         {
@@ -80,6 +145,22 @@ async fn everything(records: &Records) -> Vec<String> {
         }
     }
     all
+}
+
+/// Every column of a table of SQLite, as one text.
+async fn whole_row_of(records: &Records, table: &str) -> String {
+    let mut sql = Sql::new(&format!("SELECT name FROM pragma_table_info('{table}')"));
+    let columns = records
+        .reading
+        .query_all_raw(sql.statement(records.dialect));
+    let columns: Vec<String> = columns
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.try_get::<String>("", "name").unwrap())
+        .map(|name| format!("COALESCE(quote({name}), '')"))
+        .collect();
+    columns.join("||' '||")
 }
 
 fn session_begun(position: u64) -> Arc<Entry> {

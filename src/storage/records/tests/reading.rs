@@ -1,17 +1,34 @@
 use mimamori_actors::domain::{
     ClassroomId, Event, ExecutionStatus, Output, Position, SessionKey, Timestamp,
 };
+use mimamori_actors::ports::Backfill;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::*;
-use crate::storage::records::read::{ExecutionRow, HelpRow};
+use crate::storage::records::read::{DeadLetterRow, ExecutionRow, HelpRow, LessonRow, RejectedRow};
 use crate::storage::records::{ExecutionFilter, Sql};
 use crate::storage::samples::execution;
 
-#[tokio::test]
-async fn events_give_back_their_wire_form_whatever_their_kind() {
-    let (_dir, records) = records().await;
+on_either!(
+    events_give_back_their_wire_form_whatever_their_kind,
+    hostile_texts_are_stored_and_searched_as_they_are,
+    a_search_takes_signs_of_patterns_literally_and_case_aside,
+    filters_narrow_and_paths_are_compared_in_nfkc,
+    pages_stay_as_they_were_while_rows_are_added,
+    a_page_ends_before_it_grows_too_large,
+    open_requests_come_first_and_old_ones_only_when_no_range_was_asked_for,
+    an_open_session_counts_its_events_and_an_ended_one_tells_them,
+    a_cell_shows_its_last_status_and_how_often_it_ran,
+    totals_go_by_the_range,
+    a_time_that_cannot_be_is_placed_by_its_receipt,
+    readers_cannot_write,
+    every_list_gives_back_what_was_written_and_goes_on_behind_it,
+    a_store_is_filled_again_with_what_stood_in_the_journal,
+);
+
+async fn events_give_back_their_wire_form_whatever_their_kind(on: On) {
+    let (_home, records) = records(on).await;
     let mut odd: Event = help_beat(2, 1);
     odd.code = Some("print(1)".to_owned());
     odd.result = Some(Output::One("1".to_owned()));
@@ -38,9 +55,8 @@ async fn events_give_back_their_wire_form_whatever_their_kind() {
     assert_eq!(back, sent);
 }
 
-#[tokio::test]
-async fn hostile_texts_are_stored_and_searched_as_they_are() {
-    let (_dir, records) = records().await;
+async fn hostile_texts_are_stored_and_searched_as_they_are(on: On) {
+    let (_home, records) = records(on).await;
     let names = [
         "'; DROP TABLE events; --",
         "100%_\\ \"quoted\" `ticks`",
@@ -76,9 +92,8 @@ async fn hostile_texts_are_stored_and_searched_as_they_are() {
     }
 }
 
-#[tokio::test]
-async fn a_search_takes_signs_of_patterns_literally_and_case_aside() {
-    let (_dir, records) = records().await;
+async fn a_search_takes_signs_of_patterns_literally_and_case_aside(on: On) {
+    let (_home, records) = records(on).await;
     write(
         &records,
         &[
@@ -107,9 +122,8 @@ async fn a_search_takes_signs_of_patterns_literally_and_case_aside() {
     }
 }
 
-#[tokio::test]
-async fn filters_narrow_and_paths_are_compared_in_nfkc() {
-    let (_dir, records) = records().await;
+async fn filters_narrow_and_paths_are_compared_in_nfkc(on: On) {
+    let (_home, records) = records(on).await;
     let mut decomposed = execution(1, 1);
     decomposed.notebook = Some("か\u{3099}.ipynb".to_owned());
     let entries = [event(1, 1, decomposed), failed(2, 2, "E"), executed(3, 2)];
@@ -144,9 +158,8 @@ async fn filters_narrow_and_paths_are_compared_in_nfkc() {
     assert_eq!(found.rows.len(), 0);
 }
 
-#[tokio::test]
-async fn pages_stay_as_they_were_while_rows_are_added() {
-    let (_dir, records) = records().await;
+async fn pages_stay_as_they_were_while_rows_are_added(on: On) {
+    let (_home, records) = records(on).await;
     let same_time = |position| {
         let mut it = execution(position, 1);
         it.time = at(5);
@@ -173,9 +186,8 @@ async fn pages_stay_as_they_were_while_rows_are_added() {
     assert_eq!(seen, (1..=10).rev().collect::<Vec<i64>>());
 }
 
-#[tokio::test]
-async fn a_page_ends_before_it_grows_too_large() {
-    let (_dir, records) = records().await;
+async fn a_page_ends_before_it_grows_too_large(on: On) {
+    let (_home, records) = records(on).await;
     let large = |position| {
         let mut it = execution(position, 1);
         it.code = Some("x".repeat(256 * 1024));
@@ -194,9 +206,8 @@ async fn a_page_ends_before_it_grows_too_large() {
     assert!((5..16).contains(&page.rows.len()), "{}", page.rows.len());
 }
 
-#[tokio::test]
-async fn open_requests_come_first_and_old_ones_only_when_no_range_was_asked_for() {
-    let (_dir, records) = records().await;
+async fn open_requests_come_first_and_old_ones_only_when_no_range_was_asked_for(on: On) {
+    let (_home, records) = records(on).await;
     let entries = [
         help_opened(1, "hlp_a"),
         help_opened(2, "hlp_b"),
@@ -234,9 +245,8 @@ async fn open_requests_come_first_and_old_ones_only_when_no_range_was_asked_for(
     assert_eq!(second.rows[0].id, "hlp_c");
 }
 
-#[tokio::test]
-async fn an_open_session_counts_its_events_and_an_ended_one_tells_them() {
-    let (_dir, records) = records().await;
+async fn an_open_session_counts_its_events_and_an_ended_one_tells_them(on: On) {
+    let (_home, records) = records(on).await;
     let key = SessionKey {
         classroom: room(),
         student: student(1),
@@ -260,9 +270,8 @@ async fn an_open_session_counts_its_events_and_an_ended_one_tells_them() {
     );
 }
 
-#[tokio::test]
-async fn a_cell_shows_its_last_status_and_how_often_it_ran() {
-    let (_dir, records) = records().await;
+async fn a_cell_shows_its_last_status_and_how_often_it_ran(on: On) {
+    let (_home, records) = records(on).await;
     let key = SessionKey {
         classroom: room(),
         student: student(1),
@@ -291,9 +300,8 @@ async fn a_cell_shows_its_last_status_and_how_often_it_ran() {
     );
 }
 
-#[tokio::test]
-async fn totals_go_by_the_range() {
-    let (_dir, records) = records().await;
+async fn totals_go_by_the_range(on: On) {
+    let (_home, records) = records(on).await;
     let entries = [
         executed(1, 1),
         failed(2, 1, "E"),
@@ -322,9 +330,8 @@ async fn totals_go_by_the_range() {
     );
 }
 
-#[tokio::test]
-async fn a_time_that_cannot_be_is_placed_by_its_receipt() {
-    let (_dir, records) = records().await;
+async fn a_time_that_cannot_be_is_placed_by_its_receipt(on: On) {
+    let (_home, records) = records(on).await;
     let mut ancient = execution(1, 1);
     ancient.time = Timestamp::from_millis(0);
     write(&records, &[event(1, 1, ancient)]).await;
@@ -335,9 +342,8 @@ async fn a_time_that_cannot_be_is_placed_by_its_receipt() {
     assert_eq!(found.rows[0].event.time, Timestamp::from_millis(0));
 }
 
-#[tokio::test]
-async fn readers_cannot_write() {
-    let (_dir, records) = records().await;
+async fn readers_cannot_write(on: On) {
+    let (_home, records) = records(on).await;
 
     let refused = records
         .reading
@@ -347,14 +353,61 @@ async fn readers_cannot_write() {
     assert!(refused.is_err());
 }
 
+async fn every_list_gives_back_what_was_written_and_goes_on_behind_it(on: On) {
+    let (_home, records) = records(on).await;
+    write(&records, &mixed()).await;
+    let room = room();
+
+    let lessons = records.lessons(&room, ALL_DAY, None, 5).await.unwrap();
+    let key = lessons.rows.last().map(LessonRow::key);
+    let none = records.lessons(&room, ALL_DAY, key, 5).await.unwrap();
+    assert_eq!((lessons.rows.len(), none.rows.len()), (1, 0));
+    assert_eq!(lessons.rows[0].ended_by.as_deref(), Some("silence"));
+
+    let rejected = records.rejected(&room, ALL_DAY, None, 5).await.unwrap();
+    let key = rejected.rows.last().map(RejectedRow::key);
+    let none = records.rejected(&room, ALL_DAY, key, 5).await.unwrap();
+    assert_eq!((rejected.rows.len(), none.rows.len()), (1, 0));
+    assert_eq!(rejected.rows[0].payload, "{\"eventType\": 7}");
+
+    let letters = records.dead_letters(&room, ALL_DAY, None, 5).await.unwrap();
+    let key = letters.rows.last().map(DeadLetterRow::key);
+    let none = records.dead_letters(&room, ALL_DAY, key, 5).await.unwrap();
+    assert_eq!((letters.rows.len(), none.rows.len()), (1, 0));
+    assert_eq!(letters.rows[0].entry, 4);
+
+    assert_eq!(records.student_count(&room).await.unwrap(), 2);
+    let student = SessionKey {
+        classroom: room,
+        student: student(2),
+    };
+    let known = records.student(&student).await.unwrap().unwrap();
+    assert_eq!(known.name.as_deref(), Some("山田花子2"));
+}
+
+async fn a_store_is_filled_again_with_what_stood_in_the_journal(on: On) {
+    let (_home, records) = records(on).await;
+    write(&records, &mixed()).await;
+
+    let all = Backfill::read(&records, Position::ZERO, Position(13), 100).await;
+    let first = Backfill::read(&records, Position::ZERO, Position(13), 2).await;
+
+    let all = all.unwrap();
+    let positions: Vec<u64> = all.entries.iter().map(|entry| entry.position.0).collect();
+    assert_eq!(positions, [1, 4, 5, 6], "events, and the call for help");
+    assert_eq!(all.through, Position(13));
+    assert_eq!(all.entries[1].record, mixed()[3].record);
+    assert_eq!(first.unwrap().through, Position(4));
+}
+
 #[tokio::test]
 async fn the_usual_lists_are_read_from_an_index_in_their_order() {
-    let (_dir, records) = records().await;
+    let (_dir, records) = records(On::Sqlite).await;
     let plan = async |sql: &str| -> String {
         let mut sql = Sql::new(&format!("EXPLAIN QUERY PLAN {sql}"));
         let rows = records
             .reading
-            .query_all_raw(sql.statement(records.backend()))
+            .query_all_raw(sql.statement(records.dialect))
             .await
             .unwrap();
         let lines: Vec<String> = rows

@@ -3,13 +3,25 @@ use mimamori_actors::ports::{Store, StoreError};
 use sea_orm::ConnectionTrait;
 
 use super::*;
-use crate::storage::records::sqlite::{Batch, connect};
+use crate::storage::records::sqlite::connect;
 use crate::storage::records::{ExecutionFilter, write_batch};
 use crate::storage::samples::execution;
 
-#[tokio::test]
-async fn the_same_batch_twice_leaves_what_once_leaves() {
-    let (_dir, records) = records().await;
+on_either!(
+    the_same_batch_twice_leaves_what_once_leaves,
+    a_replay_from_the_start_into_a_store_that_lost_its_offset_changes_nothing,
+    what_was_written_is_there_after_a_restart,
+    an_offset_moves_without_entries_and_never_goes_back,
+    a_batch_that_ends_before_its_commit_leaves_nothing,
+    two_events_at_one_position_are_refused_and_nothing_of_the_batch_is_kept,
+    a_position_beyond_what_a_column_holds_is_refused,
+    an_event_that_comes_again_after_its_journal_forgot_it_is_kept_once,
+    a_student_keeps_the_last_name_that_was_sent,
+    what_came_back_into_the_journal_is_read_again,
+);
+
+async fn the_same_batch_twice_leaves_what_once_leaves(on: On) {
+    let (_home, records) = records(on).await;
     write(&records, &mixed()).await;
     let once = everything(&records).await;
 
@@ -19,16 +31,11 @@ async fn the_same_batch_twice_leaves_what_once_leaves() {
     assert_eq!(everything(&records).await, once);
 }
 
-#[tokio::test]
-async fn a_replay_from_the_start_into_a_store_that_lost_its_offset_changes_nothing() {
-    let (_dir, records) = records().await;
+async fn a_replay_from_the_start_into_a_store_that_lost_its_offset_changes_nothing(on: On) {
+    let (_home, records) = records(on).await;
     write(&records, &mixed()).await;
     let once = everything(&records).await;
-    records
-        .writing
-        .execute_unprepared("DELETE FROM offsets")
-        .await
-        .unwrap();
+    tamper(&records, "DELETE FROM offsets").await;
 
     for entry in mixed() {
         write(&records, &[entry]).await;
@@ -37,23 +44,21 @@ async fn a_replay_from_the_start_into_a_store_that_lost_its_offset_changes_nothi
     assert_eq!(everything(&records).await, once);
 }
 
-#[tokio::test]
-async fn what_was_written_is_there_after_a_restart() {
-    let (dir, records) = records().await;
+async fn what_was_written_is_there_after_a_restart(on: On) {
+    let (home, records) = records(on).await;
     write(&records, &mixed()).await;
     let before = everything(&records).await;
     records.close().await.unwrap();
 
-    let again = Records::open(dir.path()).await.unwrap();
+    let again = Records::open(&home.at).await.unwrap();
 
     assert_eq!(everything(&again).await, before);
     assert_eq!(again.offset(&journal()).await.unwrap(), Some(Position(13)));
     assert_eq!(again.highest_position().await.unwrap(), Position(13));
 }
 
-#[tokio::test]
-async fn an_offset_moves_without_entries_and_never_goes_back() {
-    let (_dir, records) = records().await;
+async fn an_offset_moves_without_entries_and_never_goes_back(on: On) {
+    let (_home, records) = records(on).await;
 
     records.write(&journal(), &[], Position(9)).await.unwrap();
     records.write(&journal(), &[], Position(4)).await.unwrap();
@@ -63,11 +68,10 @@ async fn an_offset_moves_without_entries_and_never_goes_back() {
     assert_eq!(records.offset(&other).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_batch_that_ends_before_its_commit_leaves_nothing() {
-    let (_dir, records) = records().await;
+async fn a_batch_that_ends_before_its_commit_leaves_nothing(on: On) {
+    let (_home, records) = records(on).await;
     let entries = mixed();
-    let mut batch = Batch::begin(&records.writing).await.unwrap();
+    let mut batch = records.writing.begin().await.unwrap();
     write_batch(&mut batch, &journal(), &entries, Position(13))
         .await
         .unwrap();
@@ -83,9 +87,8 @@ async fn a_batch_that_ends_before_its_commit_leaves_nothing() {
     );
 }
 
-#[tokio::test]
-async fn two_events_at_one_position_are_refused_and_nothing_of_the_batch_is_kept() {
-    let (_dir, records) = records().await;
+async fn two_events_at_one_position_are_refused_and_nothing_of_the_batch_is_kept(on: On) {
+    let (_home, records) = records(on).await;
     write(&records, &[executed(1, 1)]).await;
     let before = everything(&records).await;
     let other_journal = JournalId::new("journal-2");
@@ -107,9 +110,8 @@ async fn two_events_at_one_position_are_refused_and_nothing_of_the_batch_is_kept
     assert_eq!(everything(&records).await, before);
 }
 
-#[tokio::test]
-async fn a_position_beyond_what_a_column_holds_is_refused() {
-    let (_dir, records) = records().await;
+async fn a_position_beyond_what_a_column_holds_is_refused(on: On) {
+    let (_home, records) = records(on).await;
 
     let refused = records.write(&journal(), &[], Position(u64::MAX)).await;
 
@@ -121,15 +123,13 @@ async fn a_position_beyond_what_a_column_holds_is_refused() {
 
 #[tokio::test]
 async fn a_database_that_is_held_by_another_is_unavailable_for_now() {
-    let (dir, records) = records().await;
-    let file = dir.path().join("records.sqlite");
-    let other = connect::writing(&file).await.unwrap();
+    let (home, records) = records(On::Sqlite).await;
+    let RecordsAt::Dir(dir) = &home.at else {
+        panic!("a file is held")
+    };
+    let other = connect::writing(&dir.join("records.sqlite")).await.unwrap();
     other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
-    records
-        .writing
-        .execute_unprepared("PRAGMA busy_timeout = 10")
-        .await
-        .unwrap();
+    tamper(&records, "PRAGMA busy_timeout = 10").await;
 
     let busy = records
         .write(&journal(), &[executed(1, 1)], Position(1))
@@ -140,9 +140,8 @@ async fn a_database_that_is_held_by_another_is_unavailable_for_now() {
     write(&records, &[executed(1, 1)]).await;
 }
 
-#[tokio::test]
-async fn an_event_that_comes_again_after_its_journal_forgot_it_is_kept_once() {
-    let (_dir, records) = records().await;
+async fn an_event_that_comes_again_after_its_journal_forgot_it_is_kept_once(on: On) {
+    let (_home, records) = records(on).await;
     write(&records, &[executed(1, 1), executed(2, 1)]).await;
 
     let again = event(3, 1, execution(1, 1));
@@ -160,9 +159,8 @@ async fn an_event_that_comes_again_after_its_journal_forgot_it_is_kept_once() {
     assert_eq!(totals.executions, 3);
 }
 
-#[tokio::test]
-async fn a_student_keeps_the_last_name_that_was_sent() {
-    let (_dir, records) = records().await;
+async fn a_student_keeps_the_last_name_that_was_sent(on: On) {
+    let (_home, records) = records(on).await;
     let mut renamed = execution(2, 1);
     renamed.name = Some("新しい名前".to_owned());
     let mut nameless = execution(3, 1);
@@ -174,6 +172,19 @@ async fn a_student_keeps_the_last_name_that_was_sent() {
 
     assert_eq!(known[0].name.as_deref(), Some("新しい名前"));
     assert_eq!(known[0].last_seen_ms, at(3).as_millis());
+}
+
+async fn what_came_back_into_the_journal_is_read_again(on: On) {
+    let (_home, records) = records(on).await;
+    write(&records, &mixed()).await;
+    let before = everything(&records).await;
+
+    let back = records.read_again_after(&journal(), Position(3)).await;
+    back.unwrap();
+
+    assert_eq!(records.offset(&journal()).await.unwrap(), Some(Position(3)));
+    write(&records, &mixed()).await;
+    assert_eq!(everything(&records).await, before);
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! The few words of a reading statement in which the databases differ.
+
+use sea_orm::DbBackend;
+
+/// Whose SQL it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    pub(super) const fn backend(self) -> DbBackend {
+        match self {
+            Self::Sqlite => DbBackend::Sqlite,
+            Self::Postgres => DbBackend::Postgres,
+        }
+    }
+
+    /// Matches a pattern, case aside: of ASCII in SQLite, of every script in PostgreSQL.
+    pub(super) const fn like(self) -> &'static str {
+        match self {
+            Self::Sqlite => "LIKE",
+            Self::Postgres => "ILIKE",
+        }
+    }
+
+    /// Joins to the rows `x` of `executions` their events `e`.
+    ///
+    /// PostgreSQL is told in which month to look, and to look once a row: it takes
+    /// position and time for unrelated, so expects next to nothing of a plain join,
+    /// and would read whole months for a page of fifty.
+    pub(super) const fn events_of_executions(self) -> &'static str {
+        match self {
+            Self::Sqlite => " JOIN events e ON e.position = x.position",
+            Self::Postgres => {
+                " CROSS JOIN LATERAL (SELECT * FROM events \
+                  WHERE position = x.position AND filed_at = x.filed_at LIMIT 1) AS e"
+            }
+        }
+    }
+
+    /// Joins to the rows `e` of `events` their executions `x`, where there are such.
+    pub(super) const fn executions_of_events(self) -> &'static str {
+        match self {
+            Self::Sqlite => " LEFT JOIN executions x ON x.position = e.position",
+            Self::Postgres => {
+                " LEFT JOIN LATERAL (SELECT * FROM executions \
+                  WHERE position = e.position AND filed_at = e.filed_at LIMIT 1) AS x ON true"
+            }
+        }
+    }
+}

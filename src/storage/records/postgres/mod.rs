@@ -1,0 +1,229 @@
+//! The records in a PostgreSQL database.
+//!
+//! One session writes, a pool of others only reads. Rows go in as one array a
+//! column (`write`), the tables of events are cut into months (`months`), and
+//! what makes searches quick depends on what the role may do (`search`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mimamori_actors::domain::Timestamp;
+use mimamori_actors::ports::Clock as _;
+use mimamori_migrations::Migrator;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sea_orm::sqlx::{self, Connection as _, PgConnection, Row as _};
+use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
+use sea_orm_migration::MigratorTrait;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::RecordsError;
+use crate::clock::SystemClock;
+use crate::config;
+use crate::storage::format::UnknownFormat;
+
+pub(super) mod fault;
+pub(super) mod months;
+mod search;
+mod session;
+mod write;
+
+use fault::unavailable;
+pub(super) use session::Writer;
+pub(super) use write::Batch;
+
+/// A start waits so long for a server that is starting too.
+const SERVER_STARTS_WITHIN: Duration = Duration::from_secs(30);
+/// Between two tries of a server that is not there.
+const LOOKS_EVERY: Duration = Duration::from_millis(500);
+/// A reading call waits so long for a connection of its own.
+const READER_COMES_WITHIN: Duration = Duration::from_secs(3);
+/// Connections are renewed: what a server keeps for each only grows.
+pub(super) const RENEWED_AFTER: Duration = Duration::from_secs(30 * 60);
+/// Readers that nobody needed for so long are closed.
+const UNUSED_FOR: Duration = Duration::from_secs(5 * 60);
+/// How often months are made ahead and rows moved out of the default partitions.
+const MONTHS_EVERY: Duration = Duration::from_secs(10 * 60);
+/// Whoever brings the tables up to date holds the advisory lock of this number ("mimamori").
+const MIGRATION_LOCK: i64 = 0x6d69_6d61_6d6f_7269;
+
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) writing: Writer,
+    pub(super) reading: DatabaseConnection,
+    pub(super) keeping: Keeping,
+}
+
+/// The task that looks after the months; it ends with this.
+#[derive(Debug)]
+pub(super) struct Keeping(JoinHandle<()>);
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Brings the tables up to date, under a lock, and opens them for writing and for reading.
+pub(super) async fn open(config: &Address) -> Result<Opened, RecordsError> {
+    let options = config.options()?;
+    let mut session = reach(&options).await?;
+    take_turn(&mut session, MIGRATION_LOCK).await?;
+    bring_up_to_date(&options, &mut session).await?;
+    let _ = session.close().await; // gives the lock back
+    let reading = reading(&options, config.max_connections);
+    Ok(Opened {
+        writing: Writer::new(options.clone()),
+        reading,
+        keeping: Keeping(tokio::spawn(keep_months(options))),
+    })
+}
+
+/// Where the database is, and how much of it may be used.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The address.
+    pub url: config::PostgresUrl,
+    /// Connections at a time, at least 2.
+    pub max_connections: u32,
+}
+
+impl Address {
+    fn options(&self) -> Result<PgConnectOptions, RecordsError> {
+        let options: PgConnectOptions = self
+            .url
+            .expose()
+            .parse()
+            // the reason may repeat what was given
+            .map_err(|_| RecordsError::Unfit("the address can't be used".to_owned()))?;
+        Ok(options.application_name("mimamori"))
+    }
+}
+
+/// Whether this program knows every migration that the database has had. Changes nothing.
+pub(super) async fn check_format(config: &Address) -> Result<(), RecordsError> {
+    let mut session = reach(&config.options()?).await?;
+    let known: BTreeSet<String> = Migrator::migrations()
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect();
+    let applied = applied(&mut session).await.map_err(unavailable)?;
+    let _ = session.close().await;
+    match applied.into_iter().rfind(|name| !known.contains(name)) {
+        Some(found) => Err(UnknownFormat {
+            path: config.url.to_string().into(),
+            found,
+            newest: known.into_iter().next_back().unwrap_or_default(),
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// The migrations that the database has had, in their order.
+async fn applied(session: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let is_there = sqlx::query("SELECT to_regclass('seaql_migrations') IS NOT NULL")
+        .fetch_one(&mut *session)
+        .await?;
+    if !is_there.try_get::<bool, _>(0)? {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query("SELECT version FROM seaql_migrations ORDER BY version")
+        .fetch_all(session)
+        .await?;
+    rows.iter().map(|row| row.try_get("version")).collect()
+}
+
+/// The first session of a start: waits for a server that is starting, too, and
+/// for no other reason.
+async fn reach(options: &PgConnectOptions) -> Result<PgConnection, RecordsError> {
+    let mut is_told = false;
+    let trying = async {
+        loop {
+            match session::connect(options).await {
+                Err(error) if fault::may_be_starting(&error) => {
+                    if !is_told {
+                        is_told = true;
+                        tracing::warn!(store = "records", %error, "waiting for the database");
+                    }
+                    sleep(LOOKS_EVERY).await;
+                }
+                done => return done,
+            }
+        }
+    };
+    match timeout(SERVER_STARTS_WITHIN, trying).await {
+        Ok(done) => done,
+        Err(_) => session::connect(options).await,
+    }
+}
+
+/// Waits until no other session holds the lock; it is given back with the session.
+async fn take_turn(session: &mut PgConnection, lock: i64) -> Result<(), RecordsError> {
+    let take = async {
+        sqlx::query("SET lock_timeout = 0")
+            .execute(&mut *session)
+            .await?;
+        sqlx::query("SET statement_timeout = 0")
+            .execute(&mut *session)
+            .await?;
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(lock)
+            .execute(session)
+            .await
+    };
+    take.await.map_err(unavailable)?;
+    Ok(())
+}
+
+async fn bring_up_to_date(
+    options: &PgConnectOptions,
+    session: &mut PgConnection,
+) -> Result<(), RecordsError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(READER_COMES_WITHIN)
+        .connect_lazy_with(session::quiet(options));
+    let migrating = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+    Migrator::up(&migrating, None).await?;
+    migrating.close().await?;
+    months::keep(session, SystemClock.now()).await?;
+    search::prepare(session).await
+}
+
+/// The pool of those that only read.
+fn reading(options: &PgConnectOptions, max_connections: u32) -> DatabaseConnection {
+    let pool = PgPoolOptions::new()
+        .max_connections(max_connections.saturating_sub(1).max(1))
+        .acquire_timeout(READER_COMES_WITHIN)
+        .max_lifetime(RENEWED_AFTER)
+        .idle_timeout(UNUSED_FOR)
+        .test_before_acquire(true)
+        .after_connect(|connection, _| Box::pin(session::only_read(connection)))
+        .connect_lazy_with(session::quiet(options));
+    SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
+}
+
+/// Makes months ahead and empties the default partitions, again and again.
+async fn keep_months(options: PgConnectOptions) {
+    let options = Arc::new(options);
+    loop {
+        sleep(MONTHS_EVERY).await;
+        if let Err(error) = keep_months_once(&options, SystemClock.now()).await {
+            metrics::counter!("mimamori_records_months_failed_total").increment(1);
+            tracing::warn!(store = "records", %error, "the months could not be looked after, it is tried again");
+        }
+    }
+}
+
+/// One round of it, on a session of its own.
+pub(super) async fn keep_months_once(
+    options: &PgConnectOptions,
+    now: Timestamp,
+) -> Result<(), RecordsError> {
+    let mut session = session::connect(options).await?;
+    months::keep(&mut session, now).await?;
+    let _ = session.close().await;
+    Ok(())
+}

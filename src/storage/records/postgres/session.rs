@@ -1,0 +1,256 @@
+//! Sessions: how they are made, and the one that writes.
+
+use std::io;
+use std::time::Duration;
+
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
+
+use super::RENEWED_AFTER;
+use super::fault::unavailable;
+use crate::storage::records::RecordsError;
+
+/// A server that takes longer to let us in is not there.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
+/// A session that was unused is asked this fast whether it still lives.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// The oldest server that is used, as it numbers itself.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// Limits of a session that writes stay under the writer's patience of 25 s, so that the server has let go
+/// of a batch before it comes again. What they mean: <https://www.postgresql.org/docs/15/runtime-config-client.html>.
+const WRITES: &str = "SET synchronous_commit = on; SET statement_timeout = '20s'; \
+    SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'; \
+    SET jit = off; SET timezone = 'UTC'";
+/// A plan for the values at hand: a pattern of three letters and one of thirty are not read the same way.
+const READS: &str = "SET default_transaction_read_only = on; SET statement_timeout = '10s'; \
+    SET lock_timeout = '5s'; SET plan_cache_mode = force_custom_plan; \
+    SET jit = off; SET timezone = 'UTC'";
+
+/// Without a log of statements: they carry what people wrote.
+pub(super) fn quiet(options: &PgConnectOptions) -> PgConnectOptions {
+    options.clone().disable_statement_logging()
+}
+
+/// A session that writes, on a server that is fit for it.
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, RecordsError> {
+    let making = async {
+        let mut session = PgConnection::connect_with(&quiet(options)).await?;
+        sqlx::raw_sql(WRITES).execute(&mut session).await?;
+        // where the system can't tell, a server finds out later that nobody waits for its answer
+        let _ = sqlx::raw_sql("SET client_connection_check_interval = '2s'")
+            .execute(&mut session)
+            .await;
+        let facts = Facts::of(&mut session).await?;
+        Ok::<_, sqlx::Error>((session, facts))
+    };
+    let (session, facts) = timeout(CONNECTS_WITHIN, making)
+        .await
+        .map_err(|_| unavailable(no_answer()))?
+        .map_err(unavailable)?;
+    facts.check()?;
+    Ok(session)
+}
+
+fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("the server did not answer within {CONNECTS_WITHIN:?}"),
+    ))
+}
+
+/// Makes a session one that only reads.
+pub(super) async fn only_read(session: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(READS).execute(session).await?;
+    Ok(())
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    version_number: i32,
+    version: String,
+    encoding: String,
+    synchronous_commit: String,
+    fsync: String,
+}
+
+impl Facts {
+    async fn of(session: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+             current_setting('server_encoding'), current_setting('synchronous_commit'), \
+             current_setting('fsync')",
+        )
+        .fetch_one(session)
+        .await?;
+        Ok(Self {
+            version_number: row.try_get(0)?,
+            version: row.try_get(1)?,
+            encoding: row.try_get(2)?,
+            synchronous_commit: row.try_get(3)?,
+            fsync: row.try_get(4)?,
+        })
+    }
+
+    fn check(&self) -> Result<(), RecordsError> {
+        let unfit = |reason: String| Err(RecordsError::Unfit(reason));
+        if self.version_number < OLDEST_SERVER {
+            return unfit(format!(
+                "the server is PostgreSQL {}, version 15 or later is needed",
+                self.version
+            ));
+        }
+        if self.encoding != "UTF8" {
+            return unfit(format!(
+                "the database is encoded in {}, UTF8 is needed: create it with ENCODING 'UTF8' TEMPLATE template0",
+                self.encoding
+            ));
+        }
+        if self.synchronous_commit != "on" {
+            return unfit(format!(
+                "synchronous_commit was set to on and is {}: something between us and the server changes it",
+                self.synchronous_commit
+            ));
+        }
+        if self.fsync != "on" {
+            return unfit(
+                "the server runs with fsync = off: a power loss would take what the journal has given up for it"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The session that writes; made when it is needed, and again when it broke.
+pub(in crate::storage::records) struct Writer {
+    options: PgConnectOptions,
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A session between two batches.
+pub(super) struct Kept {
+    session: PgConnection,
+    made: Instant,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive() // options hold the password
+    }
+}
+
+impl Writer {
+    pub(super) fn new(options: PgConnectOptions) -> Self {
+        Self {
+            options,
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// A session in a transaction. Whoever does not give it back has ended it: a
+    /// session in the middle of something is closed, and so its transaction undone.
+    pub(super) async fn begin(&self) -> Result<Lent<'_>, RecordsError> {
+        let mut home = self.kept.lock().await;
+        if let Some(mut kept) = home.take()
+            && kept.made.elapsed() < RENEWED_AFTER
+            && is_well(timeout(ANSWERS_WITHIN, begin(&mut kept.session)).await)
+        {
+            return Ok(Lent { kept, home });
+        }
+        let mut session = connect(&self.options).await?;
+        begin(&mut session).await.map_err(unavailable)?;
+        let made = Instant::now();
+        let kept = Kept { session, made };
+        Ok(Lent { kept, home })
+    }
+
+    /// Ends the session, once what is under way is done.
+    pub(in crate::storage::records) async fn close(&self) {
+        if let Some(kept) = self.kept.lock().await.take() {
+            let _ = timeout(ANSWERS_WITHIN, kept.session.close()).await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(in crate::storage::records) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+}
+
+async fn begin(session: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("BEGIN").execute(session).await?;
+    Ok(())
+}
+
+fn is_well<E>(answer: Result<Result<(), sqlx::Error>, E>) -> bool {
+    matches!(answer, Ok(Ok(())))
+}
+
+/// The session, for one transaction.
+pub(super) struct Lent<'a> {
+    kept: Kept,
+    home: MutexGuard<'a, Option<Kept>>,
+}
+
+impl Lent<'_> {
+    pub(super) fn session(&mut self) -> &mut PgConnection {
+        &mut self.kept.session
+    }
+
+    /// What was written is on the server's disk when this returns.
+    pub(super) async fn commit(mut self) -> Result<(), RecordsError> {
+        let commit = sqlx::raw_sql("COMMIT").execute(&mut self.kept.session);
+        commit.await.map_err(unavailable)?;
+        *self.home = Some(self.kept);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_fit_is_told_in_one_line() {
+        let fit = Facts {
+            version_number: 150_018,
+            version: "15.18".to_owned(),
+            encoding: "UTF8".to_owned(),
+            synchronous_commit: "on".to_owned(),
+            fsync: "on".to_owned(),
+        };
+        let old = Facts {
+            version_number: 140_011,
+            version: "14.11".to_owned(),
+            ..fit.clone()
+        };
+        let latin = Facts {
+            encoding: "LATIN1".to_owned(),
+            ..fit.clone()
+        };
+        let hasty = Facts {
+            synchronous_commit: "local".to_owned(),
+            ..fit.clone()
+        };
+        let careless = Facts {
+            fsync: "off".to_owned(),
+            ..fit.clone()
+        };
+
+        assert!(fit.check().is_ok());
+        for (facts, part) in [
+            (old, "PostgreSQL 14.11, version 15"),
+            (latin, "encoded in LATIN1"),
+            (hasty, "synchronous_commit"),
+            (careless, "fsync = off"),
+        ] {
+            let told = facts.check().unwrap_err().to_string();
+            assert!(told.contains(part) && !told.contains('\n'), "{told}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# A real PostgreSQL server for tests: tests/postgres.sh PORT
+#
+# Made in a temporary directory, on this port of the loopback, with the superuser
+# `postgres` whose password is `not-for-logs`. It says `ready` on standard output
+# and obeys the words `stop` (as a crash), `start` and `freeze`, `thaw` on standard input, one
+# a line, each answered by itself. When standard input ends, however that comes
+# about, the server is ended and its directory removed.
+set -euo pipefail
+
+if [ "$(id -u)" = 0 ]; then
+    # the server refuses root; whoever it runs as may not be allowed to read this file
+    user=postgres
+    id -u "$user" >/dev/null 2>&1 || user=nobody
+    text=$(cat "$0")
+    cd /
+    exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env HOME=/nonexistent bash -c "$text" "$0" "$@"
+fi
+
+port=$1
+bin=$(find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n 1)
+[ -n "$bin" ] || bin=$(dirname "$(command -v initdb)") || {
+    echo "PostgreSQL is missing: install it (on Debian: apt-get install postgresql)"
+    exit 1
+}
+dir=$(mktemp -d /tmp/mimamori-postgres-XXXXXX)
+control() {
+    # what it starts must not hold our standard input and output open
+    "$bin/pg_ctl" -D "$dir/data" -s -w "$@" </dev/null >>"$dir/control.log" 2>&1
+}
+each_process() {
+    local main
+    main=$(head -n 1 "$dir/data/postmaster.pid")
+    # shellcheck disable=SC2046 # one word a process
+    kill "-$1" "$main" $(cat "/proc/$main/task/$main/children")
+}
+end() {
+    each_process CONT 2>/dev/null || true
+    control -m immediate stop || true
+    rm -rf "$dir"
+}
+trap end EXIT
+
+echo not-for-logs >"$dir/password"
+"$bin/initdb" -D "$dir/data" -U postgres --pwfile "$dir/password" -A scram-sha-256 \
+    -E UTF8 --locale C.UTF-8 --no-sync >"$dir/initdb.log" 2>&1 </dev/null || {
+    cat "$dir/initdb.log"
+    exit 1
+}
+cat >>"$dir/data/postgresql.conf" <<CONF
+listen_addresses = '127.0.0.1'
+port = $port
+unix_socket_directories = '$dir'
+max_connections = 200
+shared_buffers = '32MB'
+shared_preload_libraries = 'pg_stat_statements'
+pg_stat_statements.max = 20000
+CONF
+control -l "$dir/log" start || {
+    cat "$dir/control.log" "$dir/log"
+    exit 1
+}
+echo ready
+while read -r word; do
+    case $word in
+    stop) control -m immediate stop ;;
+    start) control -l "$dir/log" start ;;
+    freeze) each_process STOP ;;
+    thaw) each_process CONT ;;
+    esac
+    echo "$word"
+done
