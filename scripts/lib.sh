@@ -36,6 +36,14 @@ try_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >&2
 }
 
+# A real server for the tests: its programs are not on Debian's path, psql comes with it.
+need_postgres() {
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && command -v psql >/dev/null && return
+    command -v initdb >/dev/null && command -v psql >/dev/null && return
+    try_install postgresql || true
+    command -v psql >/dev/null || die "PostgreSQL is missing: install it (on Debian: apt-get install postgresql)"
+}
+
 # What every build needs. SQLite and ring are compiled from C.
 need_rust() {
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or newer from https://rustup.rs"

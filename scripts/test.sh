@@ -4,6 +4,7 @@
 
 need_rust
 need_faults
+need_postgres
 need node nodejs
 need npm npm
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium

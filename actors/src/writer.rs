@@ -6,6 +6,7 @@
 //! filled again from the records, if it may be.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witne
 pub(crate) const MAILBOX: usize = 8;
 /// A store that takes longer than this for an answer is not there.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
+/// Whoever looks is told of a store that hangs well before that.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
 /// The journal reads from the disk what is no longer in memory.
 const JOURNAL_READS_WITHIN: Duration = Duration::from_secs(30);
 /// For what a writer does itself. Each answer of the store or the journal that
@@ -357,15 +360,21 @@ impl WriterState {
     }
 }
 
-/// Waits for a store, which is no standstill; one that does not answer in time is not there.
+/// Waits for a store, which is no standstill. One that hangs is told of before it is given up.
 async fn in_time<T>(
     vitals: &Vitals,
     answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let _waiting = vitals.waiting(STORE_ANSWERS_WITHIN);
-    tokio::time::timeout(STORE_ANSWERS_WITHIN, answer)
-        .await
-        .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
+    let mut answer = pin!(tokio::time::timeout(STORE_ANSWERS_WITHIN, answer));
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        () = tokio::time::sleep(TOLD_AFTER) => {
+            vitals.degraded("no answer yet, it is waited for");
+            answer.await
+        }
+    };
+    answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
 }
 
 fn last_position(entries: &[Arc<Entry>]) -> Position {

@@ -26,6 +26,7 @@ mod interleaving;
 mod lifecycle;
 mod live;
 mod lost_files;
+mod postgres;
 mod power;
 mod reading;
 mod real_life;

@@ -15,6 +15,14 @@ mod fan_out;
 mod figures;
 mod frames;
 mod ingest;
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "written for the tests, which do more with it"
+)]
+#[path = "../it/harness/postgres.rs"]
+mod postgres;
+mod records;
 mod school;
 mod server;
 mod sessions;
@@ -59,6 +67,9 @@ async fn run() -> anyhow::Result<bool> {
     }
     if is_wanted("latency") {
         all_met &= ingest::latency().await?;
+    }
+    if is_wanted("records") {
+        all_met &= records::beside_copy().await?;
     }
     if is_wanted("fan-out") {
         all_met &= fan_out::to_200_consoles().await?;

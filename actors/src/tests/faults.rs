@@ -169,3 +169,31 @@ async fn a_store_that_the_journal_went_on_without_is_filled_from_the_records() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_named_within_5_seconds_and_waited_for() {
+    let grove = Grove::new();
+    *grove.records.takes.lock().unwrap() = Duration::from_secs(20);
+    let tree = grove.plant().await;
+    let began = tokio::time::Instant::now();
+    grove
+        .append(vec![event("taro", EventKind::CellExecuted, 1)])
+        .await;
+
+    until("the records are named", || {
+        tree.census().degraded() == ["records"]
+    })
+    .await;
+
+    assert!(began.elapsed() < Duration::from_secs(5));
+    *grove.records.takes.lock().unwrap() = Duration::ZERO;
+    until("nothing is degraded", || {
+        tree.census().degraded().is_empty()
+    })
+    .await;
+    assert!(!grove.records.rows.lock().unwrap().is_empty());
+    assert!(
+        began.elapsed() < Duration::from_secs(21),
+        "it was waited for"
+    );
+}

@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod hold;
 mod ledger;
+pub mod postgres;
 mod random;
 mod raw;
 mod recount;
