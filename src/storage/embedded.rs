@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use mimamori_actors::domain::{JournalId, Position};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -94,6 +95,19 @@ pub(crate) fn begin_anew<T>(
     open_caught(dir, open)
 }
 
+/// How far a store was `written` for this journal, if it is found to be behind
+/// that: the journal lets go of what was told to be on disk, so opened anew a
+/// database must have all of it.
+pub(crate) fn went_back(
+    written: Option<&(JournalId, Position)>,
+    journal: &JournalId,
+    found: Position,
+) -> Option<Position> {
+    written
+        .filter(|(of, through)| of == journal && *through > found)
+        .map(|(_, through)| *through)
+}
+
 /// What must be free: opening a database writes little, and what waits is written next.
 const ROOM_BYTES: u64 = 1 << 20;
 
@@ -107,7 +121,11 @@ pub(crate) fn room_beside(dir: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(&path)?;
     let allocated = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, ROOM_BYTES);
-    fs::remove_file(&path)?;
+    match fs::remove_file(&path) {
+        // another thread looked, too
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     match allocated {
         // where nothing can be allocated ahead, writing will tell
         Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),

@@ -17,7 +17,7 @@ use mimamori_actors::session::fold::{self, SessionState, StateError};
 use mimamori_actors::{ROUTER_FORMAT, router_format};
 
 use super::embedded::handle::{Away, Handle, Place};
-use super::embedded::{OpenFailure, begin_anew, open_caught};
+use super::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use super::format::{self, UnknownFormat};
 
 /// The format of what this file adds around the states.
@@ -300,7 +300,12 @@ impl FjallSnapshots {
         let files = self.files.writing()?;
         let known = files.committed()?.filter(|known| known.journal == *journal);
         let known = known.map_or(Position::ZERO, |known| known.offset);
-        has_all(last.as_ref(), journal, known)?;
+        if let Some(committed) = went_back(last.as_ref(), journal, known) {
+            metrics::counter!("mimamori_snapshots_failures_total").increment(1);
+            return Err(SnapshotError(format!(
+                "the snapshots are at position {known}, they were at {committed} before they were opened anew"
+            )));
+        }
         if known > offset {
             metrics::counter!("mimamori_snapshots_late_commits_total").increment(1);
             tracing::warn!(
@@ -318,23 +323,6 @@ impl FjallSnapshots {
         self.files.judge(write.commit()).map_err(failed)?;
         *last = Some((journal.clone(), offset));
         Ok(())
-    }
-}
-
-/// The journal lets go of what was committed: opened anew, nothing of that may be missing.
-fn has_all(
-    last: Option<&(JournalId, Position)>,
-    journal: &JournalId,
-    found: Position,
-) -> Result<(), SnapshotError> {
-    match last {
-        Some((of, committed)) if of == journal && *committed > found => {
-            metrics::counter!("mimamori_snapshots_failures_total").increment(1);
-            Err(SnapshotError(format!(
-                "the snapshots are at position {found}, they were at {committed} before they were opened anew"
-            )))
-        }
-        Some(_) | None => Ok(()),
     }
 }
 

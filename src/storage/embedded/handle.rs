@@ -8,12 +8,18 @@
 //!
 //! A write that failed of anything else is not cured by this: what was synced
 //! before it may be gone, and what can be read may stand in memory only. Such a
-//! database is left as it is until the next start.
+//! database takes nothing more until the next start; it can still be read.
+//!
+//! Which of both it was is not always told: a thread of the library that ended
+//! says only in the log of what, and a sync, too, may be refused for want of
+//! room (a thin volume, a network's file system), behind which what was written
+//! may be gone. So the first failure looks at once: only where there is no room
+//! it is taken to have been that, also if the room came back just then.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,8 +30,8 @@ use super::{OpenFailure, is_no_room, open_caught, room_beside};
 /// Between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(200);
 /// So long whoever reads in the old one may take to be done.
-const OTHERS_LEAVE_WITHIN: Duration = Duration::from_millis(500);
-/// Between two looks whether they are.
+const OTHERS_LEAVE_WITHIN: Duration = Duration::from_millis(100);
+/// Between two looks whether they are, and before what others saw is taken for all there is.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Nothing was wrong with the last write.
@@ -44,6 +50,9 @@ pub(crate) enum Away {
     /// The disk is still full.
     #[error("the disk has no room: {0}")]
     NoRoom(io::Error),
+    /// What failed was not room: not before the next start.
+    #[error("the disk failed, nothing more is taken before the next start")]
+    Failed,
     /// Somebody still reads in the old one.
     #[error("it is still in use")]
     InUse,
@@ -97,10 +106,11 @@ impl<T> Handle<T> {
 
     /// The database, to be written; opened anew if that is what it takes. Blocks on the disk then.
     pub(crate) fn writing(&self) -> Result<Arc<T>, Away> {
-        if self.health.load(Ordering::Acquire) == FULL {
-            return self.reopen();
+        match self.health.load(Ordering::Acquire) {
+            WELL => self.reading(),
+            FULL => self.reopen(),
+            _ => Err(Away::Failed),
         }
-        self.reading()
     }
 
     /// Takes note of how a write ended.
@@ -110,10 +120,13 @@ impl<T> Handle<T> {
         };
         let found = match error {
             fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => {
-                if is_no_room(io) { FULL } else { FAILED }
+                if is_no_room(io) {
+                    self.full_or_failed()
+                } else {
+                    FAILED
+                }
             }
-            // a thread of the library ended: what it could not write is still in the log
-            fjall::Error::Poisoned => FULL,
+            fjall::Error::Poisoned => self.why_poisoned(),
             _ => return written,
         };
         // what failed for good does not get better by being full
@@ -124,12 +137,34 @@ impl<T> Handle<T> {
         written
     }
 
+    /// Something failed before: a write of somebody else, or a thread of the library, which nobody judges.
+    fn why_poisoned(&self) -> u8 {
+        if self.health.load(Ordering::Acquire) == WELL {
+            // whose write it was may be about to say so
+            thread::sleep(LOOK_EVERY);
+        }
+        self.full_or_failed()
+    }
+
+    /// What is known, or what the disk looks like: a write that was refused for
+    /// want of room has taken what was left of it before.
+    fn full_or_failed(&self) -> u8 {
+        let known = self.health.load(Ordering::Acquire);
+        if known != WELL {
+            return known;
+        }
+        match (self.has_room)(&self.place.dir) {
+            Err(error) if is_no_room(&error) => FULL,
+            Ok(()) | Err(_) => FAILED,
+        }
+    }
+
     fn tell(&self, found: u8, error: &fjall::Error) {
         let store = self.place.store;
         if found == FULL {
             tracing::warn!(store, %error, "a write failed: the database is opened anew as soon as the disk has room");
         } else {
-            tracing::error!(store, %error, "the disk failed: the database takes nothing more before the next start");
+            tracing::error!(store, %error, "a write failed, and not for want of room: the database takes nothing more before the next start");
         }
     }
 
@@ -165,38 +200,57 @@ impl<T> Handle<T> {
             dir,
         } = &self.place;
         (self.has_room)(dir).map_err(Away::NoRoom)?;
-        // who comes now waits: it is a matter of milliseconds
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = current.take()
-            && let Err(old) = let_go(old)
-        {
-            *current = Some(old);
-            return Err(Away::InUse);
-        }
+        // with it goes the lock on its files
+        drop(self.take_from_others()?);
         let new = open_caught(dir, self.open).map_err(Away::Unopened)?;
         let new = Arc::new(new);
-        *current = Some(Arc::clone(&new));
-        self.health.store(WELL, Ordering::Release);
+        *self.exclusively() = Some(Arc::clone(&new));
+        // whatever was found meanwhile stays found
+        self.health
+            .compare_exchange(FULL, WELL, Ordering::AcqRel, Ordering::Acquire)
+            .map_err(|_| Away::Failed)?;
         metrics::counter!(*reopened).increment(1);
         tracing::info!(store, "the database was opened anew");
         Ok(new)
     }
-}
 
-/// Drops it, and with it the lock on its files, as soon as nobody else has it;
-/// gives it back if somebody keeps it.
-fn let_go<T>(mut old: Arc<T>) -> Result<(), Arc<T>> {
-    let until = Instant::now() + OTHERS_LEAVE_WITHIN;
-    loop {
-        match Arc::try_unwrap(old) {
-            Ok(last) => {
-                drop(last);
-                return Ok(());
+    /// The old one, as soon as nobody else has it; nothing if it is let go of already.
+    /// Whoever wrote in it has judged then, and only one that was full is let go of.
+    fn take_from_others(&self) -> Result<Option<T>, Away> {
+        let until = Instant::now() + OTHERS_LEAVE_WITHIN;
+        loop {
+            if let Some(taken) = self.try_take() {
+                return taken;
             }
-            Err(shared) if Instant::now() >= until => return Err(shared),
-            Err(shared) => old = shared,
+            if Instant::now() >= until {
+                return Err(Away::InUse);
+            }
+            thread::sleep(LOOK_EVERY);
         }
-        thread::sleep(LOOK_EVERY);
+    }
+
+    /// Nothing as long as somebody else has it. Locks for no longer than it takes to look:
+    /// who reads gets the old one, or is told that a new one is being opened.
+    fn try_take(&self) -> Option<Result<Option<T>, Away>> {
+        let mut current = self.exclusively();
+        let Some(old) = current.take() else {
+            return Some(Ok(None));
+        };
+        match Arc::try_unwrap(old) {
+            Ok(last) if self.health.load(Ordering::Acquire) == FULL => Some(Ok(Some(last))),
+            Ok(last) => {
+                *current = Some(Arc::new(last));
+                Some(Err(Away::Failed))
+            }
+            Err(shared) => {
+                *current = Some(shared);
+                None
+            }
+        }
+    }
+
+    fn exclusively(&self) -> RwLockWriteGuard<'_, Option<Arc<T>>> {
+        self.current.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,7 +14,7 @@ use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp
 use mimamori_actors::ports::{Store, StoreError};
 
 use super::embedded::handle::{Away, Handle, Place};
-use super::embedded::{OpenFailure, begin_anew, open_caught};
+use super::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use super::format::{self, UnknownFormat};
 
 mod activity;
@@ -284,7 +284,12 @@ impl Inner {
         let mut written = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.files.writing()?;
         let known = files.known(journal)?.unwrap_or_default();
-        has_all(written.as_ref(), journal, known)?;
+        if let Some(written) = went_back(written.as_ref(), journal, known) {
+            return Err(SeriesError::WentBack {
+                found: known,
+                written,
+            });
+        }
         if through <= known && files.offset(journal)?.is_some() {
             return Ok(());
         }
@@ -304,21 +309,6 @@ impl Inner {
         self.files.judge(batch.commit())?;
         *written = Some((journal.clone(), through));
         Ok(())
-    }
-}
-
-/// The writer goes on behind what it was told is on disk: nothing of that may be missing.
-fn has_all(
-    written: Option<&(JournalId, Position)>,
-    journal: &JournalId,
-    found: Position,
-) -> Result<(), SeriesError> {
-    match written {
-        Some((of, written)) if of == journal && *written > found => Err(SeriesError::WentBack {
-            found,
-            written: *written,
-        }),
-        Some(_) | None => Ok(()),
     }
 }
 

@@ -1,5 +1,7 @@
 use std::fs::File;
-use std::sync::atomic::AtomicUsize;
+use std::iter;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc;
 
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -50,6 +52,13 @@ fn write_fails_of(handle: &Handle<Opened>, errno: Errno) {
     handle.judge(failed).unwrap_err();
 }
 
+/// Full for one write; there is room again behind it.
+fn meets_a_full_disk(handle: &mut Handle<Opened>) {
+    handle.has_room = is_full;
+    write_fails_of(handle, Errno::NOSPC);
+    handle.has_room = has_room;
+}
+
 fn poisoned() -> fjall::Result<()> {
     Err(fjall::Error::Poisoned)
 }
@@ -81,22 +90,113 @@ fn after_a_full_disk_it_is_opened_anew_once_there_is_room_and_can_be_read_until_
 }
 
 #[test]
-fn what_failed_of_anything_but_room_is_left_as_it_is() {
+fn what_failed_of_anything_but_room_takes_nothing_more_and_can_be_read() {
     let (_dir, handle) = handle();
     let first = handle.writing().unwrap().0;
 
     write_fails_of(&handle, Errno::IO);
     write_fails_of(&handle, Errno::NOSPC);
     handle.judge(poisoned()).unwrap_err();
+    let refused = writing_later(&handle).err().unwrap();
 
-    assert_eq!(writing_later(&handle).unwrap().0, first);
+    assert!(matches!(refused, Away::Failed), "{refused}");
+    assert_eq!(handle.reading().unwrap().0, first);
+}
+
+#[test]
+fn a_thread_of_the_library_that_ended_or_a_sync_without_room_is_cured_only_if_the_disk_is_full() {
+    let (_dir_of_full, mut full) = handle();
+    let (_dir_of_ended, ended) = handle();
+    let (_dir_of_unsynced, unsynced) = handle();
+    full.has_room = is_full;
+
+    full.judge(poisoned()).unwrap_err();
+    ended.judge(poisoned()).unwrap_err();
+    write_fails_of(&unsynced, Errno::NOSPC);
+    full.has_room = has_room;
+
+    writing_later(&full).unwrap();
+    for failed in [ended, unsynced] {
+        let refused = failed.writing().err().unwrap();
+        assert!(matches!(refused, Away::Failed), "{refused}");
+    }
+}
+
+/// Set when a thread is about to open a database anew.
+static BEGAN: AtomicBool = AtomicBool::new(false);
+
+fn has_room_and_began(_: &Path) -> io::Result<()> {
+    BEGAN.store(true, Ordering::SeqCst);
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_turns_out_to_have_failed_while_it_is_to_be_opened_anew_stays_failed() {
+    let (_dir, mut handle) = handle();
+    let writer = handle.writing().unwrap();
+    let first = writer.0;
+    meets_a_full_disk(&mut handle);
+    handle.has_room = has_room_and_began;
+    let handle = &handle;
+
+    let refused = thread::scope(|scope| {
+        let waiting = scope.spawn(|| handle.writing().err());
+        while !BEGAN.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        // who wrote is told only now what became of it
+        write_fails_of(handle, Errno::IO);
+        drop(writer);
+        waiting.join().unwrap()
+    });
+
+    assert!(matches!(refused, Some(Away::Failed)), "{refused:?}");
+    let refused = writing_later(handle).err();
+    assert!(matches!(refused, Some(Away::Failed)), "{refused:?}");
+    assert_eq!(handle.reading().unwrap().0, first);
+}
+
+/// Held as long as a database is not to be opened.
+static GATE: Mutex<()> = Mutex::new(());
+
+fn open_behind_the_gate(dir: &Path) -> Result<Opened, OpenFailure> {
+    let _passed = GATE.lock();
+    open(dir)
+}
+
+#[test]
+fn who_reads_never_waits_for_one_that_is_being_opened() {
+    let (_dir, mut handle) = handle();
+    handle.open = open_behind_the_gate;
+    meets_a_full_disk(&mut handle);
+    let handle = &handle;
+    let (told, answers) = mpsc::sync_channel(1);
+
+    let answer = thread::scope(|scope| {
+        let closed = GATE.lock().unwrap();
+        let opening = scope.spawn(|| handle.writing().map(|opened| opened.0));
+        scope.spawn(move || {
+            let mut answers = iter::repeat_with(|| {
+                thread::sleep(LOOK_EVERY);
+                handle.reading()
+            });
+            told.send(answers.by_ref().take(3_000).find_map(Result::err))
+        });
+        let answer = answers.recv_timeout(Duration::from_secs(5));
+        drop(closed);
+        opening.join().unwrap().unwrap();
+        answer
+    });
+
+    assert!(matches!(answer, Ok(Some(Away::BeingOpened))), "{answer:?}");
+    handle.reading().unwrap();
 }
 
 #[test]
 fn whoever_still_reads_in_the_old_one_is_waited_for_and_it_is_kept_if_that_takes_too_long() {
-    let (_dir, handle) = handle();
+    let (_dir, mut handle) = handle();
     let reader = handle.reading().unwrap();
-    write_fails_of(&handle, Errno::NOSPC);
+    meets_a_full_disk(&mut handle);
 
     let refused = handle.writing().err().unwrap();
     let still = handle.reading().unwrap().0;
@@ -112,7 +212,7 @@ fn whoever_still_reads_in_the_old_one_is_waited_for_and_it_is_kept_if_that_takes
 #[test]
 fn one_that_could_not_be_opened_is_tried_again_by_readers_too() {
     let (_dir, mut handle) = handle();
-    write_fails_of(&handle, Errno::NOSPC);
+    meets_a_full_disk(&mut handle);
     handle.open = cannot_open;
 
     let refused = handle.writing().err().unwrap();

@@ -65,4 +65,5 @@ async fn what_a_full_disk_refused_is_committed_when_there_is_room_however_often_
     let again = Records::open(&at).await.unwrap();
     let all = events_and_offset(&again).await;
     assert_eq!(all, (last as i64, Some(Position(last))));
+    again.close().await.unwrap();
 }
