@@ -2,7 +2,9 @@
 //! that ends the whole process is found by the next start.
 //!
 //! With it the next start finds who was folded at the same moment. So an entry
-//! that has one attempt left is folded alone: the last attempt blames nobody else.
+//! that has one attempt left is folded alone among those that are replayed. What
+//! came after the start is not noted: should a new entry end the process in that
+//! very moment, the other is blamed for it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
