@@ -189,9 +189,9 @@ impl Expected {
         self.forget(|known| (first..=last).contains(&known.position));
     }
 
-    /// The index was made anew: what it knew beyond the files is forgotten.
-    pub(super) fn index_was_rebuilt(&mut self) {
-        let oldest = self.oldest;
+    /// The index was made anew: what it knew beyond the files, which begin with
+    /// this position, is forgotten.
+    pub(super) fn index_was_rebuilt(&mut self, oldest: u64) {
         self.forget(|known| known.position < oldest);
     }
 

@@ -99,7 +99,7 @@ impl Rig {
         }
         self.journal = Some(journal);
         if report.index_rebuilt.is_some() {
-            self.expected.index_was_rebuilt();
+            self.expected.index_was_rebuilt(report.oldest.0);
         }
         self.vouched = report.end.0;
         Ok(report)
