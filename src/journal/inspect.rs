@@ -183,7 +183,7 @@ impl Survey {
 pub fn survey(dir: &Path) -> Result<Survey, JournalError> {
     let path = dir.join("journal");
     // first how far it was: what is written meanwhile is no loss
-    let index = index::survey(&dir.join("index"));
+    let index = index::survey(&dir.join("index"))?;
     let mut survey = segments::walk(&path, index.reached)?;
     survey.set_aside = aside::list(&path.join("damaged"))?;
     survey.left_behind = aside::left_behind(&path);

@@ -77,6 +77,20 @@ impl<'a> Scanner<'a> {
         self.offset
     }
 
+    /// Up to where frames are looked for.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Goes on at `at` with what stands in the file now, up to `limit` or the limit before.
+    pub(super) fn look_again(&mut self, at: u64, limit: u64) {
+        self.limit = self.limit.min(limit);
+        self.offset = at;
+        self.window.clear();
+        self.window_at = at;
+        self.payload = 0..0;
+    }
+
     /// The payload of the frame that was found last.
     pub(super) fn payload(&self) -> &[u8] {
         &self.window[self.payload.clone()]
@@ -185,7 +199,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// Reads all of `buffer`; what the disk cannot read is left zero, and so found damaged by its checksum.
-fn read_around_bad_sectors(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
+pub(super) fn read_around_bad_sectors(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
     let Err(error) = file.read_exact_at(buffer, at) else {
         return Ok(());
     };

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mimamori_actors::domain::{JournalId, Position};
 use serde::Serialize;
 
 use super::run::Run;
 use super::{IndexError, condemned, former, read_reached};
+use crate::journal::error::JournalError;
 
 /// What was found of the index of identities.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -51,25 +52,19 @@ pub struct LeftBehind {
     pub bytes: u64,
 }
 
-/// Looks at every page of every run under `root`.
-pub(in crate::journal) fn survey(root: &Path) -> IndexFound {
+/// Looks at every page of every run under `root`. What cannot be read for want
+/// of rights or of open files is an error: it says nothing about the index.
+pub(in crate::journal) fn survey(root: &Path) -> Result<IndexFound, JournalError> {
     let mut found = IndexFound {
         is_marked: condemned(root).exists(),
         has_former: former::is_there(root),
-        reached: fs::File::open(root.join(super::REACHED))
-            .map_or(Position::ZERO, |file| read_reached(&file)),
+        reached: reached(&root.join(super::REACHED))?,
         ..IndexFound::default()
     };
-    let mut paths: Vec<_> = fs::read_dir(root)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    paths.sort();
     let mut days = BTreeSet::new();
-    for path in paths {
+    for path in files_of(root)? {
         match path.extension().and_then(|kind| kind.to_str()) {
-            Some("run") => found.look_at(&path, &mut days),
+            Some("run") => found.look_at(&path, &mut days)?,
             Some("damaged") => found.set_aside.extend(file(&path)),
             Some("tmp") => found.left_behind.extend(file(&path)),
             _ => {}
@@ -77,11 +72,34 @@ pub(in crate::journal) fn survey(root: &Path) -> IndexFound {
     }
     found.days = days.len();
     found.reached = found.reached.max(found.through.unwrap_or_default());
-    found
+    Ok(found)
+}
+
+fn reached(path: &Path) -> Result<Position, JournalError> {
+    match fs::File::open(path) {
+        Ok(file) => Ok(read_reached(&file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::ZERO),
+        Err(error) => Err(JournalError::io(path)(error)),
+    }
+}
+
+/// In the order of their names; none if there is no index yet.
+fn files_of(root: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(JournalError::io(root)(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(JournalError::io(root))?.path());
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 impl IndexFound {
-    fn look_at(&mut self, path: &Path, days: &mut BTreeSet<i64>) {
+    fn look_at(&mut self, path: &Path, days: &mut BTreeSet<i64>) -> Result<(), JournalError> {
         let opened = Run::open(path.to_path_buf(), 0, u64::MAX);
         match opened.and_then(|run| run.check().map(|()| run)) {
             Ok(run) => {
@@ -99,13 +117,19 @@ impl IndexFound {
             }
             // merged with others while we look
             Err(IndexError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
+            Err(error) if error.is_damage() => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let error = error.to_string();
                 let what = error.rsplit_once(": ").map_or(&*error, |(_, what)| what);
                 self.damaged.push(format!("index/{name}: {what}"));
             }
+            Err(IndexError::Newer(format)) => return Err(format.into()),
+            Err(IndexError::Io(error) | IndexError::NoRoom(error)) => {
+                return Err(JournalError::io(path)(error));
+            }
+            Err(IndexError::Damaged(reason)) => return Err(JournalError::Index(reason)),
         }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use super::{HeaderState, Hole, Kinds, SegmentFound, Survey};
 use crate::journal::error::JournalError;
 use crate::journal::frame::{self, FrameHeader};
-use crate::journal::scan::{Found, Scanner};
+use crate::journal::scan::{Found, ScanError, Scanner};
 use crate::journal::segment::{self, HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// What a record is, without what it says.
@@ -64,25 +64,7 @@ impl Walk {
         let mut found = self.begin(first, file, path)?;
         let length = file.metadata().map_err(JournalError::io(path))?.len();
         let mut scanner = Scanner::new(file, SEGMENT_HEADER_BYTES, length);
-        let mut end = SEGMENT_HEADER_BYTES;
-        let mut torn = 0;
-        while let Some(next) = scanner.next().map_err(|error| error.at(path))? {
-            match next {
-                Found::Frame { offset, header } => {
-                    if offset > end || header.first > self.last.next() {
-                        let mut hole = self.hole(first, end, offset - end);
-                        hole.before = Some(header.first);
-                        hole.until = Some(offset);
-                        hole.between.1 = Some(header.received_at);
-                        self.survey.holes.push(hole);
-                    }
-                    self.frame(&mut found, &header, scanner.payload());
-                    end = scanner.offset();
-                }
-                Found::Damaged { .. } => {}
-                Found::Torn { bytes, .. } => torn = bytes,
-            }
-        }
+        let (end, torn) = self.frames(&mut found, (file, path), &mut scanner)?;
         self.survey.segments.push(found);
         // what was noted to be on disk and is not there is no torn write
         let known = (reached > self.last).then(|| reached.next());
@@ -94,6 +76,53 @@ impl Walk {
             self.survey.holes.push(hole);
         }
         Ok(())
+    }
+
+    /// Where the last frame ends, and how many bytes that are no frame stand behind it.
+    fn frames(
+        &mut self,
+        found: &mut SegmentFound,
+        (file, path): (&File, &Path),
+        scanner: &mut Scanner<'_>,
+    ) -> Result<(u64, u64), JournalError> {
+        let mut end = scanner.offset();
+        let mut looked_again_at = None;
+        loop {
+            let at = scanner.offset();
+            match scanner.next() {
+                Ok(Some(Found::Frame { offset, header })) => {
+                    self.hole_before(found.segment, end, offset, &header);
+                    self.frame(found, &header, scanner.payload());
+                    end = scanner.offset();
+                }
+                Ok(Some(Found::Damaged { .. })) if looked_again_at != Some(at) => {
+                    // a server may have written here and behind while we looked
+                    looked_again_at = Some(at);
+                    scanner.look_again(at, scanner.limit());
+                }
+                Ok(Some(Found::Damaged { .. })) => {}
+                Ok(Some(Found::Torn { bytes, .. })) => return Ok((end, bytes)),
+                Ok(None) => return Ok((end, 0)),
+                Err(error) => {
+                    // what a server had allocated and not used went back while we looked
+                    let length = file.metadata().map_err(JournalError::io(path))?.len();
+                    if !is_too_short(&error) || length >= scanner.limit() {
+                        return Err(error.at(path));
+                    }
+                    scanner.look_again(at, length);
+                }
+            }
+        }
+    }
+
+    fn hole_before(&mut self, segment: Position, end: u64, offset: u64, next: &FrameHeader) {
+        if offset > end || next.first > self.last.next() {
+            let mut hole = self.hole(segment, end, offset - end);
+            hole.before = Some(next.first);
+            hole.until = Some(offset);
+            hole.between.1 = Some(next.received_at);
+            self.survey.holes.push(hole);
+        }
     }
 
     fn begin(
@@ -149,6 +178,10 @@ impl Walk {
     }
 }
 
+fn is_too_short(error: &ScanError) -> bool {
+    matches!(error, ScanError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
+}
+
 impl Kinds {
     fn count(&mut self, header: &FrameHeader, payload: &[u8]) {
         let texts = frame::texts(header, payload).unwrap_or_default();
@@ -164,3 +197,6 @@ impl Kinds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
