@@ -8,7 +8,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use mimamori_actors::domain::{Position, Record};
@@ -18,12 +17,15 @@ use crate::admit::is_as_admitted;
 use crate::journal::error::JournalError;
 use crate::journal::frame::{self, Check, FrameHeader, HEADER_BYTES};
 use crate::journal::inspect::{Hole, SetAside, Survey};
+use crate::journal::scan::read_around_bad_sectors;
 use crate::journal::segment::{HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// Larger pieces are not looked at; no frame is larger.
 const MAX_PIECE_BYTES: u64 = frame::MAX_PAYLOAD_BYTES as u64;
 /// In larger frames no bit is looked for; a request has at most 4 MiB.
 const MAX_SEARCHED_BYTES: usize = 16 << 20;
+/// So many times as many bytes as are there are gone through for bits, whatever they look like.
+const SEARCHES: usize = 16;
 /// Zeros that may belong to a frame behind the last byte that is none: of its last number.
 const ZEROS_OF_A_FRAME: u64 = 8;
 
@@ -80,7 +82,7 @@ fn bytes_in(hole: &Hole, file: &File) -> io::Result<Vec<u8>> {
     let zeros = if is_at_end { ZEROS_OF_A_FRAME } else { 0 };
     let wanted = left.min(hole.bytes + zeros);
     let mut bytes = vec![0; usize::try_from(wanted).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, hole.offset)?;
+    read_around_bad_sectors(file, &mut bytes, hole.offset)?;
     Ok(bytes)
 }
 
@@ -112,15 +114,18 @@ fn read_piece(
 /// All frames in these bytes, which stood at `at`: whole ones, and those that lack one bit.
 fn collect(bytes: &[u8], at: u64, from: &str, found: &mut Vec<Mend>) {
     let mut place = 0;
+    let mut searchable = bytes.len() * SEARCHES;
     while place < bytes.len() {
         let rest = &bytes[place..];
         let offset = at + place as u64;
-        if let Some(mend) = whole(rest, offset, from).or_else(|| put_right(rest, offset, from)) {
+        let next = memchr::memmem::find(&rest[1..], &frame::MAGIC).map(|next| next + 1);
+        let mend = whole(rest, offset, from)
+            .or_else(|| put_right(rest, next, (offset, from), &mut searchable));
+        if let Some(mend) = mend {
             place += mend.bytes.len();
             found.push(mend);
         } else {
-            let next = memchr::memmem::find(&rest[1..], &frame::MAGIC);
-            place = next.map_or(bytes.len(), |next| place + 1 + next);
+            place = next.map_or(bytes.len(), |next| place + next);
         }
     }
 }
@@ -134,17 +139,27 @@ fn whole(bytes: &[u8], offset: u64, from: &str) -> Option<Mend> {
 }
 
 /// The frame that begins here, but for one bit: as long as it says, or, if that
-/// is what is damaged, as long as all that is there.
-fn put_right(bytes: &[u8], offset: u64, from: &str) -> Option<Mend> {
+/// is what is damaged, up to where the next one begins, or all that is left.
+fn put_right(
+    bytes: &[u8],
+    next: Option<usize>,
+    (offset, from): (u64, &str),
+    searchable: &mut usize,
+) -> Option<Mend> {
     let said = bytes.get(8..12).map(|_| frame::u32_at(bytes, 8) as usize);
     let said = said.map_or(0, |payload| payload.saturating_add(HEADER_BYTES));
     let zeros = usize::try_from(ZEROS_OF_A_FRAME).unwrap_or(0);
-    let all = bytes.len().saturating_sub(zeros)..=bytes.len();
-    std::iter::once(said).chain(all.rev()).find_map(|length| {
+    let left = match next {
+        Some(next) => next..=next,
+        None => bytes.len().saturating_sub(zeros)..=bytes.len(),
+    };
+    std::iter::once(said).chain(left.rev()).find_map(|length| {
+        let searched = bytes.get(..length)?;
         if length > MAX_SEARCHED_BYTES {
             return None;
         }
-        let right = flip::put_right(bytes.get(..length)?)?;
+        *searchable = searchable.checked_sub(length)?;
+        let right = flip::put_right(searched)?;
         let Check::Whole(header) = frame::check(&right) else {
             return None;
         };
@@ -218,4 +233,21 @@ fn fits(mend: &Mend, hole: &Hole) -> bool {
         && hole.before.is_none_or(|before| mend.header.last() < before)
         && earliest.is_none_or(|earliest| earliest <= at)
         && latest.is_none_or(|latest| at <= latest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_area_full_of_beginnings_of_frames_is_gone_through_in_a_bounded_time() {
+        let mut beginning = [0; 16];
+        beginning[..4].copy_from_slice(&frame::MAGIC);
+        beginning[8..12].copy_from_slice(&100_000_u32.to_le_bytes());
+        let mut found = Vec::new();
+
+        collect(&beginning.repeat(64 << 10), 0, "a test", &mut found);
+
+        assert!(found.is_empty());
+    }
 }
