@@ -229,7 +229,12 @@ impl CatchUp {
                 after: self.last_found,
                 before,
             };
-            self.damage.note(spot, &active.file);
+            let kept = self.damage.note_before_cut(&spot, &active.file);
+            kept.map_err(|source| JournalError::NotKept {
+                path: active.path.clone(),
+                dir: self.damage.kept_in(),
+                source,
+            })?;
         } else {
             tracing::warn!(
                 journal.segment = active.first.0,

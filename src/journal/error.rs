@@ -16,6 +16,20 @@ pub enum JournalError {
         /// What the system said.
         source: io::Error,
     },
+    /// The end of the last segment was acknowledged and is damaged, and there is no place for a copy.
+    #[error(
+        "{path}: its damaged end cannot be kept in {dir} and is not cut: {source}; give it room and rights there, and start again",
+        path = .path.display(),
+        dir = .dir.display()
+    )]
+    NotKept {
+        /// The segment's file.
+        path: PathBuf,
+        /// Where pieces are kept.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Another process has it open.
     #[error("{path} is in use by another process", path = .0.display())]
     InUse(PathBuf),

@@ -21,11 +21,11 @@ use mimamori_actors::domain::{JournalId, Position, Timestamp};
 
 pub use step::Step;
 
-use super::damage::DamagedSpot;
+use super::damage::{DAMAGED, DamagedSpot};
 use super::error::JournalError;
 use super::formats::check_formats;
 use super::frame;
-use super::inspect::{HeaderState, Hole, SegmentFound, Survey, survey};
+use super::inspect::{HeaderState, Hole, SegmentFound, SetAside, Survey, survey};
 use super::scan::{Found, Scanner};
 use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use mend::Mend;
@@ -56,7 +56,8 @@ impl Plan {
         plan.refuse_mixed(&survey)?;
         plan.headers(&survey)?;
         plan.holes(&survey)?;
-        if !survey.index.damaged.is_empty() && !survey.index.is_marked {
+        let is_marked = survey.index.is_marked || plan.read_again_after.is_some();
+        if !survey.index.damaged.is_empty() && !is_marked {
             plan.steps.push(Step::MarkIndex);
         }
         for file in &survey.left_behind {
@@ -134,7 +135,7 @@ impl Plan {
             found.segment,
             0,
             length.len().min(SEGMENT_HEADER_BYTES),
-        );
+        )?;
         let header = SegmentHeader {
             journal,
             first: found.segment,
@@ -146,7 +147,7 @@ impl Plan {
 
     /// What can be brought back for certain is; the rest is named.
     fn holes(&mut self, survey: &Survey) -> Result<(), JournalError> {
-        let damaged = self.dir.join("journal").join("damaged");
+        let damaged = self.dir.join("journal").join(DAMAGED);
         let mut found = Vec::new();
         for hole in survey.holes.iter().chain(&survey.unfinished_end) {
             let mends = mend::find(hole, &self.path_of(hole.segment), &damaged, survey)?;
@@ -155,7 +156,7 @@ impl Plan {
         let wanted = found.iter().flat_map(|(_, mends)| mends);
         let sent_again = self.sent_again(wanted.flat_map(Mend::keys).collect())?;
         for (hole, mends) in found {
-            self.keep(survey, hole.segment, hole.offset, hole.bytes);
+            self.keep(survey, hole.segment, hole.offset, hole.bytes)?;
             self.hole(hole, mends, &sent_again);
         }
         Ok(())
@@ -166,12 +167,13 @@ impl Plan {
         let mut again = 0;
         for mend in mends {
             let (first, last) = (mend.header.first, mend.header.last());
-            if mend.keys().any(|key| sent_again.contains(&key)) {
-                again += u64::from(mend.header.entries);
+            let there = mend.keys().filter(|key| sent_again.contains(key)).count();
+            if there > 0 {
+                again += there as u64;
                 continue;
             }
-            self.lost(hole, lost_after, Some(first), 0);
-            lost_after = last;
+            self.lost(hole, lost_after, Some(first), again);
+            (lost_after, again) = (last, 0);
             if self.read_again_after.is_none() {
                 self.steps.push(Step::MarkIndex);
             }
@@ -206,7 +208,13 @@ impl Plan {
     }
 
     /// Unless they are in a piece that is kept already.
-    fn keep(&mut self, survey: &Survey, segment: Position, offset: u64, bytes: u64) {
+    fn keep(
+        &mut self,
+        survey: &Survey,
+        segment: Position,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), JournalError> {
         let spot = DamagedSpot {
             segment,
             offset,
@@ -214,17 +222,41 @@ impl Plan {
             after: Position::ZERO,
             before: None,
         };
-        let is_kept = survey.set_aside.iter().any(|piece| {
-            // a file of a backup holds other bytes
-            piece.file.ends_with(".bin")
-                && piece.segment == Some(segment)
-                && piece.offset <= offset
-                && offset + bytes <= piece.offset + piece.bytes
-        });
-        if bytes > 0 && !is_kept {
-            let path = self.path_of(segment);
-            self.steps.push(Step::KeepAside { path, spot });
+        let path = self.path_of(segment);
+        let file = File::open(&path).map_err(JournalError::io(&path))?;
+        if bytes == 0 || self.is_kept(survey, &spot, &file)? {
+            return Ok(());
         }
+        let kept = spot.kept_as(&self.dir.join("journal"), &file);
+        let (kept, _) = kept.map_err(JournalError::io(&path))?;
+        let name = kept.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        self.steps.push(Step::KeepAside { path, spot, name });
+        Ok(())
+    }
+
+    /// Whether a piece holds these very bytes; files of a backup are not ours.
+    fn is_kept(
+        &self,
+        survey: &Survey,
+        spot: &DamagedSpot,
+        file: &File,
+    ) -> Result<bool, JournalError> {
+        let of_it = |piece: &&SetAside| {
+            piece.segment == Some(spot.segment)
+                && piece.offset <= spot.offset
+                && piece.file.ends_with(".bin")
+        };
+        for piece in survey.set_aside.iter().filter(of_it) {
+            let path = self.dir.join("journal").join(DAMAGED).join(&piece.file);
+            let at = JournalError::io;
+            let kept = File::open(&path).map_err(at(&path))?;
+            let is_copied = spot.is_copied(file, &kept, spot.offset - piece.offset);
+            if is_copied.map_err(at(&path))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Which of these identities stand in the journal: a client sent their events again since.

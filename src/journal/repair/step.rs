@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mimamori_actors::domain::Position;
 
 use super::mend::Mend;
-use crate::journal::damage::DamagedSpot;
+use crate::journal::damage::{DAMAGED, DamagedSpot};
 use crate::journal::error::JournalError;
 use crate::journal::index;
 use crate::journal::segment::{self, SegmentHeader};
@@ -24,6 +24,8 @@ pub enum Step {
         path: PathBuf,
         /// Where in it.
         spot: DamagedSpot,
+        /// The name of the file in `journal/damaged`.
+        name: String,
     },
     /// The next start reads the journal from its oldest entry for the index.
     MarkIndex,
@@ -78,10 +80,11 @@ impl Step {
     /// Does it; when this returns it is on disk.
     pub(super) fn carry_out(&self, dir: &Path) -> Result<(), JournalError> {
         match self {
-            Self::KeepAside { path, spot } => spot
-                .keep(&dir.join("journal"), &open(path)?)
-                .map(drop)
-                .map_err(JournalError::io(path)),
+            Self::KeepAside { path, spot, .. } => {
+                let journal = dir.join("journal");
+                let kept = spot.keep(&journal, &open(path)?).map(drop);
+                kept.map_err(JournalError::io(&journal.join(DAMAGED)))
+            }
             Self::MarkIndex => {
                 let index = dir.join("index");
                 index::mark(&index).map_err(JournalError::io(&index))
@@ -97,13 +100,10 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::KeepAside { spot, .. } => write!(
+            Self::KeepAside { spot, name, .. } => write!(
                 f,
-                "kept aside: {} bytes of segment {} at offset {}, in journal/damaged/{}",
-                spot.bytes,
-                spot.segment,
-                spot.offset,
-                spot.file_name()
+                "kept aside: {} bytes of segment {} at offset {}, in journal/damaged/{name}",
+                spot.bytes, spot.segment, spot.offset
             ),
             Self::MarkIndex => write!(
                 f,

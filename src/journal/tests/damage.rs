@@ -124,6 +124,64 @@ async fn acknowledged_entries_lost_at_the_end_are_damage_and_their_positions_are
     assert_eq!(read, [(1, "a".to_owned()), (4, "d".to_owned())]);
 }
 
+/// A journal of two requests; the last, which was acknowledged, is damaged, and still there.
+async fn with_a_damaged_end() -> (Bench, PathBuf) {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    append(&journal, &["a"]).await;
+    append(&journal, &["b", "c"]).await;
+    drop(journal);
+    let path = bench.segment_files()[0].clone();
+    flip_bit(&path, *frames_of(&path).last().unwrap() + 60);
+    // the runs are gone, as if it was killed, but not the note how far it was
+    for file in std::fs::read_dir(bench.index_dir()).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|kind| kind == "run") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    (bench, path)
+}
+
+#[tokio::test]
+async fn an_acknowledged_end_of_which_no_copy_can_be_made_stops_the_start_and_is_not_cut() {
+    let (bench, path) = with_a_damaged_end().await;
+    let before = std::fs::read(&path).unwrap();
+    let damaged = bench.journal_dir().join("damaged");
+    std::fs::write(&damaged, b"in the way").unwrap();
+
+    let refused = bench.try_open().err().unwrap();
+
+    assert!(
+        matches!(refused, JournalError::NotKept { ref dir, .. } if *dir == damaged),
+        "{refused}"
+    );
+    assert!(std::fs::read(&path).unwrap() == before);
+    std::fs::remove_file(&damaged).unwrap();
+    let (_, report) = bench.open();
+    assert_eq!(report.damaged[0].lost_entries(), 2);
+    assert_eq!(std::fs::read_dir(&damaged).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn an_acknowledged_end_that_is_cut_is_kept_however_many_pieces_are_kept_already() {
+    let (bench, path) = with_a_damaged_end().await;
+    let before = std::fs::read(&path).unwrap();
+    let damaged = bench.journal_dir().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    for n in 0..256 {
+        std::fs::write(damaged.join(format!("{n}.bin")), b"x").unwrap();
+    }
+
+    let (_, report) = bench.open();
+
+    let spot = &report.damaged[0];
+    let (from, bytes) = (spot.offset as usize, spot.bytes as usize);
+    let name = format!("{:020}-{from}-{bytes}.bin", 1);
+    let kept = std::fs::read(damaged.join(name)).unwrap();
+    assert!(kept == before[from..from + bytes]);
+}
+
 #[tokio::test]
 async fn positions_of_a_lost_end_are_not_given_again_even_if_the_index_is_lost_later() {
     let bench = Bench::new();
@@ -297,4 +355,19 @@ async fn inspecting_a_running_journal_tells_of_damage_and_changes_nothing() {
     assert!(shown.contains("position 2 is missing"), "{shown}");
     assert!(!shown.contains("secret"), "{shown}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_run_of_the_index_that_cannot_be_read_for_another_reason_is_not_told_as_damaged() {
+    let bench = Bench::new();
+    drop(bench.open());
+    let run = bench.index_dir().join("000000000099.run");
+    std::fs::create_dir(&run).unwrap();
+
+    let refused = inspect::survey(bench.dir.path()).unwrap_err();
+
+    assert!(
+        matches!(refused, JournalError::Io { ref path, .. } if *path == run),
+        "{refused}"
+    );
 }

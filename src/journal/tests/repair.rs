@@ -1,3 +1,5 @@
+mod kept;
+
 use super::*;
 
 use std::collections::BTreeMap;
@@ -288,9 +290,31 @@ async fn what_was_sent_again_since_is_not_brought_back_a_second_time() {
     let told = repair(&bench);
 
     assert_eq!(deeds(&told), ["lost"], "{told:?}");
-    assert!(told[0].contains("sent again since"), "{told:?}");
+    assert!(told[0].ends_with("; 1 of them were sent again since"));
     let read = read_after_a_start(&bench).await;
     assert_eq!(read.iter().filter(|(_, text)| text == "c").count(), 1);
+}
+
+#[tokio::test]
+async fn what_was_sent_again_is_told_also_if_what_stood_behind_it_comes_back() {
+    let bench = three_requests().await;
+    let (journal, _) = bench.open();
+    append(&journal, &["e"]).await;
+    drop(journal);
+    let path = segment(&bench);
+    let frames = frames_of(&path);
+    flip_bit(&path, frames[1] + 60);
+    flip_bit(&path, frames[2] + 60);
+    bench.lose_index();
+    let (journal, _) = bench.open();
+    append(&journal, &["c"]).await;
+    drop(journal);
+
+    let told = repair(&bench);
+
+    assert_eq!(deeds(&told), ["lost", "marked", "brought back"], "{told:?}");
+    assert!(told[0].contains("positions 2 to 3"), "{told:?}");
+    assert!(told[0].ends_with("; 1 of them were sent again since"));
 }
 
 #[tokio::test]
