@@ -50,7 +50,7 @@ pub const ACTIVE: usize = 1_000;
 /// Events a second in a round, of all of them.
 pub const RATE: u64 = 2_000;
 /// A round lasts so long.
-pub const ROUND: Duration = Duration::from_secs(3);
+pub const ROUND: Duration = Duration::from_secs(2);
 
 /// Events that are appended together.
 const TOGETHER: usize = 500;
@@ -368,16 +368,20 @@ impl School {
     }
 
     /// Lets six minutes pass.
-    async fn go_to_sleep(&self) -> anyhow::Result<()> {
+    async fn go_to_sleep(&mut self) -> anyhow::Result<()> {
         self.clock.set_forward(SLEEPY_AFTER);
         tokio::time::pause();
         tokio::time::advance(SLEEPY_AFTER).await;
         tokio::time::resume();
-        let census = self.tree.census();
+        let census = Arc::clone(self.tree.census());
         let all_asleep = || census.of_kind("session", None, 1).0.is_empty();
         until("everybody sleeps", Duration::from_millis(200), all_asleep).await?;
-        // what is free goes back to the system a little later
-        sleep(Duration::from_secs(2)).await;
+        // what is free goes back to the system while somebody works
+        for _ in 0..20 {
+            let visitors = self.students.visitors();
+            self.all_run(&visitors, false).await?;
+            sleep(Duration::from_millis(100)).await;
+        }
         Ok(())
     }
 
