@@ -3,6 +3,8 @@
 use std::io::{Write, stdout};
 use std::path::Path;
 
+use mimamori_actors::domain::Position;
+
 use super::arguments::Inspect;
 use super::lock::ServerLock;
 use super::{Failure, answer, load_config, runtime};
@@ -19,10 +21,11 @@ pub(super) fn inspect(arguments: &Inspect) -> Result<(), Failure> {
             (config.storage.dir, records)
         }
     };
-    if arguments.repair {
-        repair(&dir, &records)?;
-    }
-    let found = inspect::survey(&dir).map_err(anyhow::Error::new)?;
+    let known = match arguments.repair {
+        true => repair(&dir, &records)?,
+        false => Position::ZERO,
+    };
+    let found = inspect::survey_knowing(&dir, known).map_err(anyhow::Error::new)?;
     print(&found, arguments.json).map_err(anyhow::Error::new)?;
     match found.damaged_places() {
         0 => Ok(()),
@@ -47,25 +50,51 @@ fn print(found: &Survey, as_json: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Each step is told when it is done; the lock is held until the end.
-fn repair(dir: &Path, records: &RecordsAt) -> Result<(), Failure> {
+/// Each step is told when it is done; the lock is held until the end. Gives the
+/// highest position that the records know.
+fn repair(dir: &Path, records: &RecordsAt) -> Result<Position, Failure> {
     if !dir.join("journal").is_dir() {
         return Err(anyhow::anyhow!("no journal is in {}", dir.display()).into());
     }
     let _lock = ServerLock::take(dir).map_err(anyhow::Error::new)?;
-    let plan = Plan::of(dir).map_err(anyhow::Error::new)?;
-    // before the entries are there: a repair that is cut short must not forget it
-    read_again(records, &plan)?;
+    let known = known_to(records)?;
     let mut is_untouched = true;
-    plan.carry_out(&mut |step| {
-        is_untouched = false;
-        answer(step);
-    })
-    .map_err(anyhow::Error::new)?;
+    loop {
+        let plan = Plan::of(dir, known).map_err(anyhow::Error::new)?;
+        // before the entries are there: a repair that is cut short must not forget it
+        read_again(records, &plan)?;
+        plan.carry_out(&mut |step| {
+            is_untouched = false;
+            answer(step);
+        })
+        .map_err(anyhow::Error::new)?;
+        if !plan.has_more() {
+            break;
+        }
+    }
     if is_untouched {
         answer("nothing to repair");
     }
-    Ok(())
+    Ok(known)
+}
+
+/// How far the records are: positions up to there were given, whatever is left of them.
+fn known_to(at: &RecordsAt) -> Result<Position, Failure> {
+    if let RecordsAt::Dir(dir) = at
+        && !dir.join("records.sqlite").exists()
+    {
+        return Ok(Position::ZERO);
+    }
+    let asking = async {
+        Records::check_format(at).await?;
+        let records = Records::open(at).await?;
+        let known = records.highest_position().await?;
+        records.close().await?;
+        anyhow::Ok(known)
+    };
+    runtime()?
+        .block_on(asking)
+        .map_err(|error| error.context("records").into())
 }
 
 /// The records read again what they had passed; what they have they keep once.

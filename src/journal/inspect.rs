@@ -4,10 +4,10 @@
 //! that, when it is asked to), and nothing of what people wrote is printed.
 
 mod aside;
+mod noted;
 mod segments;
 mod show;
 
-use std::fs;
 use std::path::Path;
 
 use mimamori_actors::domain::{JournalId, Position, Timestamp};
@@ -19,7 +19,7 @@ pub use show::show;
 
 use super::error::JournalError;
 use super::index;
-use super::keeper::OFFSETS_FILE;
+use super::segment::SegmentHeader;
 
 /// Everything that was found in the files of a journal and of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -31,10 +31,15 @@ pub struct Survey {
     pub segments: Vec<SegmentFound>,
     /// What the entries that can be read are.
     pub entries: Kinds,
+    /// Segment files that are gone from the journal's beginning, or all of them.
+    pub gone: Option<Gone>,
     /// Places where entries are missing, or bytes stand that are no frame.
     pub holes: Vec<Hole>,
     /// Bytes behind the last frame that are no frame: being written now, or torn by a crash.
     pub unfinished_end: Option<Hole>,
+    /// The place behind the last frame, if nothing is wrong there.
+    #[serde(skip)]
+    pub(super) end: Option<Hole>,
     /// What was set aside because it was damaged.
     pub set_aside: Vec<SetAside>,
     /// Files in the making that a crash left behind.
@@ -83,6 +88,17 @@ pub enum HeaderState {
     Later,
 }
 
+/// Segment files that are gone, and that nobody has trimmed: what was in them was not read by all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gone {
+    /// The last position up to which everybody had read who is waited for.
+    pub after: Position,
+    /// Where the journal begins now; if no segment is left, the first position
+    /// that is not known to have been given.
+    pub before: Position,
+}
+
 /// A place between two frames, or behind the last one of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +116,9 @@ pub struct Hole {
     /// Where the next frame of the same file begins; nothing if none does.
     #[serde(skip)]
     pub(super) until: Option<u64>,
+    /// Nothing stands behind it: `before` is only what is known at least.
+    #[serde(skip)]
+    pub(super) is_open: bool,
     /// When the entries around it were accepted.
     #[serde(skip)]
     pub(super) between: (Option<Timestamp>, Option<Timestamp>),
@@ -141,6 +160,20 @@ pub struct SetAside {
     pub first: Option<Position>,
     /// The last position of them.
     pub last: Option<Position>,
+    /// When the first and the last of them were accepted.
+    #[serde(skip)]
+    pub(super) times: Option<(Timestamp, Timestamp)>,
+    /// The header, if it is a whole segment file under its own name.
+    #[serde(skip)]
+    pub(super) header: Option<SegmentHeader>,
+}
+
+impl Gone {
+    /// How many positions are missing at least.
+    #[must_use]
+    pub fn missing_entries(&self) -> u64 {
+        self.before.0.saturating_sub(self.after.0 + 1)
+    }
 }
 
 impl Hole {
@@ -166,13 +199,15 @@ impl Survey {
     pub fn damaged_places(&self) -> usize {
         let headers = self.segments.iter();
         let headers = headers.filter(|segment| segment.header == HeaderState::Damaged);
-        self.holes.len() + headers.count() + self.index.damaged.len()
+        let gone = usize::from(self.gone.is_some());
+        gone + self.holes.len() + headers.count() + self.index.damaged.len()
     }
 
     /// How many positions are missing.
     #[must_use]
     pub fn missing_entries(&self) -> u64 {
-        self.holes.iter().map(Hole::missing_entries).sum()
+        let gone = self.gone.map_or(0, |gone| gone.missing_entries());
+        gone + self.holes.iter().map(Hole::missing_entries).sum::<u64>()
     }
 }
 
@@ -181,16 +216,26 @@ impl Survey {
 /// # Errors
 /// When a file cannot be read, or is of a later version.
 pub fn survey(dir: &Path) -> Result<Survey, JournalError> {
+    survey_knowing(dir, Position::ZERO)
+}
+
+/// As [`survey`], if somebody knows that positions up to `known` were given.
+///
+/// # Errors
+/// As [`survey`].
+pub fn survey_knowing(dir: &Path, known: Position) -> Result<Survey, JournalError> {
     let path = dir.join("journal");
     // first how far it was: what is written meanwhile is no loss
     let index = index::survey(&dir.join("index"))?;
-    let mut survey = segments::walk(&path, index.reached)?;
+    let noted = noted::read(&path);
+    let reached = noted::reached(noted.as_ref()).max(index.reached).max(known);
+    let mut survey = segments::walk(&path, reached)?;
     survey.set_aside = aside::list(&path.join("damaged"))?;
     survey.left_behind = aside::left_behind(&path);
     survey.left_behind.extend(index.left_behind.iter().cloned());
     survey.index = index;
-    survey.noted = fs::read(path.join(OFFSETS_FILE))
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok());
+    // and last how far everybody was: what is trimmed meanwhile is no loss
+    survey.noted = noted::read(&path);
+    survey.gone = noted::gone(survey.noted.as_ref(), &survey.segments, reached);
     Ok(survey)
 }

@@ -156,7 +156,11 @@ impl Keeper {
             self.sync_and_expire()?;
             self.write_offsets();
         }
-        self.shared.trim();
+        if let Some(free_to) = self.shared.trimmable() {
+            // or whoever looks after a crash takes it for lost
+            self.write_offsets();
+            self.shared.trim_to(free_to);
+        }
         if self.shared.is_stuck_in_one_segment() {
             // if the queue is full the writer has enough to write, and the next tick asks again
             let _ = self.writer.try_send(Work::BeginSegment);
@@ -202,7 +206,7 @@ impl Keeper {
         }
     }
 
-    /// For `journal inspect`: not synced, never read by the program itself.
+    /// For `journal inspect`: not synced, never read by a server.
     fn write_offsets(&mut self) {
         let consumers: Map<String, Value> = self
             .shared

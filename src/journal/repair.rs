@@ -10,6 +10,7 @@
 //! knows from the stores whether it was acknowledged.
 
 mod flip;
+mod gone;
 mod mend;
 mod step;
 
@@ -25,7 +26,7 @@ use super::damage::{DAMAGED, DamagedSpot};
 use super::error::JournalError;
 use super::formats::check_formats;
 use super::frame;
-use super::inspect::{HeaderState, Hole, SegmentFound, SetAside, Survey, survey};
+use super::inspect::{HeaderState, Hole, SegmentFound, SetAside, Survey, survey_knowing};
 use super::scan::{Found, Scanner};
 use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use mend::Mend;
@@ -37,21 +38,24 @@ pub struct Plan {
     journal: Option<JournalId>,
     read_again_after: Option<Position>,
     steps: Vec<Step>,
+    has_more: bool,
 }
 
 impl Plan {
     /// Looks at everything under the storage directory `dir`. Changes nothing.
+    /// Positions up to `known` are known to have been given.
     ///
     /// # Errors
     /// When a file cannot be read, or is of a later version.
-    pub fn of(dir: &Path) -> Result<Self, JournalError> {
+    pub fn of(dir: &Path, known: Position) -> Result<Self, JournalError> {
         check_formats(dir)?;
-        let survey = survey(dir)?;
+        let survey = survey_knowing(dir, known)?;
         let mut plan = Self {
             dir: dir.to_path_buf(),
             journal: survey.journal.clone().or(survey.index.journal.clone()),
             read_again_after: None,
             steps: Vec::new(),
+            has_more: false,
         };
         plan.refuse_mixed(&survey)?;
         plan.headers(&survey)?;
@@ -66,7 +70,14 @@ impl Plan {
                 bytes: file.bytes,
             });
         }
+        plan.make_segment(&survey);
         Ok(plan)
+    }
+
+    /// Whether there is more to do when it is carried out: then make another plan.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// The journal, and the position behind which its readers have to read it
@@ -149,7 +160,8 @@ impl Plan {
     fn holes(&mut self, survey: &Survey) -> Result<(), JournalError> {
         let damaged = self.dir.join("journal").join(DAMAGED);
         let mut found = Vec::new();
-        for hole in survey.holes.iter().chain(&survey.unfinished_end) {
+        let end = survey.unfinished_end.iter().chain(&survey.end);
+        for hole in survey.holes.iter().chain(end) {
             let mends = mend::find(hole, &self.path_of(hole.segment), &damaged, survey)?;
             found.push((hole, mends));
         }
@@ -183,7 +195,7 @@ impl Plan {
             self.steps.push(Step::BringBack { path, mend });
         }
         self.lost(hole, lost_after, hole.before, again);
-        if hole.before.is_none() && lost_after == hole.after {
+        if hole.before.is_none() && hole.bytes > 0 && lost_after == hole.after {
             self.steps.push(Step::LeaveEnd {
                 segment: hole.segment,
                 bytes: hole.bytes,

@@ -39,7 +39,7 @@ const SPARE: &str = "spare.tmp";
 /// What becomes a spare when it is whole; the thread that allocates ahead has it for itself.
 const SPARE_IN_THE_MAKING: &str = "spare.part";
 /// What becomes a segment when no spare was there; the writer has it for itself.
-const SEGMENT_IN_THE_MAKING: &str = "segment.part";
+pub(super) const SEGMENT_IN_THE_MAKING: &str = "segment.part";
 
 /// What a segment's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -83,13 +83,25 @@ impl Consumers {
 }
 
 impl Shared {
-    /// Removes whole segments that are no longer needed, the one being written never.
-    pub(super) fn trim(&self) {
-        let Some(held) = self.consumers.held() else {
-            return;
-        };
+    /// Up to where nothing is needed any more, if there is a whole segment of it.
+    pub(super) fn trimmable(&self) -> Option<Position> {
         // what is not in the index must stay, to be added at the start
-        let free_to = held.min(*self.indexed_through.borrow());
+        let free_to = self.consumers.held()?.min(*self.indexed_through.borrow());
+        let segments = self.segments.all();
+        let second = segments.get(1)?;
+        (second.first <= free_to.next()).then_some(free_to)
+    }
+
+    /// As the keeper does it.
+    #[cfg(test)]
+    pub(super) fn trim(&self) {
+        if let Some(free_to) = self.trimmable() {
+            self.trim_to(free_to);
+        }
+    }
+
+    /// Removes whole segments up to there, the one being written never.
+    pub(super) fn trim_to(&self, free_to: Position) {
         let mut removed = 0;
         while let [oldest, second, ..] = self.segments.all().as_slice() {
             let last = Position(second.first.0 - 1);

@@ -26,7 +26,7 @@ use gone::{Reach, Reaches};
 /// accepted now would get positions that the store takes for known.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the {store} are at position {offset} of a journal that ends at {end}: the journal is older than they are; restore all of storage.dir from one moment, or move journal/ and index/ away and a new journal goes on behind the stores"
+    "the {store} are at position {offset} of a journal that ends at {end}: the journal is older than they are, or its end is gone; put a backup of its segments into journal/damaged and run `mimamori journal inspect --repair`, or restore all of storage.dir from one moment, or move journal/ and index/ away and a new journal goes on behind the stores (docs/operations.md)"
 )]
 struct BeyondTheEnd {
     store: &'static str,

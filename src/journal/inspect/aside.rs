@@ -9,6 +9,7 @@ use mimamori_actors::domain::Position;
 use super::{LeftBehind, SetAside};
 use crate::journal::error::JournalError;
 use crate::journal::scan::{Found, Scanner};
+use crate::journal::segment::{self, HeaderFound, SegmentHeader};
 
 /// Files in the making; `spare.tmp` is no such file but the next segment, allocated ahead.
 const IN_THE_MAKING: [&str; 3] = ["spare.part", "segment.part", "offsets.tmp"];
@@ -45,6 +46,8 @@ fn look_at(path: &Path) -> Result<SetAside, JournalError> {
         entries: 0,
         first: None,
         last: None,
+        times: None,
+        header: header_of(path, &file)?,
     };
     let mut scanner = Scanner::new(&file, 0, bytes);
     while let Some(found) = scanner.next().map_err(|error| error.at(path))? {
@@ -53,9 +56,22 @@ fn look_at(path: &Path) -> Result<SetAside, JournalError> {
             piece.entries += u64::from(header.entries);
             piece.first.get_or_insert(header.first);
             piece.last = Some(header.last());
+            let begun = piece.times.map_or(header.received_at, |(begun, _)| begun);
+            piece.times = Some((begun, header.received_at));
         }
     }
     Ok(piece)
+}
+
+/// That of a segment file which has the name that its header says.
+fn header_of(path: &Path, file: &File) -> Result<Option<SegmentHeader>, JournalError> {
+    match SegmentHeader::read(file).map_err(JournalError::io(path))? {
+        HeaderFound::Whole(header) => {
+            let name = segment::file_name(header.first);
+            Ok(path.ends_with(name).then_some(header))
+        }
+        HeaderFound::Damaged | HeaderFound::UnknownVersion(_) => Ok(None),
+    }
 }
 
 /// Where the bytes of a piece stood, as its name says: `SEGMENT-OFFSET-BYTES.bin`,

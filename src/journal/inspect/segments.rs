@@ -70,10 +70,13 @@ impl Walk {
         let known = (reached > self.last).then(|| reached.next());
         let mut hole = self.hole(first, end, torn);
         hole.before = behind.or(known);
+        hole.is_open = behind.is_none();
         if hole.before.is_none() && torn > 0 {
             self.survey.unfinished_end = Some(hole);
         } else if hole.missing().is_some() || torn > 0 {
             self.survey.holes.push(hole);
+        } else if hole.is_open {
+            self.survey.end = Some(hole);
         }
         Ok(())
     }
@@ -160,6 +163,7 @@ impl Walk {
             after: self.last,
             before: None,
             until: None,
+            is_open: false,
             between: (self.last_at, None),
         }
     }

@@ -2,15 +2,19 @@
 
 use std::io::{self, Write};
 
+use mimamori_actors::domain::Position;
 use serde_json::Value;
 
-use super::{HeaderState, Hole, IndexFound, SegmentFound, SetAside, Survey};
+use super::{Gone, HeaderState, Hole, IndexFound, SegmentFound, SetAside, Survey};
 
 /// Writes a few lines for each file, and what they come to.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn show(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    if let Some(gone) = &survey.gone {
+        show_gone(gone, survey.segments.is_empty(), out)?;
+    }
     for segment in &survey.segments {
         show_segment(segment, out)?;
         let of_it = |hole: &&Hole| hole.segment == segment.segment;
@@ -60,6 +64,22 @@ fn show_segment(segment: &SegmentFound, out: &mut impl Write) -> io::Result<()> 
         )?;
     }
     writeln!(out)
+}
+
+fn show_gone(gone: &Gone, is_all: bool, out: &mut impl Write) -> io::Result<()> {
+    let last = Position(gone.before.0.saturating_sub(1));
+    if is_all {
+        return writeln!(
+            out,
+            "every segment file is gone: positions up to {last} at least were given, and everybody had read those up to {}",
+            gone.after
+        );
+    }
+    writeln!(
+        out,
+        "a segment file is gone: positions {} to {last} are missing before the journal's beginning, and not everybody had read them",
+        gone.after.next()
+    )
 }
 
 fn show_hole(hole: &Hole, out: &mut impl Write) -> io::Result<()> {

@@ -214,8 +214,9 @@ fn choose(mut found: Vec<Mend>, hole: &Hole) -> Vec<Mend> {
     found.sort_by_key(|mend| mend.offset);
     let (mut end, mut last) = (hole.offset, hole.after);
     found.retain(|mend| {
-        // at the open end nothing tells what is missing: only what follows at once
-        let follows = hole.before.is_some() || mend.header.first == last.next();
+        // behind what is known nothing tells what is missing: only what follows at once
+        let is_known_missing = hole.before.is_some_and(|before| mend.header.first < before);
+        let follows = is_known_missing || mend.header.first == last.next();
         let fits = mend.offset >= end && mend.header.first > last && follows;
         if fits {
             (end, last) = (mend.end(), mend.header.last());
@@ -230,7 +231,7 @@ fn fits(mend: &Mend, hole: &Hole) -> bool {
     let (earliest, latest) = hole.between;
     mend.offset >= hole.offset
         && hole.until.is_none_or(|until| mend.end() <= until)
-        && hole.before.is_none_or(|before| mend.header.last() < before)
+        && (hole.is_open || hole.before.is_none_or(|before| mend.header.last() < before))
         && earliest.is_none_or(|earliest| earliest <= at)
         && latest.is_none_or(|latest| at <= latest)
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use mimamori_actors::domain::Position;
@@ -36,6 +36,15 @@ pub enum Step {
         /// The segment's file.
         path: PathBuf,
         /// What is written.
+        header: SegmentHeader,
+    },
+    /// A segment's file that is gone is made anew, without its frames.
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "others only show a step")]
+    MakeSegment {
+        /// The segment's file.
+        path: PathBuf,
+        /// As it stands in a backup.
         header: SegmentHeader,
     },
     /// A frame is written where it stood.
@@ -90,6 +99,9 @@ impl Step {
                 index::mark(&index).map_err(JournalError::io(&index))
             }
             Self::WriteHeader { path, header } => write(path, &header.encode(), 0),
+            Self::MakeSegment { path, header } => {
+                make(path, &header.encode()).map_err(JournalError::io(path))
+            }
             Self::BringBack { path, mend } => write(path, &mend.bytes, mend.offset),
             Self::Remove { path, .. } => remove(path).map_err(JournalError::io(path)),
             Self::Nameless(_) | Self::LeaveEnd { .. } | Self::Lost { .. } => Ok(()),
@@ -112,6 +124,11 @@ impl fmt::Display for Step {
             Self::WriteHeader { header, .. } => write!(
                 f,
                 "written anew: the header of segment {} of journal {}",
+                header.first, header.journal
+            ),
+            Self::MakeSegment { header, .. } => write!(
+                f,
+                "made anew: the file of segment {} of journal {}, which was gone",
                 header.first, header.journal
             ),
             Self::BringBack { mend, .. } => write!(
@@ -170,6 +187,22 @@ fn write(path: &Path, bytes: &[u8], at: u64) -> Result<(), JournalError> {
     file.write_all_at(bytes, at)
         .and_then(|()| file.sync_all())
         .map_err(JournalError::io(path))
+}
+
+/// Under another name until it is on disk; a repair removes what a crash leaves of that.
+fn make(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(path);
+    let making = dir.join(segment::SEGMENT_IN_THE_MAKING);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&making)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&making, path)?;
+    segment::sync_dir(dir)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

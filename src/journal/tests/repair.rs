@@ -1,3 +1,4 @@
+mod gone;
 mod kept;
 
 use super::*;
@@ -37,13 +38,13 @@ fn all_files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn repair(bench: &Bench) -> Vec<String> {
     let before = all_files(bench.dir.path());
     survey(bench.dir.path()).unwrap();
-    let plan = Plan::of(bench.dir.path()).unwrap();
+    let plan = Plan::of(bench.dir.path(), Position::ZERO).unwrap();
     assert!(before == all_files(bench.dir.path()), "planning is looking");
 
     let told = carry_out(&plan);
 
     let after = all_files(bench.dir.path());
-    carry_out(&Plan::of(bench.dir.path()).unwrap());
+    carry_out(&Plan::of(bench.dir.path(), Position::ZERO).unwrap());
     assert!(
         after == all_files(bench.dir.path()),
         "a second repair changes nothing"
@@ -106,7 +107,7 @@ async fn any_one_bit_of_a_request_is_put_right_wherever_the_request_stands() {
     for place in places {
         flip_bit(&path, place);
 
-        let told = carry_out(&Plan::of(bench.dir.path()).unwrap());
+        let told = carry_out(&Plan::of(bench.dir.path(), Position::ZERO).unwrap());
 
         assert!(fs::read(&path).unwrap() == good, "byte {place}: {told:?}");
         assert!(told.iter().any(|line| line.contains("one bit put right")));
@@ -210,6 +211,7 @@ async fn an_end_that_a_start_cut_as_damaged_is_brought_back_from_what_it_set_asi
 async fn an_end_that_may_be_torn_is_kept_aside_and_left_to_the_start() {
     let bench = three_requests().await;
     bench.lose_index();
+    fs::remove_file(bench.journal_dir().join("offsets.json")).unwrap();
     let path = segment(&bench);
     let last = frames_of(&path)[2];
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -273,7 +275,7 @@ async fn a_segment_of_a_backup_put_beside_fills_the_holes_and_one_of_another_jou
     assert_eq!(deeds(&refused), ["kept aside", "lost"], "{refused:?}");
     assert_eq!(deeds(&told), ["marked", "brought back"], "{told:?}");
     assert!(fs::read(&path).unwrap() == good);
-    let plan = Plan::of(bench.dir.path()).unwrap();
+    let plan = Plan::of(bench.dir.path(), Position::ZERO).unwrap();
     assert_eq!(plan.read_again_after(), None);
 }
 
@@ -375,7 +377,7 @@ async fn files_of_two_journals_are_not_repaired() {
     let name = segment::file_name(Position(900));
     fs::copy(segment(&other), bench.journal_dir().join(name)).unwrap();
 
-    let refused = Plan::of(bench.dir.path()).unwrap_err();
+    let refused = Plan::of(bench.dir.path(), Position::ZERO).unwrap_err();
 
     assert!(matches!(refused, JournalError::Mixed { .. }), "{refused}");
 }
