@@ -27,7 +27,7 @@ impl Params {
     pub(super) fn of(query: &str) -> Self {
         let decode = |text: &str| {
             let spaced = text.replace('+', " ");
-            percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+            as_stored(&percent_decode_str(&spaced).decode_utf8_lossy())
         };
         Self(
             query
@@ -144,10 +144,14 @@ impl Params {
 
 /// A segment of a path, decoded; nothing if it is no text.
 pub(super) fn segment(text: &str) -> Option<String> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .ok()
-        .map(std::borrow::Cow::into_owned)
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    Some(as_stored(&decoded))
+}
+
+/// U+0000 is read as U+FFFD, as in events. In a question SQLite would end there, and
+/// PostgreSQL refuse it.
+fn as_stored(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
 }
 
 #[cfg(test)]
@@ -156,6 +160,14 @@ mod tests {
 
     fn now() -> Timestamp {
         "2026-11-22T00:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_zero_is_asked_for_as_what_it_is_stored_as() {
+        let params = Params::of("query=x%00y");
+
+        assert_eq!(params.as_sent("query"), Some("x\u{FFFD}y"));
+        assert_eq!(segment("x%00y").as_deref(), Some("x\u{FFFD}y"));
     }
 
     #[test]
