@@ -219,6 +219,7 @@ impl Keeper {
             "end": *self.shared.end.borrow(),
             "indexed": *self.shared.indexed_through.borrow(),
             "reached": self.reached,
+            "freeTo": self.shared.free_to(),
             "consumers": consumers,
         });
         if self.written_offsets.as_ref() == Some(&offsets) {

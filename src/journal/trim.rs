@@ -83,10 +83,15 @@ impl Consumers {
 }
 
 impl Shared {
-    /// Up to where nothing is needed any more, if there is a whole segment of it.
-    pub(super) fn trimmable(&self) -> Option<Position> {
+    /// Up to where nothing is needed any more; nothing until everybody who holds back has said.
+    pub(super) fn free_to(&self) -> Option<Position> {
         // what is not in the index must stay, to be added at the start
-        let free_to = self.consumers.held()?.min(*self.indexed_through.borrow());
+        Some(self.consumers.held()?.min(*self.indexed_through.borrow()))
+    }
+
+    /// The same, if there is a whole segment of it.
+    pub(super) fn trimmable(&self) -> Option<Position> {
+        let free_to = self.free_to()?;
         let segments = self.segments.all();
         let second = segments.get(1)?;
         (second.first <= free_to.next()).then_some(free_to)

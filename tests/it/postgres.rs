@@ -251,6 +251,16 @@ async fn a_session_that_the_server_ends_costs_nothing() {
     all_there_once(&url, ledger.acknowledged.len()).await;
 }
 
+/// The fields of an event that a hostile name is put into.
+const NAMED: [&str; 6] = [
+    "userName",
+    "teamName",
+    "notebookPath",
+    "cellId",
+    "code",
+    "errorMessage",
+];
+
 /// Names that have broken databases before, at most 1 KiB each.
 fn hostile_names() -> Vec<String> {
     [
@@ -279,14 +289,7 @@ async fn hostile_names_are_stored_as_they_are_and_break_no_batch() {
         .zip(&names)
         .map(|(n, name)| {
             let mut event = run(&format!("e{n}"), &format!("s{n}"), "c", Run::Error);
-            for field in [
-                "userName",
-                "teamName",
-                "notebookPath",
-                "cellId",
-                "code",
-                "errorMessage",
-            ] {
+            for field in NAMED {
                 event[field] = json!(name);
             }
             event["metadata"] = json!({ name: name });
@@ -301,14 +304,7 @@ async fn hostile_names_are_stored_as_they_are_and_break_no_batch() {
     let back = server.api().all("/events?since=0", 1000).await;
     for (event, name) in back.iter().zip(&names) {
         let kept = name.replace('\0', "\u{fffd}");
-        for field in [
-            "userName",
-            "teamName",
-            "notebookPath",
-            "cellId",
-            "code",
-            "errorMessage",
-        ] {
+        for field in NAMED {
             assert_eq!(event[field], kept, "{field}");
         }
     }

@@ -9,9 +9,6 @@ use serde_json::Value;
 use super::{Gone, SegmentFound};
 use crate::journal::keeper::OFFSETS_FILE;
 
-/// Those for whom the journal waits without end.
-const HOLDING_BACK: [&str; 2] = ["records", "sessions"];
-
 /// The last note; nothing if there is none that can be read.
 pub(super) fn read(journal: &Path) -> Option<Value> {
     let text = fs::read(journal.join(OFFSETS_FILE)).ok()?;
@@ -32,11 +29,7 @@ pub(super) fn reached(noted: Option<&Value>) -> Position {
 
 /// Up to where segments may have been let go; nothing if the note does not say.
 pub(super) fn let_go(noted: Option<&Value>) -> Option<Position> {
-    let noted = noted?;
-    let held = HOLDING_BACK.map(|name| noted["consumers"][name].as_u64());
-    let [records, sessions] = held;
-    let indexed = noted["indexed"].as_u64()?;
-    Some(Position(records?.min(sessions?).min(indexed)))
+    noted?["freeTo"].as_u64().map(Position)
 }
 
 /// What is gone though it was not let go. The last segment never is.
