@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::postgres::{PASSWORD, Postgres, ask, database};
+use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::{
     ALWAYS, Api, Console, Ledger, PATIENCE, Pace, ROOM, Random, Run, Senders, Server, ensure,
     eventually, help, program, run,
@@ -202,6 +203,45 @@ async fn a_database_that_goes_away_or_hangs_is_noticed_by_nobody_but_its_readers
     let events = ledger.acknowledged.len() + usize::try_from(sent).unwrap();
     all_there_once(&url, events).await;
     assert!(!server.log().contains(PASSWORD));
+}
+
+/// A server of its own with a network that fails on demand before it; the address through that.
+async fn behind_a_proxy(postgres: &Postgres) -> (Proxy, String, String) {
+    let url = postgres.database();
+    let proxy = Proxy::before(postgres.address()).await;
+    let through = proxy.instead_of(postgres.address(), &url);
+    (proxy, url, through)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_resets_hangs_refuses_or_is_slow_costs_nothing_but_time() {
+    let postgres = Postgres::start();
+    let (proxy, url, through) = behind_a_proxy(&postgres).await;
+    let server = server_on(&through).await;
+    let senders = Senders::begin(&server, "class", CLASS);
+    let mut watch = Watch::on(&server).await;
+
+    for _ in 0..10 {
+        proxy.reset().await;
+        watch.go_on_for(Duration::from_millis(150)).await;
+    }
+    for mode in [
+        Mode::Refuse,
+        Mode::Hang,
+        Mode::Delay(Duration::from_secs(5)),
+    ] {
+        proxy.set(mode).await;
+        let named = watch.until_degraded(true, NAMED_WITHIN).await;
+        watch.go_on_for(Duration::from_secs(1)).await;
+        proxy.set(Mode::Pass).await;
+        let healed = watch.until_degraded(false, PATIENCE).await;
+        println!("  {mode:?}: named after {named:?}, healed after {healed:?}");
+    }
+
+    let Watch { sent, .. } = watch;
+    let (_server, ledger) = end_of(server, senders).await;
+    let events = ledger.acknowledged.len() + usize::try_from(sent).unwrap();
+    all_there_once(&url, events).await;
 }
 
 /// Kills the server, starts it again, and sends again what had no answer.

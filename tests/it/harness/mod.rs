@@ -8,6 +8,8 @@ mod files;
 mod hold;
 mod ledger;
 pub mod postgres;
+#[allow(dead_code, reason = "each kind of server needs a part of it")]
+pub mod proxy;
 mod random;
 mod raw;
 mod recount;

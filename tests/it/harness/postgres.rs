@@ -1,7 +1,7 @@
 //! A real PostgreSQL server, and databases on it. Used by the tests of the library, too.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -56,6 +56,11 @@ impl Postgres {
             }
             panic!("the PostgreSQL server: {line}");
         }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// A new database, empty; its address.
