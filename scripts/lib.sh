@@ -44,6 +44,12 @@ need_postgres() {
     command -v psql >/dev/null || die "PostgreSQL is missing: install it (on Debian: apt-get install postgresql)"
 }
 
+# A real server for the tests, and its client.
+need_redis() {
+    need redis-server redis-server
+    need redis-cli redis-tools
+}
+
 # What every build needs. SQLite and ring are compiled from C.
 need_rust() {
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or newer from https://rustup.rs"

@@ -5,6 +5,7 @@
 need_rust
 need_faults
 need_postgres
+need_redis
 need node nodejs
 need npm npm
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium

@@ -15,6 +15,7 @@ pub mod http;
 pub mod journal;
 pub mod keys;
 pub mod networks;
+pub mod redis;
 pub mod server;
 pub mod storage;
 pub mod telemetry;

@@ -9,6 +9,7 @@ mod fault;
 mod postgres_url;
 mod public_url;
 mod read;
+mod redis_url;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use fault::{Fault, Faults, Origin};
 pub use postgres_url::{BadPostgresUrl, PostgresUrl};
 pub use public_url::{BadUrl, PublicUrl};
+pub use redis_url::{BadRedisUrl, RedisUrl};
 
 use crate::keys::Secret;
 use crate::networks::{BadNetwork, Networks};

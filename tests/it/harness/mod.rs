@@ -13,6 +13,9 @@ pub mod proxy;
 mod random;
 mod raw;
 mod recount;
+// also used by the tests of the library
+#[allow(dead_code)]
+pub mod redis;
 mod server;
 
 use std::fmt::Display;
