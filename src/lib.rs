@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decode;
+pub mod erasure;
 pub mod http;
 pub mod journal;
 pub mod keys;

@@ -1,0 +1,3 @@
+//! A person's right to be forgotten.
+
+pub mod list;
