@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod bus;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;

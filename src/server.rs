@@ -227,6 +227,7 @@ impl Server {
             reading: reading::routes(Reading {
                 access: Arc::clone(&access),
                 records: Arc::clone(&stores.records),
+                cache: Arc::clone(&stores.cache),
                 series: Arc::clone(&stores.series),
                 registry: Arc::clone(tree.registry()),
                 clock: clock.clone(),

@@ -48,6 +48,8 @@ pub struct Config {
     pub series: Series,
     /// What carries changes to consoles.
     pub bus: Bus,
+    /// What is kept of history that was read.
+    pub cache: Cache,
     /// Secrets that were given.
     pub auth: Auth,
     /// Logs.
@@ -130,6 +132,13 @@ pub struct Series {
 pub struct Bus {
     /// Nothing: inside the process.
     pub url: Option<String>,
+}
+
+/// What is kept of history that was read.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// What it may take of this process' memory; 0: nothing is kept.
+    pub memory_bytes: u64,
 }
 
 /// Secrets that were given; what was not is made at the first start.
@@ -232,6 +241,13 @@ impl Config {
             },
             bus: Bus {
                 url: not_in_this_version(reader, "bus.url"),
+            },
+            cache: Cache {
+                memory_bytes: reader.read(
+                    "cache.memory_bytes",
+                    "a size such as 64MiB; 0 keeps nothing",
+                    |given| read::size(given, 0),
+                ),
             },
             auth: Auth::read(reader),
             log: Log {

@@ -31,7 +31,7 @@ const fn secret(name: &'static str) -> Key {
 }
 
 /// Every key there is. Addresses of stores count as secrets: they carry passwords.
-pub(super) const KEYS: [Key; 22] = [
+pub(super) const KEYS: [Key; 23] = [
     plain("http.listen"),
     plain("http.public_url"),
     plain("http.origins"),
@@ -51,6 +51,7 @@ pub(super) const KEYS: [Key; 22] = [
     secret("series.url"),
     secret("series.token"),
     secret("bus.url"),
+    plain("cache.memory_bytes"),
     secret("auth.admin_token"),
     secret("auth.ingest_key"),
     plain("log.format"),

@@ -12,6 +12,7 @@ use mimamori_actors::domain::{Moment, Position};
 use mimamori_actors::ports::{Clock, Journal, Snapshots, Store};
 use tokio::time::timeout;
 
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::journal::{
     Consumer, FileJournal, JournalOptions, JournalReport, RealDisk, SEGMENT_BYTES, check_formats,
@@ -41,6 +42,7 @@ pub(super) struct Stores {
     pub(super) snapshots: Arc<FjallSnapshots>,
     pub(super) records: Arc<Records>,
     pub(super) series: Arc<Series>,
+    pub(super) cache: Arc<Cache>,
     /// When the journal's last entry was accepted.
     pub(super) last_accepted: Moment,
 }
@@ -61,6 +63,7 @@ impl Stores {
             config.auth.ingest_key.clone(),
         )?;
         let records = open_records(&records_at).await?;
+        records.renew_all().await?;
         let highest = (
             records.highest_position().await?,
             series.highest_position().await?,
@@ -104,6 +107,7 @@ impl Stores {
             snapshots: Arc::new(snapshots),
             records: Arc::new(records),
             series: Arc::new(series),
+            cache: Arc::new(Cache::new(config.cache.memory_bytes)),
             last_accepted: report.last_accepted,
         })
     }

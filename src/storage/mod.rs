@@ -12,7 +12,7 @@ pub mod series;
 pub mod snapshots;
 
 /// A client whose clock is further off than this is not believed.
-const BELIEVED: Duration = Duration::from_secs(48 * 60 * 60);
+pub(crate) const BELIEVED: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// The time by which ranges, buckets and order go: the client's, or ours where the two are too far apart.
 pub fn placed_at(event_time: Timestamp, received_at: Timestamp) -> Timestamp {

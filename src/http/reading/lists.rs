@@ -1,13 +1,16 @@
 //! The lists: executions, help, events, lessons, what was refused, dead letters.
 
+use bytes::Bytes;
 use mimamori_actors::domain::{ClassroomId, ExecutionStatus, Position, SessionKey, StudentId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::cursor::Cursors;
 use super::items::{DeadLetterItem, EventItem, ExecutionItem, HelpItem, LessonItem, RejectedItem};
+use super::kept::{On, Part};
 use super::params::Params;
 use super::{ApiError, Page, Reading};
+use crate::cache::{Scope, Subject};
 use crate::storage::records::{
     ExecutionFilter, Found, HelpKey, KnownStudent, LessonKey, TimeKey, TimeRange,
 };
@@ -60,7 +63,12 @@ fn list(name: &str, classroom: &ClassroomId, params: &Params) -> String {
     for name in [
         "from", "to", "query", "status", "student", "notebook", "cell",
     ] {
-        list.push_str(&format!(" {:?}", params.as_sent(name)));
+        let mut sent = params.as_sent(name).map(str::to_owned);
+        if name == "query" {
+            // it is the same search: ASCII is compared case aside in every database
+            sent = sent.map(|query| query.to_ascii_lowercase());
+        }
+        list.push_str(&format!(" {sent:?}"));
     }
     list
 }
@@ -78,37 +86,55 @@ fn time_cursor(key: TimeKey) -> TimeCursor {
 pub(super) async fn executions(
     reading: &Reading,
     classroom: &ClassroomId,
+    scope: Scope,
     params: &Params,
-) -> Result<Page<ExecutionItem>, ApiError> {
+) -> Result<Bytes, ApiError> {
     let asked = Asked::of(reading, list("executions", classroom, params), params)?;
-    page_of_executions(reading, classroom, &filter(params)?, asked).await
+    page_of_executions(reading, classroom, scope, &filter(params)?, asked).await
 }
 
 pub(super) async fn executions_of_student(
     reading: &Reading,
     key: &SessionKey,
+    scope: Scope,
     params: &Params,
-) -> Result<Page<ExecutionItem>, ApiError> {
+) -> Result<Bytes, ApiError> {
     let name = format!("executions of {:?}", key.student);
     let asked = Asked::of(reading, list(&name, &key.classroom, params), params)?;
     let mut filter = filter(params)?;
     filter.student = Some(key.student.clone());
     reading.check_student(key).await?;
-    page_of_executions(reading, &key.classroom, &filter, asked).await
+    page_of_executions(reading, &key.classroom, scope, &filter, asked).await
 }
 
 async fn page_of_executions(
     reading: &Reading,
     classroom: &ClassroomId,
+    scope: Scope,
     filter: &ExecutionFilter,
     asked: Asked<TimeCursor>,
-) -> Result<Page<ExecutionItem>, ApiError> {
-    let after = asked.after.map(time_key);
-    let found = reading
-        .records
-        .executions(classroom, asked.range, filter, after, asked.limit)
-        .await?;
-    Ok(asked.page(found, |row| time_cursor(row.key())))
+) -> Result<Bytes, ApiError> {
+    // the list's name holds the filters; its cursors hold that name
+    let all = format!(
+        "{} {:?} {:?} {}",
+        asked.list, asked.range, asked.after, asked.limit
+    );
+    let part = Part {
+        classroom,
+        scope,
+        subject: Subject::Search,
+        on: On::RowsOf(asked.range),
+        asked: &all,
+    };
+    let page = async {
+        let after = asked.after.map(time_key);
+        let found = reading
+            .records
+            .executions(classroom, asked.range, filter, after, asked.limit)
+            .await?;
+        Ok(asked.page::<_, ExecutionItem>(found, |row| time_cursor(row.key())))
+    };
+    reading.kept_json(part, page).await
 }
 
 fn filter(params: &Params) -> Result<ExecutionFilter, ApiError> {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mimamori_actors::domain::ClassroomId;
 use mimamori_actors::ports::Clock;
 use mimamori_actors::registry::Registry;
@@ -16,13 +17,15 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, header};
 
-use super::{Access, ApiError, Head, Response, Viewer, request};
+use super::{Access, ApiError, Head, Response, request};
+use crate::cache::{Cache, Scope};
 use crate::storage::records::{Records, RecordsError};
 use crate::storage::series::{Series, SeriesError};
 
 mod address;
 mod cursor;
 mod items;
+mod kept;
 mod lists;
 mod overview;
 mod params;
@@ -69,6 +72,8 @@ pub struct Reading {
     pub access: Arc<Access>,
     /// What was.
     pub records: Arc<Records>,
+    /// What was read of it before.
+    pub cache: Arc<Cache>,
     /// How much happened.
     pub series: Arc<Series>,
     /// The students as they are now.
@@ -99,14 +104,13 @@ impl Reading {
         let subject = address::subject_of(&head.path)
             .ok_or_else(|| ApiError::not_found("nothing is at this path"))?;
         let method = subject.check_method(&head.method)?;
-        match self.access.viewer(head)? {
-            // a person who is signed in reads every classroom of this server
-            Viewer::Admin | Viewer::Instructor => {}
-        }
+        // a person who is signed in reads every classroom of this server
+        let scope = Scope::of(&self.access.viewer(head)?);
         if let Some(classroom) = subject.classroom() {
             self.check_classroom(classroom)?;
         }
-        self.tell(subject, method, &Params::of(&head.query)).await
+        self.tell(subject, method, scope, &Params::of(&head.query))
+            .await
     }
 
     fn check_classroom(&self, id: &ClassroomId) -> Result<(), ApiError> {
@@ -120,6 +124,7 @@ impl Reading {
         &self,
         subject: Subject,
         method: address::Method,
+        scope: Scope,
         params: &Params,
     ) -> Result<Response, ApiError> {
         if method == address::Method::Post {
@@ -127,12 +132,15 @@ impl Reading {
         }
         match subject {
             Subject::Classrooms => json(&overview::classrooms(self, params).await?),
-            Subject::Overview(room) => json(&overview::overview(self, &room, params).await?),
-            Subject::Student(key) => json(&students::student(self, &key, params).await?),
+            Subject::Overview(room) => json(&overview::overview(self, &room, scope, params).await?),
+            Subject::Student(key) => json(&students::student(self, &key, scope, params).await?),
             Subject::StudentExecutions(key) => {
-                json(&lists::executions_of_student(self, &key, params).await?)
+                let page = lists::executions_of_student(self, &key, scope, params).await?;
+                Ok(private(page))
             }
-            Subject::Executions(room) => json(&lists::executions(self, &room, params).await?),
+            Subject::Executions(room) => Ok(private(
+                lists::executions(self, &room, scope, params).await?,
+            )),
             Subject::Cells(_) => Err(ApiError::not_yet("the table of cells")),
             Subject::Help(room) => json(&lists::help(self, &room, params).await?),
             Subject::Events(room) => json(&lists::events(self, &room, params).await?),
@@ -150,12 +158,19 @@ struct Page<T> {
     next: Option<String>,
 }
 
-fn json(body: &impl Serialize) -> Result<Response, ApiError> {
-    let body = serde_json::to_vec(body).map_err(|error| {
+fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(body).map_err(|error| {
         tracing::error!(%error, "an answer has no JSON form");
         ApiError::internal()
-    })?;
-    let mut response = Response::new(body.into());
+    })
+}
+
+fn json(body: &impl Serialize) -> Result<Response, ApiError> {
+    Ok(private(to_json(body)?.into()))
+}
+
+fn private(json: Bytes) -> Response {
+    let mut response = Response::new(json.into());
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -163,7 +178,7 @@ fn json(body: &impl Serialize) -> Result<Response, ApiError> {
     );
     // persons' names and work: for nobody's shelf
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 impl From<RecordsError> for ApiError {

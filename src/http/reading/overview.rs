@@ -3,12 +3,16 @@
 use std::collections::HashSet;
 
 use mimamori_actors::domain::{ACTIVE_FOR, ClassroomId, Student, StudentId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::cursor::Cursors;
 use super::items::{BucketItem, offline};
-use super::params::Params;
+use super::kept::{On, Part};
+use super::params::{Params, whole_minute};
 use super::{ApiError, Classroom, Page, Reading};
+use crate::cache::{Scope, Subject};
+use crate::storage::records::{KnownStudent, TimeRange, Totals};
 
 /// Buckets of an overview at most.
 const MOST_BUCKETS: usize = 300;
@@ -52,7 +56,7 @@ pub(super) async fn classrooms(
 pub(super) struct Overview {
     totals: TotalsItem,
     students: Vec<Student>,
-    activity: Vec<BucketItem>,
+    activity: Box<RawValue>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,17 +72,13 @@ struct TotalsItem {
 pub(super) async fn overview(
     reading: &Reading,
     classroom: &ClassroomId,
+    scope: Scope,
     params: &Params,
 ) -> Result<Overview, ApiError> {
-    let now = reading.clock.now();
-    let range = params.range(now)?;
-    let totals = reading.records.totals(classroom, range).await?;
-    let activity = reading
-        .series
-        .activity(classroom, range.from, range.to, now, MOST_BUCKETS)
-        .await?;
-    let students = reading.all_students(classroom).await?;
-    let recorded = reading.records.student_count(classroom).await?;
+    let range = params.range(reading.clock.now())?;
+    let totals = reading.totals(classroom, scope, range).await?;
+    let activity = reading.activity(classroom, scope, range).await?;
+    let (students, recorded) = reading.all_students(classroom, scope).await?;
     Ok(Overview {
         totals: TotalsItem {
             students: recorded.max(students.len() as u64),
@@ -88,8 +88,15 @@ pub(super) async fn overview(
             help: totals.help,
         },
         students,
-        activity: activity.into_iter().map(BucketItem::from).collect(),
+        activity,
     })
+}
+
+/// The students that the records know, and how many there are, should not all be listed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Recorded {
+    students: Vec<KnownStudent>,
+    count: u64,
 }
 
 impl Reading {
@@ -110,18 +117,83 @@ impl Reading {
         })
     }
 
-    /// Those the registry knows, as now, and those only the records know, as offline.
-    async fn all_students(&self, classroom: &ClassroomId) -> Result<Vec<Student>, ApiError> {
+    async fn totals(
+        &self,
+        classroom: &ClassroomId,
+        scope: Scope,
+        range: TimeRange,
+    ) -> Result<Totals, ApiError> {
+        let part = Part {
+            classroom,
+            scope,
+            subject: Subject::Totals,
+            on: On::RowsOf(range),
+            asked: &format!("{range:?}"),
+        };
+        let totals = async { Ok(self.records.totals(classroom, range).await?) };
+        self.kept(part, totals).await
+    }
+
+    /// A list of buckets; what is empty until now is among them.
+    async fn activity(
+        &self,
+        classroom: &ClassroomId,
+        scope: Scope,
+        range: TimeRange,
+    ) -> Result<Box<RawValue>, ApiError> {
+        let now = self.clock.now();
+        let until = range.to.unwrap_or(now).min(whole_minute(now));
+        let part = Part {
+            classroom,
+            scope,
+            subject: Subject::Activity,
+            on: On::SeriesOf(range),
+            asked: &format!("{range:?} {until:?}"),
+        };
+        let buckets = async {
+            let buckets = self
+                .series
+                .activity(classroom, range.from, range.to, now, MOST_BUCKETS)
+                .await?;
+            Ok(buckets
+                .into_iter()
+                .map(BucketItem::from)
+                .collect::<Vec<_>>())
+        };
+        self.kept(part, buckets).await
+    }
+
+    /// Those the registry knows, as now, and those only the records know, as
+    /// offline; and how many the records have.
+    async fn all_students(
+        &self,
+        classroom: &ClassroomId,
+        scope: Scope,
+    ) -> Result<(Vec<Student>, u64), ApiError> {
+        let part = Part {
+            classroom,
+            scope,
+            subject: Subject::Students,
+            on: On::AnyRow,
+            asked: "",
+        };
+        let recorded = async {
+            Ok(Recorded {
+                students: self.records.students(classroom).await?,
+                count: self.records.student_count(classroom).await?,
+            })
+        };
+        let recorded: Recorded = self.kept(part, recorded).await?;
         let mut students = self.registry.students(classroom, self.clock.heard());
         let live: HashSet<StudentId> = students.iter().map(|it| it.id.clone()).collect();
-        let recorded = self.records.students(classroom).await?;
         students.extend(
             recorded
+                .students
                 .into_iter()
                 .filter(|known| !live.contains(&known.student_id()))
                 .map(offline),
         );
         students.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(students)
+        Ok((students, recorded.count))
     }
 }

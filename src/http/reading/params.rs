@@ -119,7 +119,8 @@ impl Params {
         let from = match (self.time("from")?, to) {
             (Some(from), _) => from,
             (None, Some(to)) => to.minus(USUAL_RANGE),
-            (None, None) => now.minus(USUAL_RANGE),
+            // by whole minutes: what was read a moment ago is what is asked for again
+            (None, None) => whole_minute(now.minus(USUAL_RANGE)),
         };
         if to.is_some_and(|to| to < from) {
             return Err(ApiError::bad_parameter("to", "no earlier than from"));
@@ -140,6 +141,12 @@ impl Params {
                 ApiError::bad_parameter(name, "an ISO 8601 time, for example 2026-04-01T09:00:00Z")
             })
     }
+}
+
+/// The beginning of the minute.
+pub(super) fn whole_minute(time: Timestamp) -> Timestamp {
+    const MINUTE: i64 = 60_000;
+    Timestamp::from_millis(time.as_millis().div_euclid(MINUTE).saturating_mul(MINUTE))
 }
 
 /// A segment of a path, decoded; nothing if it is no text.

@@ -18,6 +18,8 @@ use crate::storage::samples::{
     student,
 };
 
+mod kept;
+
 /// Long after everything in the samples, well within 24 hours.
 const NOW_SECONDS: u64 = 3_600;
 
@@ -59,6 +61,7 @@ impl House {
         let reading = Reading {
             access: Arc::new(Access::new(keys, Vec::new(), Arc::new(LaterThatMorning))),
             records: Arc::new(records),
+            cache: Arc::new(Cache::new(1 << 20)),
             series: Arc::new(series),
             registry: Arc::new(Registry::default()),
             clock: Arc::new(LaterThatMorning),

@@ -26,6 +26,7 @@ mod backfill;
 mod batch;
 mod body;
 mod dialect;
+mod editions;
 mod fault;
 mod postgres;
 mod read;
@@ -36,11 +37,13 @@ mod write;
 
 use batch::{Batch, Writing};
 use dialect::Dialect;
+pub(crate) use editions::Edition;
+use editions::{Editions, Written};
 pub use fault::RecordsError;
 pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
     CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, Found, HelpKey, HelpRow, KnownStudent,
-    LessonKey, LessonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange,
+    LessonKey, LessonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange, Totals,
 };
 use sql::Sql;
 
@@ -53,6 +56,7 @@ pub struct Records {
     writing: Writing,
     reading: DatabaseConnection,
     dialect: Dialect,
+    editions: Editions,
     /// Looks after the months of PostgreSQL for as long as these are open.
     _keeping: Option<postgres::Keeping>,
 }
@@ -102,6 +106,7 @@ impl Records {
                     writing: Writing::Sqlite(writing),
                     reading,
                     dialect: Dialect::Sqlite,
+                    editions: Editions::default(),
                     _keeping: None,
                 }
             }
@@ -111,6 +116,7 @@ impl Records {
                     writing: Writing::Postgres(Box::new(opened.writing)),
                     reading: opened.reading,
                     dialect: Dialect::Postgres,
+                    editions: Editions::default(),
                     _keeping: Some(opened.keeping),
                 }
             }
@@ -180,18 +186,20 @@ impl Records {
         through: Position,
     ) -> Result<(), RecordsError> {
         let mut batch = self.writing.begin().await?;
-        write_batch(&mut batch, journal, entries, through).await?;
-        batch.commit().await
+        let written = write_batch(&mut batch, journal, entries, through).await?;
+        batch.commit().await?;
+        self.editions.wrote(&written);
+        Ok(())
     }
 }
 
-/// Everything of [`Store::write`] but the commit.
+/// Everything of [`Store::write`] but the commit; what it wrote to.
 async fn write_batch(
     batch: &mut Batch<'_>,
     journal: &JournalId,
     entries: &[Arc<Entry>],
     through: Position,
-) -> Result<(), RecordsError> {
+) -> Result<Vec<Written>, RecordsError> {
     let known = batch.positions(&mut write::offset_of(journal)).await?;
     let known = known
         .first()
@@ -203,7 +211,8 @@ async fn write_batch(
         .filter(|entry| entry.position > known)
         .collect();
     write::entries(batch, &fresh).await?;
-    write::offset(batch, journal, through).await
+    write::offset(batch, journal, through).await?;
+    editions::write(batch, &fresh).await
 }
 
 #[derive(Debug, FromQueryResult)]

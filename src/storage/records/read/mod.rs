@@ -24,7 +24,7 @@ pub(crate) use executions::{ExecutionFilter, ExecutionRow};
 pub(crate) use faults::{DeadLetterRow, RejectedRow};
 pub(super) use histories::OpenedHelp;
 pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};
-pub(crate) use people::{CellRow, KnownStudent, SessionRow};
+pub(crate) use people::{CellRow, KnownStudent, SessionRow, Totals};
 
 /// A reading statement that takes longer is broken off.
 pub(super) const READING_LIMIT: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 use mimamori_actors::domain::{ClassroomId, SessionKey, StudentId};
 use sea_orm::FromQueryResult;
+use serde::{Deserialize, Serialize};
 
 use super::{Records, RecordsError, Sql, TimeRange};
 
@@ -10,7 +11,7 @@ const MOST_STUDENTS: i64 = 20_000;
 const MOST_OF_STUDENT: i64 = 1_000;
 
 /// A student as the records know them.
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromQueryResult, Serialize, Deserialize)]
 pub(crate) struct KnownStudent {
     pub(crate) id: String,
     pub(crate) name: Option<String>,
@@ -39,7 +40,7 @@ pub(crate) struct CellRow {
 }
 
 /// What happened in a classroom within a range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromQueryResult)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromQueryResult, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// Students with an event in the range.
     pub(crate) active: i64,

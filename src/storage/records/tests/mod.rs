@@ -17,6 +17,7 @@ use crate::storage::samples::{
     student,
 };
 
+mod editions;
 mod full_disk;
 mod postgres_only;
 mod reading;

@@ -1,0 +1,286 @@
+//! Which edition of a classroom's rows there is: another number with every write.
+//!
+//! Whoever keeps what was computed from rows keeps it by their edition, and so
+//! never shows what a write has made wrong. The numbers are random and stand
+//! beside the rows, written by the same transaction: they mean the same to every
+//! process that reads this database, after every restart, and after a backup was
+//! restored no number comes back with other rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use mimamori_actors::domain::{ClassroomId, Entry, Timestamp};
+use sea_orm::{FromQueryResult, Value};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::read::TimeRange;
+use super::sql::{Insert, Sql};
+use super::{Batch, Records, RecordsError};
+use crate::storage::BELIEVED;
+
+/// For so long an edition is believed without asking; this process' own writes count at once.
+const BELIEVED_FOR: Duration = Duration::from_millis(250);
+/// A database that does not answer within this is taken for one that is away.
+const ASKED_FOR: Duration = Duration::from_millis(500);
+/// While it is away, the edition that was known last counts for so long.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+
+/// An edition of a classroom's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edition {
+    /// Another one with every write.
+    pub(crate) written: i64,
+    /// Another one when rows that were there changed or went, or old ones came.
+    pub(crate) anew: i64,
+    /// When the entry that was written last had been received: none that follows was earlier.
+    pub(crate) through: Timestamp,
+}
+
+impl Edition {
+    /// Whether nothing can be added to this range any more but with [`Records::renew`]:
+    /// what comes now is placed at most 48 h before it is received.
+    pub(crate) fn is_settled(&self, range: TimeRange) -> bool {
+        range
+            .to
+            .is_some_and(|to| to <= self.through.minus(BELIEVED))
+    }
+}
+
+/// The editions that were read or written last. Bounded by the number of classrooms.
+#[derive(Debug, Default)]
+pub(super) struct Editions {
+    known: DashMap<ClassroomId, Arc<Known>>,
+}
+
+/// What is known of a classroom.
+#[derive(Debug, Default)]
+struct Known {
+    /// One asks the database, the others wait for the answer.
+    asking: Mutex<()>,
+    seen: std::sync::Mutex<Seen>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    edition: Option<Edition>,
+    /// When the database was asked last, whether it answered or not.
+    asked: Option<Instant>,
+    /// When it answered last.
+    confirmed: Option<Instant>,
+    /// Counts our own writes: an answer that was on its way meanwhile is an old one.
+    moves: u64,
+}
+
+impl Seen {
+    fn is_fresh(&self) -> bool {
+        self.asked.is_some_and(|at| at.elapsed() < BELIEVED_FOR)
+    }
+
+    fn is_kept(&self) -> bool {
+        self.confirmed.is_some_and(|at| at.elapsed() < KEPT_FOR)
+    }
+
+    fn confirm(&mut self, edition: Option<Edition>) {
+        let now = Some(Instant::now());
+        (self.edition, self.asked, self.confirmed) = (edition, now, now);
+    }
+}
+
+impl Known {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        // a plain assignment under this lock cannot be left half done
+        self.seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Editions {
+    fn of(&self, classroom: &ClassroomId) -> Arc<Known> {
+        if let Some(known) = self.known.get(classroom) {
+            return Arc::clone(&known);
+        }
+        Arc::clone(&self.known.entry(classroom.clone()).or_default())
+    }
+
+    /// What this process has written counts before anybody can ask for it.
+    pub(super) fn wrote(&self, written: &[Written]) {
+        for one in written {
+            let known = self.of(&one.classroom);
+            let mut seen = known.seen();
+            seen.moves += 1;
+            // where nothing is known yet, who asks learns it
+            if let Some(before) = seen.edition {
+                seen.confirm(Some(Edition {
+                    written: one.number,
+                    anew: if one.is_anew { one.number } else { before.anew },
+                    through: one.through.unwrap_or(before.through),
+                }));
+            } else {
+                seen.asked = None;
+            }
+        }
+    }
+}
+
+/// A write to a classroom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    classroom: ClassroomId,
+    number: i64,
+    is_anew: bool,
+    through: Option<Timestamp>,
+}
+
+#[derive(FromQueryResult)]
+struct EditionRow {
+    written: i64,
+    anew: i64,
+    through_ms: i64,
+}
+
+const WRITTEN: Insert<'_> = Insert {
+    name: "editions",
+    columns: &["classroom", "written", "anew", "through_ms"],
+    key: &["classroom"],
+    when_there: "DO UPDATE SET written = excluded.written, through_ms = excluded.through_ms",
+    is_filed: false,
+};
+
+const ANEW: Insert<'_> = Insert {
+    when_there: "DO UPDATE SET written = excluded.written, anew = excluded.anew",
+    ..WRITTEN
+};
+
+/// Notes within the batch that its entries were written; tell [`Editions::wrote`] after the commit.
+pub(super) async fn write(
+    batch: &mut Batch<'_>,
+    entries: &[&Entry],
+) -> Result<Vec<Written>, RecordsError> {
+    let mut written: Vec<Written> = Vec::new();
+    let number = number();
+    for entry in entries {
+        let Some(classroom) = entry.record.classroom() else {
+            continue;
+        };
+        let through = Some(entry.received_at);
+        match written.iter_mut().find(|one| one.classroom == *classroom) {
+            Some(one) => one.through = one.through.max(through),
+            None => written.push(Written {
+                classroom: classroom.clone(),
+                number,
+                is_anew: false,
+                through,
+            }),
+        }
+    }
+    batch
+        .insert(&WRITTEN, written.iter().map(Written::row).collect())
+        .await?;
+    Ok(written)
+}
+
+impl Written {
+    fn row(&self) -> [Value; 4] {
+        [
+            self.classroom.as_str().into(),
+            self.number.into(),
+            self.number.into(),
+            self.through.unwrap_or_default().as_millis().into(),
+        ]
+    }
+}
+
+/// A number that was never one before.
+fn number() -> i64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("a kernel that has booted always has random bytes to give");
+    i64::from_le_bytes(bytes)
+}
+
+impl Records {
+    /// The edition of a classroom's rows, at most 250 ms old; none where nothing was
+    /// ever written, and where the database does not answer and has not for five minutes.
+    ///
+    /// Ask before reading rows: what is read then is of this edition or a later one.
+    pub(crate) async fn edition(&self, classroom: &ClassroomId) -> Option<Edition> {
+        let known = self.editions.of(classroom);
+        let seen = *known.seen();
+        if seen.is_fresh() {
+            return seen.edition;
+        }
+        let _asking = known.asking.lock().await;
+        let before = *known.seen();
+        if before.is_fresh() {
+            return before.edition;
+        }
+        let answer = timeout(ASKED_FOR, self.read_edition(classroom)).await;
+        let mut seen = known.seen();
+        match answer.unwrap_or(Err(RecordsError::TooSlow)) {
+            // what we wrote while the answer was on its way is newer
+            Ok(_) if seen.moves != before.moves => {}
+            Ok(edition) => seen.confirm(edition),
+            Err(error) => {
+                metrics::counter!("mimamori_cache_unasked_editions_total").increment(1);
+                tracing::debug!(store = "records", %error, "the last known edition counts");
+                seen.asked = Some(Instant::now());
+                seen.edition = seen.edition.filter(|_| seen.is_kept());
+            }
+        }
+        seen.edition
+    }
+
+    async fn read_edition(&self, classroom: &ClassroomId) -> Result<Option<Edition>, RecordsError> {
+        let mut sql = Sql::new("SELECT written, anew, through_ms FROM editions WHERE classroom = ");
+        sql.bind(classroom.as_str());
+        let row = self.one::<EditionRow>(&mut sql).await?;
+        Ok(row.map(|row| Edition {
+            written: row.written,
+            anew: row.anew,
+            through: Timestamp::from_millis(row.through_ms),
+        }))
+    }
+
+    /// Nothing that was computed from this classroom's rows holds any more: rows
+    /// were changed or deleted, or old ones added. Call it after their commit, and
+    /// rather [`crate::cache::Cache::forget`], which also empties what is kept.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) async fn renew(&self, classroom: &ClassroomId) -> Result<(), RecordsError> {
+        let written = Written {
+            classroom: classroom.clone(),
+            number: number(),
+            is_anew: true,
+            through: None,
+        };
+        let mut batch = self.writing.begin().await?;
+        batch.insert(&ANEW, vec![written.row()]).await?;
+        batch.commit().await?;
+        self.editions.wrote(&[written]);
+        Ok(())
+    }
+
+    /// As [`Self::renew`] for all classrooms: for a start, before which another
+    /// version, a restored backup or somebody's hands may have changed rows.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn renew_all(&self) -> Result<(), RecordsError> {
+        let number = number();
+        let mut sql =
+            Sql::new("INSERT INTO editions (classroom, written, anew, through_ms) SELECT id, ");
+        sql.bind(number).push(", ").bind(number);
+        sql.push(
+            ", 0 FROM classrooms WHERE true ON CONFLICT (classroom) DO UPDATE SET \
+             written = excluded.written, anew = excluded.anew",
+        );
+        let mut batch = self.writing.begin().await?;
+        batch.run(&mut sql).await?;
+        batch.commit().await?;
+        self.editions.known.clear();
+        Ok(())
+    }
+}
