@@ -16,6 +16,7 @@ use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::decode::{Code, Element, MAX_PAYLOAD_BYTES, Refused, cut, write_canonical};
+use crate::privacy::without_code;
 
 /// Most events' records have fewer bytes as JSON.
 const USUAL_JSON_BYTES: usize = 1024;
@@ -60,6 +61,8 @@ pub struct Admission {
     /// To be appended as one batch, in the order of the request.
     pub records: Vec<NewRecord>,
     sent: Vec<Sent>,
+    /// Whether the classroom stores code: otherwise it is dropped here, before anything is written.
+    keeps_code: bool,
 }
 
 #[derive(Debug)]
@@ -144,7 +147,16 @@ impl Admission {
         Self {
             records: Vec::with_capacity(events),
             sent: Vec::with_capacity(events),
+            keeps_code: true,
         }
+    }
+
+    /// Of a classroom that stores no code: what follows is kept without it, and
+    /// nothing is kept of what a refused event said.
+    #[must_use]
+    pub fn keeping_code(mut self, keeps_code: bool) -> Self {
+        self.keeps_code = keeps_code;
+        self
     }
 
     /// Takes the next event of the request, or keeps why it is not taken.
@@ -157,6 +169,11 @@ impl Admission {
     ) {
         match decoded {
             Ok(event) => {
+                let event = if self.keeps_code {
+                    event
+                } else {
+                    without_code(event)
+                };
                 self.sent.push(Sent::Event(event.id.clone()));
                 self.records.push(accepted(classroom, key, event));
             }
@@ -167,8 +184,8 @@ impl Admission {
                     refused.field,
                     refused.event_id.as_deref(),
                 );
-                self.records
-                    .push(rejected.record(classroom, element.as_sent()));
+                let payload = payload_of(element, self.keeps_code);
+                self.records.push(rejected.record(classroom, payload));
                 self.sent.push(Sent::Refused(rejected));
             }
         }
@@ -200,6 +217,7 @@ impl Admission {
         let mut outcome = Outcome::default();
         let mut conflicts = Vec::new();
         for ((index, sent), element) in (0..).zip(self.sent).zip(elements) {
+            let payload = payload_of(element, self.keeps_code);
             let verdict = verdicts.get(index as usize);
             match (sent, verdict) {
                 (Sent::Refused(rejected), _) => outcome.rejected.push(rejected),
@@ -207,7 +225,7 @@ impl Admission {
                     let field = Some("eventId");
                     let rejected =
                         RejectedEvent::new(index, Code::Conflict, field, Some(id.as_str()));
-                    conflicts.push(rejected.record(classroom, element.as_sent()));
+                    conflicts.push(rejected.record(classroom, payload));
                     outcome.rejected.push(rejected);
                 }
                 (Sent::Event(_), Some(Verdict::Accepted(_))) => outcome.accepted += 1,
@@ -216,6 +234,11 @@ impl Admission {
         }
         (outcome, conflicts)
     }
+}
+
+/// What is kept of a refused event.
+fn payload_of<'a>(element: &'a Element<'_>, keeps_code: bool) -> &'a str {
+    if keeps_code { element.as_sent() } else { "" }
 }
 
 /// What stands behind the event in the JSON of a record.

@@ -17,6 +17,7 @@ pub mod http;
 pub mod journal;
 pub mod keys;
 pub mod networks;
+pub mod privacy;
 pub mod redis;
 pub mod server;
 pub mod storage;

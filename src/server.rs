@@ -30,7 +30,7 @@ use crate::http::connect::Connect;
 use crate::http::health::{Health, Readiness, TreeReport};
 use crate::http::ingest::{self, Gate, Ingest};
 use crate::http::live::{self, Live, LiveSettings, OpenSockets};
-use crate::http::reading::{self, OnlyDefault, Reading};
+use crate::http::reading::{self, Reading};
 use crate::http::refusals::Refusals;
 use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::{Front, FrontOptions};
@@ -214,6 +214,7 @@ impl Server {
                 journal: stores.journal.clone(),
                 gate: door.clone(),
                 student_key: StudentKey::from_bytes(*stores.keys().student_key()),
+                classrooms: config.classrooms.clone(),
                 body_timeout: config.http.body_timeout,
             }),
             live: live::routes(Live {
@@ -231,7 +232,7 @@ impl Server {
                 series: Arc::clone(&stores.series),
                 registry: Arc::clone(tree.registry()),
                 clock: clock.clone(),
-                classrooms: Arc::new(OnlyDefault),
+                classrooms: config.classrooms.clone(),
             }),
             access,
         });

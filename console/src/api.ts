@@ -59,6 +59,27 @@ export async function signOut(): Promise<void> {
   await call("api/v1/session", { method: "DELETE" });
 }
 
+export interface ClassroomInfo {
+  readonly name: string;
+  /** Whether students' code, outputs and texts of errors are kept. */
+  readonly storesCode: boolean;
+}
+
+/** What is set for a classroom; null if there is none of this id. */
+export async function classroomInfo(id: string): Promise<ClassroomInfo | null> {
+  const answer = object(await (await call("api/v1/classrooms?limit=1000")).json());
+  const found = list(answer, "items")
+    .map(object)
+    .find((item) => item["id"] === id);
+  if (found === undefined) return null;
+  return { name: string(found, "name"), storesCode: found["storesCode"] !== false };
+}
+
+/** The page that tells students what is kept of them; nobody has to sign in for it. */
+export function privacyAddress(classroom: string): string {
+  return address(`privacy/${encodeURIComponent(classroom)}`).href;
+}
+
 /** A request that was refused, or several alike in a row. */
 export interface Refusal {
   /** When the last of them was. */

@@ -121,6 +121,8 @@ export const words = {
     connectMeaning: "How to connect notebooks to this server",
     backToClass: "Back to the class",
     signOut: "Sign out",
+    noCode: "no code stored",
+    noCodeMeaning: "This classroom stores no code, no outputs and no texts of errors: they are dropped as they arrive.",
     filterByStatus: "Show only these statuses",
   },
 
@@ -231,6 +233,8 @@ export const words = {
   connect: {
     heading: "Connect a class",
     lead: "Notebooks send what happens to the address below. Whoever has it can send events to this classroom, and can read nothing.",
+    privacyLead: "Tell your students what is kept of them:",
+    privacy: "the classroom’s privacy page",
     address: "Ingest address",
     addressHint: "Paste it where a notebook extension asks for its server’s address. The key is in it.",
     loopback:

@@ -5,6 +5,7 @@
 //! file and the files of secrets: whether a directory can be made or a port is
 //! free is seen when it is used.
 
+mod classrooms;
 mod fault;
 mod postgres_url;
 mod public_url;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use classrooms::{Classroom, Classrooms, Privacy};
 pub use fault::{Fault, Faults, Origin};
 pub use postgres_url::{BadPostgresUrl, PostgresUrl};
 pub use public_url::{BadUrl, PublicUrl};
@@ -54,6 +56,10 @@ pub struct Config {
     pub auth: Auth,
     /// Logs.
     pub log: Log,
+    /// What holds for the people whose work is kept.
+    pub privacy: Privacy,
+    /// The classrooms there are.
+    pub classrooms: Classrooms,
 }
 
 /// The front end.
@@ -213,7 +219,10 @@ impl Config {
     }
 
     fn read(reader: &mut Reader) -> Self {
+        let privacy = classrooms::privacy(reader);
         Self {
+            classrooms: classrooms::classrooms(reader, &privacy),
+            privacy,
             http: Http::read(reader),
             live: Live {
                 max_consoles: count(reader, "live.max_consoles"),

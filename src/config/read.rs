@@ -188,6 +188,35 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "it is too large".to_owned())
 }
 
+/// `true` or `false`.
+pub(super) fn flag(given: &Given) -> Result<bool, String> {
+    match (given.environment_text(), &given.value) {
+        (Some(text), _) => text.trim().parse().map_err(|_| "it is neither".to_owned()),
+        (None, Value::Boolean(flag)) => Ok(*flag),
+        (None, other) => Err(kind_of(other)),
+    }
+}
+
+/// A number of whole days up to a hundred years; empty text is nothing.
+pub(super) fn days(given: &Given) -> Result<Option<Duration>, String> {
+    const MOST_DAYS: u64 = 36_500;
+    if given.value.is_integer() {
+        return Err("it has no unit".to_owned());
+    }
+    let text = text(given)?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    match number_and_unit(text)? {
+        (days, "d") => {
+            let days = within(days, 1, MOST_DAYS)?;
+            Ok(Some(Duration::from_secs(days * 24 * 60 * 60)))
+        }
+        (_, "") => Err("it has no unit".to_owned()),
+        (_, other) => Err(format!("{other:?} is not the unit d")),
+    }
+}
+
 /// A time with its unit, from 10 ms to 1 h: no time-out of ours is sensible outside.
 pub(super) fn duration(given: &Given) -> Result<Duration, String> {
     if given.value.is_integer() {

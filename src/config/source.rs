@@ -31,7 +31,7 @@ const fn secret(name: &'static str) -> Key {
 }
 
 /// Every key there is. Addresses of stores count as secrets: they carry passwords.
-pub(super) const KEYS: [Key; 23] = [
+pub(super) const KEYS: &[Key] = &[
     plain("http.listen"),
     plain("http.public_url"),
     plain("http.origins"),
@@ -55,7 +55,20 @@ pub(super) const KEYS: [Key; 23] = [
     secret("auth.admin_token"),
     secret("auth.ingest_key"),
     plain("log.format"),
+    plain("privacy.retention"),
+    plain("privacy.controller"),
+    plain("privacy.contact"),
+    plain("privacy.purpose"),
+    plain("classrooms.default.name"),
+    plain("classrooms.default.retention"),
+    plain("classrooms.default.store_code"),
+    plain("classrooms.default.contact"),
 ];
+
+/// Its keys stand one table deeper: `[classrooms.default]`.
+const CLASSROOMS: &str = "classrooms";
+/// The only classroom there is.
+const ONLY_CLASSROOM: &str = "default";
 
 const PREFIX: &str = "MIMAMORI_";
 
@@ -121,8 +134,29 @@ impl Gathered {
                 self.unknown(&section, &section, origin.clone());
                 continue;
             };
+            if section == CLASSROOMS {
+                self.add_toml_classrooms(keys, origin);
+                continue;
+            }
             for (key, value) in keys {
                 self.add_toml_key(&format!("{section}.{key}"), value, origin);
+            }
+        }
+    }
+
+    fn add_toml_classrooms(&mut self, classrooms: Table, origin: &Origin) {
+        for (id, value) in classrooms {
+            let name = format!("{CLASSROOMS}.{id}");
+            let Value::Table(keys) = value else {
+                self.unknown(&name, &name, origin.clone());
+                continue;
+            };
+            if id != ONLY_CLASSROOM {
+                self.unknown_classroom(&name, origin.clone());
+                continue;
+            }
+            for (key, value) in keys {
+                self.add_toml_key(&format!("{name}.{key}"), value, origin);
             }
         }
     }
@@ -186,6 +220,7 @@ impl Gathered {
                 let reason = "only secrets are read from files";
                 self.fault(key.name, None, "given by its value", reason, origin);
             }
+            None if is_of_another_classroom(&name) => self.unknown_classroom(variable, origin),
             None => self.unknown(&name, variable, origin),
         }
     }
@@ -215,6 +250,12 @@ impl Gathered {
 
     fn set(&mut self, key: &'static Key, value: Value, origin: Origin) {
         self.values.insert(key.name, Given { value, origin });
+    }
+
+    fn unknown_classroom(&mut self, shown: &str, origin: Origin) {
+        let rule = format!("{CLASSROOMS}.{ONLY_CLASSROOM}");
+        let reason = "this version has only that classroom";
+        self.fault(shown, None, &rule, reason, origin);
     }
 
     fn unknown(&mut self, name: &str, shown: &str, origin: Origin) {
@@ -249,9 +290,22 @@ impl Gathered {
 }
 
 /// `MIMAMORI_HTTP__LISTEN` → `http.listen`; nothing without the two underscores.
+/// A classroom's keys have them twice: `MIMAMORI_CLASSROOMS__DEFAULT__NAME`.
 fn key_of_variable(variable: &str) -> Option<String> {
     let (section, key) = variable.strip_prefix(PREFIX)?.split_once("__")?;
+    let section = section.to_lowercase();
+    let key = if section == CLASSROOMS {
+        key.replacen("__", ".", 1)
+    } else {
+        key.to_owned()
+    };
     Some(format!("{section}.{key}").to_lowercase())
+}
+
+fn is_of_another_classroom(name: &str) -> bool {
+    let mut parts = name.split('.');
+    let is_classroom = parts.next() == Some(CLASSROOMS);
+    is_classroom && parts.next() != Some(ONLY_CLASSROOM) && parts.next().is_some()
 }
 
 /// `http.listen` → `MIMAMORI_HTTP__LISTEN`.

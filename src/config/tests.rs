@@ -3,6 +3,8 @@ use std::io::Write;
 
 use super::*;
 
+mod classrooms;
+
 fn environment(pairs: &[(&str, &str)]) -> std::vec::IntoIter<(OsString, OsString)> {
     let pairs: Vec<_> = pairs
         .iter()

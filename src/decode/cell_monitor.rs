@@ -282,7 +282,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn computed_id(event: &Event) -> EventId {
+/// The id of an event that came without one; `event` has an empty one.
+pub(crate) fn computed_id(event: &Event) -> EventId {
     let hash = blake3::hash(&canonical(event)).to_hex();
     EventId::new(format!("evt_{}", &hash[..32]))
 }

@@ -30,6 +30,7 @@ use warp::http::{HeaderValue, Method, StatusCode, header};
 use super::request::head;
 use super::{Access, ApiError, Head, Response};
 use crate::admit::{Admission, Outcome, StudentKey};
+use crate::config::Classrooms;
 use crate::decode::{BodyFault, Events, MAX_EVENTS, cell_monitor, split};
 use body::{Body, Incoming, MAX_BODY_BYTES, Room};
 
@@ -73,6 +74,8 @@ pub struct Ingest {
     pub gate: Arc<dyn Gate>,
     /// Makes students' ids of their addresses.
     pub student_key: StudentKey,
+    /// Which classrooms store no code.
+    pub classrooms: Classrooms,
     /// Within this time the whole body must be there.
     pub body_timeout: Duration,
 }
@@ -189,7 +192,9 @@ impl Desk {
     }
 
     async fn admit(&self, classroom: &ClassroomId, events: &Events<'_>) -> Admission {
-        let mut admission = Admission::with_capacity(events.elements.len());
+        let keeps_code = self.parts.classrooms.keep_code_of(classroom);
+        let mut admission =
+            Admission::with_capacity(events.elements.len()).keeping_code(keeps_code);
         let mut bytes = 0;
         for element in &events.elements {
             let decoded = cell_monitor::decode(element);

@@ -28,6 +28,7 @@ mod live;
 mod lost_files;
 mod postgres;
 mod power;
+mod privacy;
 mod reading;
 mod real_life;
 mod recorded;

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use mimamori::admit::StudentKey;
 use mimamori::clock::SystemClock;
+use mimamori::config::Classrooms;
 use mimamori::http::accept::{self, AcceptOptions};
 use mimamori::http::ingest::{self, Gate, Ingest};
 use mimamori::http::refusals::Refusals;
@@ -204,6 +205,7 @@ async fn serve_ingest_alone() -> anyhow::Result<()> {
         journal: journal(&dir)?,
         gate: Arc::new(Open),
         student_key: StudentKey::from_bytes(*keys.student_key()),
+        classrooms: Classrooms::default(),
         body_timeout: Duration::from_secs(20),
     });
     let options = FrontOptions {

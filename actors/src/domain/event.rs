@@ -249,9 +249,13 @@ impl Event {
     }
 
     fn is_interrupt(&self) -> bool {
-        self.error_message
-            .as_deref()
-            .is_some_and(|message| without_colours(message).starts_with("KeyboardInterrupt"))
+        self.error_text()
+            .is_some_and(|message| message.starts_with("KeyboardInterrupt"))
+    }
+
+    /// The error's text from its first word on, without the colours before it.
+    pub fn error_text(&self) -> Option<&str> {
+        self.error_message.as_deref().map(without_colours)
     }
 }
 

@@ -1,5 +1,6 @@
-import { createEffect, createMemo, createSignal, onCleanup, Show } from "solid-js";
+import { createEffect, createMemo, createResource, createSignal, onCleanup, Show } from "solid-js";
 
+import { classroomInfo } from "../api";
 import { watchClassroom } from "../classroom";
 import type { Status } from "../protocol";
 import { countsOf, NO_FILTER, type Filter } from "../roster";
@@ -35,6 +36,13 @@ export function ClassPage(props: Props) {
   const isReady = createMemo(() => classroom.state().isReady);
   const isConnectShown = createMemo(() => isReady() && (isConnectAsked() || isEmpty()));
 
+  // asked again after each connection: the server may have been started with other settings
+  const [info] = createResource(
+    () => classroom.connection().kind === "live",
+    () => classroomInfo(CLASSROOM).catch(() => null),
+  );
+  const storesCode = () => info.latest?.storesCode ?? true;
+
   const isCut = () => ["reconnecting", "ended"].includes(classroom.connection().kind);
 
   createEffect(() => {
@@ -57,7 +65,8 @@ export function ClassPage(props: Props) {
   return (
     <div class="page">
       <Header
-        classroom={CLASSROOM}
+        classroom={info.latest?.name ?? CLASSROOM}
+        storesCode={storesCode()}
         state={classroom.state()}
         connection={classroom.connection()}
         counts={counts()}
@@ -97,6 +106,7 @@ export function ClassPage(props: Props) {
                       classroom={CLASSROOM}
                       id={id}
                       state={classroom.state}
+                      storesCode={storesCode()}
                       onClose={() => setSelected(null)}
                     />
                   )}
@@ -105,7 +115,7 @@ export function ClassPage(props: Props) {
             </div>
           }
         >
-          <Connect hasStudents={!isEmpty()} />
+          <Connect classroom={CLASSROOM} hasStudents={!isEmpty()} />
         </Show>
       </Show>
     </div>

@@ -9,7 +9,7 @@ import { CopyField } from "./CopyField";
 const ASK_EVERY_MS = 2_000;
 
 /** How to connect notebooks, and whether anything arrives. */
-export function Connect(props: { readonly hasStudents: boolean }) {
+export function Connect(props: { readonly classroom: string; readonly hasStudents: boolean }) {
   const [info, setInfo] = createSignal<ConnectInfo | null>(null);
   const [isUnreachable, setUnreachable] = createSignal(false);
   let timer: ReturnType<typeof setTimeout> | undefined;

@@ -10,6 +10,7 @@ import { Logo } from "./Logo";
 
 interface Props {
   readonly classroom: string;
+  readonly storesCode: boolean;
   readonly state: ClassState;
   readonly connection: ConnectionState;
   readonly counts: ReadonlyMap<Status, number>;
@@ -28,6 +29,11 @@ export function Header(props: Props) {
       <h1 class="classroom" title={words.header.classroom}>
         <bdi>{props.classroom}</bdi>
       </h1>
+      <Show when={!props.storesCode}>
+        <span class="no-code" title={words.header.noCodeMeaning}>
+          {words.header.noCode}
+        </span>
+      </Show>
       <ConnectionPill connection={props.connection} state={props.state} />
       <Show when={!props.isEmpty}>
         <div class="counts" role="group" aria-label={words.header.filterByStatus}>

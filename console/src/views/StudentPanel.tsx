@@ -19,6 +19,7 @@ interface Props {
   readonly classroom: string;
   readonly id: string;
   readonly state: Accessor<ClassState>;
+  readonly storesCode: boolean;
   onClose(): void;
 }
 
@@ -61,6 +62,9 @@ export function StudentPanel(props: Props) {
         <Cells cells={cells()} />
       </Show>
       <h3>{words.student.executions}</h3>
+      <Show when={!props.storesCode}>
+        <p class="quiet">{words.header.noCodeMeaning}</p>
+      </Show>
       <Show when={details.error !== undefined}>
         <p class="notice">
           {words.student.failed}{" "}

@@ -1,6 +1,7 @@
 //! The route against a journal in memory.
 
 mod bodies;
+mod withheld;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -128,6 +129,10 @@ struct App {
 
 impl App {
     fn new() -> Self {
+        Self::with(Classrooms::default())
+    }
+
+    fn with(classrooms: Classrooms) -> Self {
         let journal = Arc::new(FakeJournal::default());
         let gate = Arc::new(FakeGate::default());
         let parts = Ingest {
@@ -135,6 +140,7 @@ impl App {
             journal: journal.clone(),
             gate: gate.clone(),
             student_key: StudentKey::from_bytes([7; 32]),
+            classrooms,
             body_timeout: Duration::from_secs(20),
         };
         Self {

@@ -19,6 +19,7 @@ use warp::http::{HeaderValue, header};
 
 use super::{Access, ApiError, Head, Response, request};
 use crate::cache::{Cache, Scope};
+use crate::config::Classrooms;
 use crate::storage::records::{Records, RecordsError};
 use crate::storage::series::{Series, SeriesError};
 
@@ -37,34 +38,6 @@ use params::Params;
 /// How long a caller waits before asking stores again that did not answer.
 const STORES_COME_BACK: Duration = Duration::from_secs(2);
 
-/// A classroom of this server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Classroom {
-    /// What the paths call it.
-    pub id: ClassroomId,
-    /// What people call it.
-    pub name: String,
-}
-
-/// Knows which classrooms there are.
-pub trait Classrooms: Send + Sync + 'static {
-    /// All of them, in the order of their ids; `default` is always among them.
-    fn list(&self) -> Vec<Classroom>;
-}
-
-/// Only the classroom that always exists.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OnlyDefault;
-
-impl Classrooms for OnlyDefault {
-    fn list(&self) -> Vec<Classroom> {
-        vec![Classroom {
-            id: ClassroomId::new("default"),
-            name: "default".to_owned(),
-        }]
-    }
-}
-
 /// What the reading calls read from.
 #[derive(Clone)]
 pub struct Reading {
@@ -81,7 +54,7 @@ pub struct Reading {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// The classrooms there are.
-    pub classrooms: Arc<dyn Classrooms>,
+    pub classrooms: Classrooms,
 }
 
 /// Everything under `/api/v1/classrooms`.
@@ -114,7 +87,7 @@ impl Reading {
     }
 
     fn check_classroom(&self, id: &ClassroomId) -> Result<(), ApiError> {
-        if self.classrooms.list().iter().any(|known| known.id == *id) {
+        if self.classrooms.get(id).is_some() {
             return Ok(());
         }
         Err(ApiError::not_found("there is no such classroom"))

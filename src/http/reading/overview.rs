@@ -10,8 +10,9 @@ use super::cursor::Cursors;
 use super::items::{BucketItem, offline};
 use super::kept::{On, Part};
 use super::params::{Params, whole_minute};
-use super::{ApiError, Classroom, Page, Reading};
+use super::{ApiError, Page, Reading};
 use crate::cache::{Scope, Subject};
+use crate::config::Classroom;
 use crate::storage::records::{KnownStudent, TimeRange, Totals};
 
 /// Buckets of an overview at most.
@@ -26,6 +27,8 @@ pub(super) struct ClassroomItem {
     students: u64,
     /// Those with an event within the last two minutes.
     active: u64,
+    /// Whether code, outputs and the texts of errors are kept.
+    stores_code: bool,
 }
 
 /// The classrooms of this server, in the order of their ids.
@@ -35,8 +38,7 @@ pub(super) async fn classrooms(
 ) -> Result<Page<ClassroomItem>, ApiError> {
     let limit = params.limit()?;
     let cursors = Cursors { list: "classrooms" };
-    let mut known = reading.classrooms.list();
-    known.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut known = reading.classrooms.all().to_vec();
     if let Some(cursor) = params.cursor() {
         let (_, last) = cursors.read::<ClassroomId>(cursor)?;
         known.retain(|classroom| classroom.id > last);
@@ -114,6 +116,7 @@ impl Reading {
             name: classroom.name,
             students: recorded.max(views.len() as u64),
             active: active as u64,
+            stores_code: classroom.keeps_code,
         })
     }
 

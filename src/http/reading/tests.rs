@@ -65,7 +65,7 @@ impl House {
             series: Arc::new(series),
             registry: Arc::new(Registry::default()),
             clock: Arc::new(LaterThatMorning),
-            classrooms: Arc::new(OnlyDefault),
+            classrooms: Classrooms::default(),
         };
         Self {
             _dir: dir,
@@ -303,7 +303,7 @@ async fn a_classroom_tells_how_many_it_knows_and_who_is_active() {
     assert_eq!(
         page,
         json!({
-            "items": [{"id": "default", "name": "default", "students": 2, "active": 1}],
+            "items": [{"id": "default", "name": "default", "students": 2, "active": 1, "storesCode": true}],
             "next": null,
         })
     );

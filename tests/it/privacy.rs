@@ -1,0 +1,123 @@
+//! What is kept of people, and what not.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{ALWAYS, PATIENCE, Run, Server, ensure, event, eventually, run, skipped};
+
+/// Stands in everything that a student writes or sees, and nowhere else.
+const MARKER: &str = "kumquat7Q";
+
+/// Files under the directory that hold the marker.
+fn files_with_marker(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with_marker(&path));
+            continue;
+        }
+        // a database may have moved a file away meanwhile
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        if bytes
+            .windows(MARKER.len())
+            .any(|part| part == MARKER.as_bytes())
+        {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+/// A cell of each status, an event whose code is of a wrong type, and two that are refused.
+fn lesson() -> Vec<Value> {
+    let marked = |mut event: Value| {
+        event["code"] = format!("{MARKER} = 1").into();
+        event["result"] = json!([MARKER]);
+        event["metadata"] = json!({"cell": MARKER});
+        event["unknown"] = MARKER.into();
+        event
+    };
+    let mut failed = marked(run("failed", "hanako", "c1", Run::Error));
+    failed["errorMessage"] = format!("NameError: name '{MARKER}' is not defined").into();
+    let mut stopped = failed.clone();
+    stopped["eventId"] = "stopped".into();
+    stopped["errorMessage"] = format!("KeyboardInterrupt: {MARKER}").into();
+    let mut empty = marked(run("empty", "hanako", "c3", Run::Ok));
+    empty["code"] = "  \n".into();
+    let mut saved = event("saved", "notebook_saved", "hanako");
+    saved["code"] = json!([MARKER]);
+    let mut refused = failed.clone();
+    refused["eventId"] = "refused".into();
+    refused["eventTime"] = Value::Null;
+    vec![
+        marked(run("fine", "hanako", "c0", Run::Ok)),
+        failed,
+        stopped,
+        marked(skipped("skipped", "hanako", "c2")),
+        empty,
+        saved,
+        refused,
+        json!(MARKER),
+    ]
+}
+
+/// The statuses of the lesson's executions, once all are recorded, and everything that the reading calls say.
+async fn told_of(server: &Server, events: &[Value]) -> (Vec<String>, String) {
+    let api = server.api();
+    api.ingest(events).await.good();
+    let executions = eventually("the lesson is recorded", PATIENCE, async || {
+        let found = api.all(&format!("/executions?{ALWAYS}"), 100).await;
+        ensure(found.len() == 5, || format!("{} executions", found.len()))?;
+        let rejected = api.all(&format!("/rejected?{ALWAYS}"), 100).await;
+        ensure(rejected.len() == 2, || format!("{rejected:?}"))?;
+        Ok::<_, String>(found)
+    })
+    .await;
+    let mut statuses: Vec<String> = executions
+        .iter()
+        .map(|it| it["status"].as_str().unwrap().to_owned())
+        .collect();
+    statuses.sort();
+    let mut all = format!("{executions:?}");
+    let student = executions[0]["student"].as_str().unwrap();
+    for path in [
+        format!("/overview?{ALWAYS}"),
+        format!("/students/{student}?{ALWAYS}"),
+        format!("/students/{student}/executions?{ALWAYS}"),
+        "/events?since=0".to_owned(),
+        format!("/rejected?{ALWAYS}"),
+        format!("/dead-letters?{ALWAYS}"),
+    ] {
+        all.push_str(&api.room(&path).await.good().to_string());
+    }
+    (statuses, all)
+}
+
+#[tokio::test]
+async fn a_classroom_that_stores_no_code_has_none_on_its_disk_and_in_no_answer() {
+    let off = [("MIMAMORI_CLASSROOMS__DEFAULT__STORE_CODE", "false")];
+    let (with, without) = (Server::start().await, Server::with(&off).await);
+    let events = lesson();
+
+    let usual = told_of(&with, &events).await;
+    let withheld = told_of(&without, &events).await;
+
+    let expected = ["error", "interrupted", "not_run", "ok", "skipped"];
+    assert_eq!(
+        (&*usual.0, &*withheld.0),
+        (
+            &expected.map(str::to_owned)[..],
+            &expected.map(str::to_owned)[..]
+        )
+    );
+    assert!(usual.1.contains(MARKER), "{}", usual.1);
+    assert!(!withheld.1.contains(MARKER), "{}", withheld.1);
+    assert!(withheld.1.contains("NameError"), "{}", withheld.1);
+    assert!(!files_with_marker(with.dir()).is_empty());
+    let stored = files_with_marker(without.dir());
+    assert_eq!(stored, [""; 0], "{MARKER} is in them");
+    let rooms = without.api().get("/api/v1/classrooms").await.items();
+    assert_eq!(rooms[0]["storesCode"], false);
+}
