@@ -30,6 +30,7 @@ use crate::http::connect::Connect;
 use crate::http::health::{Health, Readiness, TreeReport};
 use crate::http::ingest::{self, Gate, Ingest};
 use crate::http::live::{self, Live, LiveSettings, OpenSockets};
+use crate::http::privacy::{self, Notices};
 use crate::http::reading::{self, Reading};
 use crate::http::refusals::Refusals;
 use crate::http::routes::{self, Parts as RouteParts};
@@ -216,6 +217,10 @@ impl Server {
                 student_key: StudentKey::from_bytes(*stores.keys().student_key()),
                 classrooms: config.classrooms.clone(),
                 body_timeout: config.http.body_timeout,
+            }),
+            privacy: privacy::routes(Notices {
+                privacy: config.privacy.clone(),
+                classrooms: config.classrooms.clone(),
             }),
             live: live::routes(Live {
                 sign_in: access.clone(),

@@ -12,6 +12,7 @@ pub mod health;
 pub mod ingest;
 pub mod live;
 pub mod page;
+pub mod privacy;
 pub mod problem;
 pub mod reading;
 pub mod refusals;

@@ -25,6 +25,8 @@ pub struct Parts {
     pub health: Health,
     /// `POST /api/v1/events`.
     pub ingest: BoxedFilter<(Response,)>,
+    /// `GET /privacy/…`.
+    pub privacy: BoxedFilter<(Response,)>,
     /// `GET /api/v1/live`.
     pub live: BoxedFilter<(Response,)>,
     /// Everything under `/api/v1/classrooms`.
@@ -54,6 +56,9 @@ pub fn routes(parts: Parts) -> BoxedFilter<(Response,)> {
         .unify()
         .boxed()
         .or(health::routes(parts.health))
+        .unify()
+        .boxed()
+        .or(parts.privacy)
         .unify()
         .boxed()
         .or(page::routes())

@@ -121,3 +121,22 @@ async fn a_classroom_that_stores_no_code_has_none_on_its_disk_and_in_no_answer()
     let rooms = without.api().get("/api/v1/classrooms").await.items();
     assert_eq!(rooms[0]["storesCode"], false);
 }
+
+#[tokio::test]
+async fn everybody_can_read_what_is_kept_and_for_how_long() {
+    let server = Server::with(&[
+        ("MIMAMORI_PRIVACY__RETENTION", "400d"),
+        ("MIMAMORI_CLASSROOMS__DEFAULT__RETENTION", "30d"),
+        ("MIMAMORI_CLASSROOMS__DEFAULT__STORE_CODE", "false"),
+    ])
+    .await;
+
+    let page = server.stranger().get("/privacy/default").await;
+    let none = server.stranger().get("/privacy/physics").await;
+
+    assert_eq!(page.status, 200);
+    for said in ["30日間", "For 30 days", "保存しません", "are not stored"] {
+        assert!(page.text.contains(said), "{said}: {}", page.text);
+    }
+    none.assert_problem(404);
+}

@@ -1,6 +1,6 @@
 import { createMemo, createSignal, Index, onCleanup, Show } from "solid-js";
 
-import { connectInfo, type ConnectInfo, type Refusal } from "../api";
+import { connectInfo, privacyAddress, type ConnectInfo, type Refusal } from "../api";
 import { ageText, fullTime, now } from "../clock";
 import { curlLine, isLoopback, overridesJson, pasteableAddress } from "../instructions";
 import { words } from "../words";
@@ -35,6 +35,12 @@ export function Connect(props: { readonly classroom: string; readonly hasStudent
       <div class="lead">
         <h2>{words.connect.heading}</h2>
         <p>{words.connect.lead}</p>
+        <p>
+          {words.connect.privacyLead}{" "}
+          <a href={privacyAddress(props.classroom)} target="_blank" rel="noopener">
+            {words.connect.privacy}
+          </a>
+        </p>
       </div>
       <Show when={isUnreachable()}>
         <p class="notice">{words.connect.unreachable}</p>

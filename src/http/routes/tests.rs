@@ -65,6 +65,7 @@ fn parts(refusals: &Arc<Refusals>) -> Parts {
         access,
         ingest: only_at("/api/v1/events"),
         live: only_at("/api/v1/live"),
+        privacy: only_at("/privacy/default"),
         reading: only_at("/api/v1/classrooms"),
     }
 }
@@ -94,6 +95,7 @@ async fn every_subject_is_reached_at_its_path() {
         ("/livez/", 200), // a slash too many does no harm
         ("/readyz", 503),
         ("/metrics", 200),
+        ("/privacy/default", 200),
         ("/", 200),
     ] {
         assert_eq!(answer("GET", path).await.status(), status, "{path}");
