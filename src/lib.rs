@@ -6,6 +6,7 @@
 //! the files it passes, is in `docs/architecture.md`.
 
 pub mod admit;
+pub mod backup;
 pub mod bus;
 pub mod cache;
 pub mod cli;

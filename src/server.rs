@@ -21,11 +21,13 @@ use mimamori_actors::tree::{Census, RestartError, Threads, Watchdog, Witness};
 use serde_json::{Value, json};
 
 use crate::admit::StudentKey;
+use crate::backup::Serving;
 use crate::bus::InProcess;
 use crate::cli::Announce;
 use crate::clock::{SteadyClock, SystemClock};
 use crate::config::Config;
 use crate::http::accept::{self, AcceptOptions};
+use crate::http::backup;
 use crate::http::connect::Connect;
 use crate::http::health::{Health, Readiness, TreeReport};
 use crate::http::ingest::{self, Gate, Ingest};
@@ -210,6 +212,14 @@ impl Server {
         let routes = routes::routes(RouteParts {
             connect: self.connect(&access, &refusals, tree),
             health: self.health(&access, door, tree),
+            backup: backup::routes(
+                Arc::clone(&access),
+                Serving {
+                    journal: Arc::clone(&stores.journal),
+                    snapshots: Arc::clone(&stores.snapshots),
+                    draining: self.stop.draining(),
+                },
+            ),
             ingest: ingest::routes(Ingest {
                 keys: access.clone(),
                 journal: stores.journal.clone(),

@@ -29,6 +29,8 @@ pub(super) enum Command {
     CheckConfig(CheckConfig),
     Link(Link),
     Migrate(Migrate),
+    Backup(Backup),
+    Restore(Restore),
     Simulate(Simulate),
     Replay(Replay),
     Journal(Journal),
@@ -100,6 +102,60 @@ pub(super) struct Link {
 pub(super) struct Migrate {
     #[command(flatten)]
     pub(super) file: ConfigFile,
+}
+
+/// Write a backup of everything that is kept into a new directory.
+///
+/// Works while the server runs, without disturbing it, and without one. The
+/// backup is of one moment: everything that was accepted before the command began
+/// is in it. Records in PostgreSQL are part of it. DIR must not be there yet, or
+/// be empty; it appears when the backup is whole and on disk. Until then it is
+/// written beside it, as DIR.partial.
+///
+/// A backup holds what students wrote, their addresses, and the keys: keep it as
+/// you keep those. Run it as the user of the server, or as root, with the
+/// configuration that the server was started with.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori backup /var/backups/mimamori/2026-11-22\n  \
+    mimamori backup --config /etc/mimamori/mimamori.toml --json \"/var/backups/mimamori/$(date +%F)\""
+)]
+pub(super) struct Backup {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Where to: a directory that is not there yet.
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// Print what was taken as JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Put a backup into an empty storage directory.
+///
+/// storage.dir and, if they are in PostgreSQL, the records must be empty; no
+/// server may run. Every byte of the backup is checked before the first one is
+/// written: one that is damaged, or of a later version, is refused by name. A
+/// backup of records in SQLite can be restored into PostgreSQL and the other way
+/// round: records.url says where to.
+///
+/// Cut short, at whatever point, it leaves a directory on which no server
+/// starts; run it again. Who was erased since the backup was taken stays erased,
+/// as far as the lists in storage.dir and beside the backup know.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori restore /var/backups/mimamori/2026-11-22\n  \
+    MIMAMORI_STORAGE__DIR=/var/lib/mimamori mimamori restore /var/backups/mimamori/2026-11-22"
+)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Where the backup is.
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// Print what was restored as JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Act as a class: post what its notebooks would send.

@@ -7,6 +7,7 @@
 mod addresses;
 mod announce;
 mod arguments;
+mod backup;
 mod check_config;
 mod failure;
 mod journal;
@@ -77,6 +78,8 @@ fn run(command: Command, witness: Arc<dyn Witness>) -> Result<(), Failure> {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Link(arguments) => link::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Backup(arguments) => backup::take(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Simulate(arguments) => tools::simulate(arguments),
         Command::Replay(arguments) => tools::replay(arguments),
         Command::Journal(arguments) => match arguments.command {

@@ -6,15 +6,22 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::Failure;
+use crate::backup::Unfinished;
 use crate::config::{Fault, Faults, Loaded};
 use crate::storage::embedded::is_no_room;
 
 /// Makes `storage.dir`, for its owner alone, if it is not there.
 ///
 /// # Errors
-/// When it cannot be made, or nothing can be written there: a fault of the configuration,
+/// When a restore into it was cut short. When it cannot be made, or nothing can be written there: a fault of the configuration,
 /// unless it is the disk that is full; whoever starts the server again may find room.
 pub(super) fn prepare(loaded: &Loaded) -> Result<(), Failure> {
+    make(loaded)?;
+    Ok(Unfinished::check(&loaded.config.storage.dir).map_err(anyhow::Error::new)?)
+}
+
+/// As [`prepare`], for the restore itself.
+pub(super) fn make(loaded: &Loaded) -> Result<(), Failure> {
     let dir = &loaded.config.storage.dir;
     create(dir).map_err(|error| {
         if is_no_room(&error) {

@@ -35,12 +35,14 @@ fn the_words_of_the_contract_are_there() {
     assert_eq!(
         names,
         [
+            "backup",
             "check-config",
             "journal",
             "journal inspect",
             "link",
             "migrate",
             "replay",
+            "restore",
             "serve",
             "simulate"
         ]

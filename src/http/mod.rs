@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod auth;
+pub mod backup;
 mod body;
 pub mod connect;
 pub mod health;

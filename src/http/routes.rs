@@ -29,6 +29,8 @@ pub struct Parts {
     pub privacy: BoxedFilter<(Response,)>,
     /// `GET /api/v1/live`.
     pub live: BoxedFilter<(Response,)>,
+    /// `POST /api/v1/admin/backup`.
+    pub backup: BoxedFilter<(Response,)>,
     /// Everything under `/api/v1/classrooms`.
     pub reading: BoxedFilter<(Response,)>,
 }
@@ -53,6 +55,9 @@ pub fn routes(parts: Parts) -> BoxedFilter<(Response,)> {
         .unify()
         .boxed()
         .or(connect::routes(parts.connect))
+        .unify()
+        .boxed()
+        .or(parts.backup)
         .unify()
         .boxed()
         .or(health::routes(parts.health))

@@ -156,7 +156,9 @@ impl Keeper {
             self.sync_and_expire()?;
             self.write_offsets();
         }
-        if let Some(free_to) = self.shared.trimmable() {
+        if let Some(free_to) = self.shared.trimmable()
+            && !self.shared.is_held()
+        {
             // or whoever looks after a crash takes it for lost
             self.write_offsets();
             self.shared.trim_to(free_to);

@@ -17,6 +17,7 @@
 mod backlog;
 mod catch_up;
 mod claims;
+pub mod copy;
 mod damage;
 mod disk;
 mod error;
@@ -26,6 +27,7 @@ mod frame;
 mod index;
 pub mod inspect;
 mod keeper;
+mod pin;
 mod reader;
 mod recovery;
 pub mod repair;
@@ -56,11 +58,13 @@ pub use damage::DamagedSpot;
 pub use disk::{Disk, RealDisk};
 pub use error::JournalError;
 pub use formats::check_formats;
+pub use pin::Pin;
 pub use room::RoomState;
 pub use trim::Consumer;
 
 use backlog::Backlog;
 use keeper::{Keeper, Task};
+use pin::Pins;
 use recovery::Recovered;
 use room::Room;
 use segment::Segments;
@@ -270,6 +274,12 @@ impl FileJournal {
         self.shared.room.state()
     }
 
+    /// Keeps everything that the journal still has, as long as there is room for
+    /// it and until this is dropped. Nothing if somebody else does so already.
+    pub fn pin(&self) -> Option<Pin> {
+        self.shared.pins.take()
+    }
+
     /// Why the journal takes nothing more, once it failed: the process must end.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.shared.failed.subscribe()
@@ -317,6 +327,7 @@ fn share(options: JournalOptions, recovered: Recovered) -> Arc<Shared> {
         backlog: Backlog::default(),
         indexed_through: watch::Sender::new(end),
         consumers: Consumers::new(&options.consumers),
+        pins: Pins::default(),
         damage: recovered.damage,
         end: watch::Sender::new(end),
         oldest: watch::Sender::new(recovered.report.oldest),

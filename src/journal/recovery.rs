@@ -207,7 +207,7 @@ fn name_of(
     }
 }
 
-fn random_name() -> io::Result<JournalId> {
+pub(super) fn random_name() -> io::Result<JournalId> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     let name = format!("jrn_{:032x}", u128::from_be_bytes(bytes));

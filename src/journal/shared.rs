@@ -12,6 +12,7 @@ use super::claims::Claims;
 use super::damage::Damage;
 use super::disk::Disk;
 use super::index::Index;
+use super::pin::Pins;
 use super::room::Room;
 use super::segment::{SegmentDir, Segments};
 use super::tail::Tail;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) indexed_through: watch::Sender<Position>,
     pub(super) room: Room,
     pub(super) consumers: Consumers,
+    /// Who copies the journal and needs its beginning.
+    pub(super) pins: Pins,
     pub(super) damage: Damage,
     /// The last position that is on disk.
     pub(super) end: watch::Sender<Position>,

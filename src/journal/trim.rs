@@ -97,6 +97,14 @@ impl Shared {
         (second.first <= free_to.next()).then_some(free_to)
     }
 
+    /// Whether somebody copies the journal, and there is room for it.
+    pub(super) fn is_held(&self) -> bool {
+        // requests are refused from nine tenths on: well before, it goes on without the copy
+        let is_room_needed =
+            !self.room.state().is_free() || self.room.used_bytes() >= self.room.max_bytes() / 4 * 3;
+        self.pins.hold(is_room_needed)
+    }
+
     /// As the keeper does it.
     #[cfg(test)]
     pub(super) fn trim(&self) {

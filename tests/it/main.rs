@@ -11,6 +11,7 @@
 // seeds and figures of drills are printed; cargo shows them when a test fails or is asked to
 #![allow(clippy::print_stdout)]
 
+mod backup;
 mod bad_input;
 mod crash;
 mod disk_flip;

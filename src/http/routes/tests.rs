@@ -49,6 +49,7 @@ fn parts(refusals: &Arc<Refusals>) -> Parts {
     let keys = Arc::new(Keys::ephemeral());
     let access = Arc::new(Access::new(keys, Vec::new(), Arc::new(SystemClock)));
     Parts {
+        backup: only_at("/api/v1/admin/backup"),
         connect: Connect {
             access: Arc::clone(&access),
             refusals: Arc::clone(refusals),

@@ -34,6 +34,7 @@ use crate::storage::embedded::{OpenFailure, is_no_room};
 use crate::storage::format::UnknownFormat;
 
 use files::{filters_may_take, open_runs};
+pub use run::{HEADER_BYTES as RUN_HEADER_BYTES, renamed as renamed_run};
 use run::{Pair, Run, RunWriter};
 pub(super) use survey::survey;
 pub use survey::{IndexFound, LeftBehind};
@@ -42,7 +43,9 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Locked by the process that has the index open.
 const LOCK: &str = "in-use";
 /// Holds the last position that is known to have been given.
-const REACHED: &str = "reached";
+pub(super) const REACHED: &str = "reached";
+/// There, beside the index, while a start is to look at all of it.
+pub const NOT_TRUSTED: &str = "index.damaged";
 /// Filters of so many bytes are kept in memory (about 33 million identities);
 /// those beyond are read from their files, a block a question.
 const FILTERS_BYTES: u64 = 64 << 20;
@@ -405,6 +408,16 @@ pub(super) fn check_formats(root: &Path) -> Result<(), UnknownFormat> {
         }
     }
     Ok(())
+}
+
+/// Whether the index of an earlier version is there, and not taken over yet.
+pub(super) fn has_former(root: &Path) -> bool {
+    former::is_there(root)
+}
+
+/// Up to where the journal is in the index with this run.
+pub(super) fn checkpoint_of(path: &Path, file: &File) -> Result<Option<Position>, IndexError> {
+    Ok(run::checkpoint_of(path, file)?.map(|checkpoint| checkpoint.position))
 }
 
 /// Opens a run that was just written; one that cannot be opened would be written again under another name.

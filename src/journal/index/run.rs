@@ -34,6 +34,8 @@ use super::{Checkpoint, IndexError};
 
 /// Bytes of the header and of every page.
 const PAGE_BYTES: usize = 4096;
+/// Bytes of the header.
+pub const HEADER_BYTES: usize = PAGE_BYTES;
 const CRC_AT: usize = PAGE_BYTES - 4;
 /// Identities of a page.
 pub(super) const PAGE_PAIRS: usize = 127;
@@ -220,6 +222,32 @@ pub(super) fn check_format(path: &Path) -> Result<(), IndexError> {
     Header::read(path, &File::open(path)?).map(drop)
 }
 
+/// Up to where the journal is in the index with the run in this file.
+pub(super) fn checkpoint_of(path: &Path, file: &File) -> Result<Option<Checkpoint>, IndexError> {
+    Ok(Header::read(path, file)?.checkpoint)
+}
+
+/// A run's header in which the journal `old` is called `new`; other journals keep their names.
+///
+/// # Errors
+/// When it is no header that this program knows.
+pub fn renamed(
+    header: &[u8; HEADER_BYTES],
+    old: &JournalId,
+    new: &JournalId,
+) -> io::Result<[u8; HEADER_BYTES]> {
+    let read = Header::decode(Path::new("a run"), header);
+    let mut read = read.map_err(|error| io::Error::other(error.to_string()))?;
+    if let Some(checkpoint) = &mut read.checkpoint
+        && checkpoint.journal == *old
+    {
+        checkpoint.journal = new.clone();
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    bytes.copy_from_slice(&read.encode());
+    Ok(bytes)
+}
+
 /// Reads a run from its beginning to its end.
 pub(super) struct Pairs<'a> {
     run: &'a Run,
@@ -391,17 +419,21 @@ impl Header {
     fn read(path: &Path, file: &File) -> Result<Self, IndexError> {
         let mut bytes = [0; PAGE_BYTES];
         file.read_exact_at(&mut bytes, 0)?;
-        if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..CRC_AT]) != u32_at(&bytes, CRC_AT) {
+        Self::decode(path, &bytes)
+    }
+
+    fn decode(path: &Path, bytes: &[u8; PAGE_BYTES]) -> Result<Self, IndexError> {
+        if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
             return Err(damaged(path, "its header is damaged"));
         }
-        let version = u32_at(&bytes, 8);
+        let version = u32_at(bytes, 8);
         check_version(path, version, VERSION)?;
         Ok(Self {
-            filter_crc: u32_at(&bytes, 12),
-            identities: u64_at(&bytes, 16),
-            filter_blocks: u64_at(&bytes, 24),
-            day: u64_at(&bytes, 32).cast_signed(),
-            checkpoint: checkpoint_in(&bytes)?,
+            filter_crc: u32_at(bytes, 12),
+            identities: u64_at(bytes, 16),
+            filter_blocks: u64_at(bytes, 24),
+            day: u64_at(bytes, 32).cast_signed(),
+            checkpoint: checkpoint_in(bytes)?,
         })
     }
 }

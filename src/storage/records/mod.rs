@@ -26,6 +26,7 @@ mod backfill;
 mod batch;
 mod body;
 mod dialect;
+pub(crate) mod dump;
 mod editions;
 mod fault;
 mod postgres;

@@ -26,7 +26,7 @@ use crate::storage::format::UnknownFormat;
 pub(super) mod fault;
 pub(super) mod months;
 mod search;
-mod session;
+pub(super) mod session;
 mod write;
 
 use fault::unavailable;
@@ -90,7 +90,7 @@ pub struct Address {
 }
 
 impl Address {
-    fn options(&self) -> Result<PgConnectOptions, RecordsError> {
+    pub(super) fn options(&self) -> Result<PgConnectOptions, RecordsError> {
         let options: PgConnectOptions = self
             .url
             .expose()

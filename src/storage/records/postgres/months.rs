@@ -20,7 +20,7 @@ const TABLES: [&str; 2] = ["events", "executions"];
 const MONTHS_AHEAD: i32 = 3;
 const MONTHS_BACK: i32 = 1;
 /// More rows than this of one month are not left in the default partition.
-const LEFT_IN_DEFAULT: i64 = 1_000;
+pub(in crate::storage::records) const LEFT_IN_DEFAULT: i64 = 1_000;
 /// Whoever looks after the months holds the advisory lock of this number ("months").
 const LOCK: i64 = 0x6d6f_6e74_6873;
 /// Readers and the writer are not held up for longer: the next round tries again.
@@ -105,7 +105,11 @@ async fn crowded(session: &mut PgConnection, table: &str) -> Result<Vec<Month>, 
 }
 
 /// Makes a month if it is not there, with the rows that waited for it.
-async fn make(session: &mut PgConnection, table: &str, month: Month) -> Result<(), RecordsError> {
+pub(in crate::storage::records) async fn make(
+    session: &mut PgConnection,
+    table: &str,
+    month: Month,
+) -> Result<(), RecordsError> {
     let name = month.partition_of(table);
     let there = sqlx::query("SELECT to_regclass($1) IS NOT NULL").bind(&name);
     let row = there.fetch_one(&mut *session).await.map_err(unavailable)?;

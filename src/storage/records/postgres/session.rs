@@ -36,7 +36,9 @@ pub(super) fn quiet(options: &PgConnectOptions) -> PgConnectOptions {
 }
 
 /// A session that writes, on a server that is fit for it.
-pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, RecordsError> {
+pub(in crate::storage::records) async fn connect(
+    options: &PgConnectOptions,
+) -> Result<PgConnection, RecordsError> {
     let making = async {
         let mut session = PgConnection::connect_with(&quiet(options)).await?;
         sqlx::raw_sql(WRITES).execute(&mut session).await?;
