@@ -6,6 +6,7 @@
 
 need_rust
 need_faults
+need_postgres
 say "building the drills"
 cargo bench --locked "${with_faults[@]}" --bench drill --no-run
 # gigabytes of data belong on a disk, and /tmp may be none

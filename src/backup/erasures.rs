@@ -62,3 +62,58 @@ pub(super) fn put(making: &Path, storage_dir: &Path) -> Result<(), BackupError> 
 
 /// The name of the list.
 pub(super) const NAME: &str = FILE;
+
+#[cfg(test)]
+mod tests {
+    use mimamori_actors::domain::{ClassroomId, SessionKey, StudentId, Timestamp};
+
+    use super::*;
+    use crate::erasure::list::{Erasure, Stage};
+
+    fn erasure(student: &str, through: u64, stage: Stage) -> Erasure {
+        Erasure {
+            key: SessionKey {
+                classroom: ClassroomId::new("default"),
+                student: StudentId::new(student),
+            },
+            through: Position(through),
+            at: Timestamp::from_millis(1_790_000_000_000),
+            stage,
+        }
+    }
+
+    #[test]
+    fn whom_the_backup_may_hold_is_erased_again_and_whom_it_does_not_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let (backup, storage) = (place.path().join("backup"), place.path().join("storage"));
+        for dir in [&backup.join(SINCE), &storage] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        let note = |dir: &Path, erasure| ErasureList::of(dir).append(&erasure).unwrap();
+        note(&backup, erasure("before", 5, Stage::Done));
+        note(&backup.join(SINCE), erasure("before", 5, Stage::Done));
+        note(&backup.join(SINCE), erasure("meanwhile", 10, Stage::Done));
+        note(&storage, erasure("after", 30, Stage::Done));
+        note(place.path(), erasure("beside", 8, Stage::Done));
+        let making = storage.join("making");
+
+        merge(&backup, &storage, &making, Position(12)).unwrap();
+        put(&making, &storage).unwrap();
+        let once = ErasureList::of(&storage).read().unwrap();
+        // a restore that was cut short is done again
+        merge(&backup, &storage, &making, Position(12)).unwrap();
+        put(&making, &storage).unwrap();
+
+        assert_eq!(
+            once,
+            [
+                erasure("after", 12, Stage::Begun),
+                erasure("before", 5, Stage::Done),
+                erasure("beside", 8, Stage::Begun),
+                erasure("meanwhile", 10, Stage::Begun),
+            ]
+        );
+        assert_eq!(ErasureList::of(&storage).read().unwrap(), once);
+        assert!(!making.exists());
+    }
+}

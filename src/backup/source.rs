@@ -7,7 +7,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ROUTE;
 use super::error::BackupError;
@@ -21,6 +21,9 @@ use mimamori_actors::domain::{JournalId, Position};
 
 /// A server says at least once a second that it holds its journal.
 const SAYS_WITHIN: Duration = Duration::from_secs(30);
+/// A server notices within so long that who asked before is gone.
+const NOTICES_WITHIN: Duration = Duration::from_secs(5);
+const ASKS_EVERY: Duration = Duration::from_millis(300);
 
 /// From where a backup has what only one process can open.
 #[derive(Debug)]
@@ -161,14 +164,23 @@ impl Stream {
             .connect_timeout(SAYS_WITHIN)
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let asked = client
-            .post(format!("{address}{ROUTE}"))
-            .bearer_auth(token.expose())
-            .send();
-        let response = match timeout(SAYS_WITHIN, asked).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(failed(error.without_url().to_string())),
-            Err(_) => return Err(failed("it does not answer".to_owned())),
+        let give_up = Instant::now() + NOTICES_WITHIN;
+        let response = loop {
+            let asked = client
+                .post(format!("{address}{ROUTE}"))
+                .bearer_auth(token.expose())
+                .send();
+            match timeout(SAYS_WITHIN, asked).await {
+                // one that was killed is still there for a moment
+                Ok(Ok(response))
+                    if response.status() == StatusCode::CONFLICT && Instant::now() < give_up =>
+                {
+                    sleep(ASKS_EVERY).await;
+                }
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) => return Err(failed(error.without_url().to_string())),
+                Err(_) => return Err(failed("it does not answer".to_owned())),
+            }
         };
         let status = response.status();
         if status == StatusCode::OK {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde::Serialize;
 
 use super::arguments::{Backup, Restore};
@@ -23,6 +25,7 @@ pub(super) fn take(arguments: &Backup) -> Result<(), Failure> {
         return Err(error.into());
     }
     Unfinished::check(dir).map_err(anyhow::Error::new)?;
+    umask(Mode::RWXG | Mode::RWXO);
     let source = source(&config)?;
     let records = RecordsAt::of(&config);
     let progress = Progress::new();
@@ -75,6 +78,7 @@ fn address(running: &Running) -> String {
 
 pub(super) fn restore(arguments: &Restore) -> Result<(), Failure> {
     let loaded = load_config(arguments.file.config.as_deref())?;
+    umask(Mode::RWXG | Mode::RWXO);
     storage_dir::make(&loaded)?;
     let dir = &loaded.config.storage.dir;
     // held until the end: no server may start meanwhile

@@ -3,6 +3,7 @@ mod damage;
 mod files;
 mod identities;
 mod model;
+mod pinned;
 mod repair;
 mod room;
 

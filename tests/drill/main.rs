@@ -30,6 +30,7 @@ mod figures;
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 #[path = "../it"]
 mod it {
+    pub mod backup;
     pub mod crash;
     pub mod disk_flip;
     pub mod disk_fsync;
@@ -45,9 +46,10 @@ mod it {
 use std::process::ExitCode;
 use std::time::Duration;
 
+use it::backup::working::{Kept, while_a_class_works};
 use it::disk_flip::Place;
 use it::disk_full::small_disk::SmallDisk;
-use it::{crash, disk_flip, disk_fsync, disk_full, harness, power, takeover, time};
+use it::{backup, crash, disk_flip, disk_fsync, disk_full, harness, power, takeover, time};
 use report::{Drill, Outcome, Report};
 
 /// Within so long everything answered 202 is in every reading call (contract, section 3).
@@ -63,6 +65,7 @@ fn drills() -> Vec<Drill> {
     let mut all = ends();
     all.extend(disks());
     all.extend(absences());
+    all.extend(backups());
     #[cfg(feature = "faulty")]
     all.extend(faults::drills());
     all.extend([blocked::drill(), overload::drill(), memory::drill()]);
@@ -134,6 +137,40 @@ fn disks() -> Vec<Drill> {
                     sum = sum.plus(next);
                 }
                 Outcome::with_loss(sum, READY, 9)
+            },
+        ),
+    ]
+}
+
+/// Copies, taken and put back.
+fn backups() -> Vec<Drill> {
+    vec![
+        Drill::new(
+            "backup",
+            "a backup at 500 events/s and a restore of it: SQLite, PostgreSQL, from each to the other, with 10,000 events",
+            "every row up to the backup's position is the same, counters and chart agree, what is sent again is known",
+            || async {
+                let mut sum = harness::Counted::default();
+                for (from, to) in [
+                    (Kept::Sqlite, Kept::Sqlite),
+                    (Kept::in_postgres(), Kept::in_postgres()),
+                    (Kept::Sqlite, Kept::in_postgres()),
+                    (Kept::in_postgres(), Kept::Sqlite),
+                ] {
+                    sum = sum.plus(while_a_class_works(from, to, 10_000).await);
+                }
+                Outcome::counted(sum)
+            },
+        ),
+        Drill::new(
+            "backup-kill",
+            "kill -9 of a backup and of a restore (SQLite, PostgreSQL) at random moments, 10 times each",
+            "a backup is whole or not there, nothing starts on half a restore, and the next one has every row",
+            || async {
+                backup::cut_short::kill_backups(10).await;
+                backup::cut_short::kill_restores(|| Kept::Sqlite, 10).await;
+                backup::cut_short::kill_restores(Kept::in_postgres, 10).await;
+                Outcome::default()
             },
         ),
     ]

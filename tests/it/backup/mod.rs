@@ -1,10 +1,13 @@
 //! A backup of a server that works, and what is restored from it.
 
+pub mod cut_short;
 mod refused;
+pub mod working;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,7 +24,7 @@ async fn command(storage: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Ou
         .envs(env.iter().copied())
         .stdin(Stdio::null())
         .output();
-    timeout(PATIENCE, running)
+    timeout(Duration::from_secs(120), running)
         .await
         .expect("the command ends")
         .unwrap()

@@ -4,10 +4,12 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::{backup, class, complaint, place, restore, stored};
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{ADMIN, INGEST_KEY, PATIENCE, Server, ensure, eventually};
 
 /// A backup of a class, and the place it is in.
 async fn taken() -> (TempDir, PathBuf) {
@@ -164,4 +166,40 @@ async fn a_restore_that_was_cut_short_lets_nothing_start_and_is_done_again() {
         assert!(said.contains("cut short"), "{said}");
     }
     stored(&server.api(), class().len()).await;
+}
+
+#[tokio::test]
+async fn the_servers_part_is_for_administrators_one_at_a_time_and_ends_with_the_connection() {
+    let server = Server::start().await;
+    let path = "/api/v1/admin/backup";
+    let begin = || {
+        server
+            .api()
+            .request(Method::POST, path)
+            .bearer_auth(ADMIN)
+            .send()
+    };
+
+    let nobody = server.stranger().post(path, &json!({})).await;
+    let key = server
+        .api()
+        .holding(INGEST_KEY)
+        .post(path, &json!({}))
+        .await;
+    let wrong = server.api().get(path).await;
+    let mut first = begin().await.unwrap();
+    let told = first.chunk().await.unwrap().unwrap();
+    let second = server.api().post(path, &json!({})).await;
+    drop(first);
+
+    nobody.assert_problem(401);
+    key.assert_problem(403);
+    wrong.assert_problem(405);
+    assert!(told.starts_with(b"{\"journal\""), "{told:?}");
+    second.assert_problem(409);
+    eventually("the next one may", PATIENCE, async || {
+        let status = begin().await.unwrap().status();
+        ensure(status == 200, || status.to_string())
+    })
+    .await;
 }

@@ -17,6 +17,7 @@ use crate::storage::samples::{
     student,
 };
 
+mod dumped;
 mod editions;
 mod full_disk;
 mod postgres_only;
