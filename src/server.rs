@@ -39,6 +39,7 @@ use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::{Front, FrontOptions};
 use crate::http::{Access, ApiError};
 use crate::journal::FileJournal;
+use crate::privacy::{Retaining, Terms};
 use crate::telemetry::metrics;
 pub use listener::Inherited;
 use stop::Stop;
@@ -125,6 +126,12 @@ async fn plant(
         records: stores.records.clone(),
         series: stores.series.clone(),
         backfill: stores.records.clone(),
+        retention: Some(Arc::new(Retaining::new(
+            Terms::new(&config.privacy, config.classrooms.clone()),
+            Arc::clone(&stores.records),
+            Arc::clone(&stores.series),
+            Arc::clone(&stores.cache),
+        ))),
         bus: Arc::new(InProcess::new(Arc::clone(&hub))),
         hub,
         classrooms: vec![ClassroomId::new("default")],

@@ -1,4 +1,4 @@
-//! `housekeeping`: writes timers when silences are over, and asks for checkpoints.
+//! `housekeeping`: writes timers when silences are over, asks for checkpoints, and has deleted what is past its term.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::deadlines::Deadlines;
 use crate::domain::{Heard, Record, Timer};
-use crate::ports::{AppendError, Clock, Journal, NewRecord, Origin};
+use crate::ports::{AppendError, Clock, Journal, NewRecord, Origin, Retention};
 use crate::router::RouterMessage;
+use crate::terms::Terms;
 use crate::tree::{ActorState, Address, Census, Envelope, Later, Own, Step, Vitals, Witness};
 
 /// How many messages may wait for housekeeping: it sends them to itself.
@@ -35,6 +36,7 @@ pub(crate) struct HousekeepingArguments {
     pub(crate) router: Address<RouterMessage>,
     pub(crate) census: Arc<Census>,
     pub(crate) witness: Arc<dyn Witness>,
+    pub(crate) retention: Option<Arc<dyn Retention>>,
 }
 
 pub(crate) struct Housekeeping;
@@ -44,6 +46,7 @@ pub(crate) struct HousekeepingState {
     own: Own<HousekeepingMessage>,
     vitals: Arc<Vitals>,
     rounds: u64,
+    terms: Option<Terms>,
     next_round: Option<Later>,
 }
 
@@ -60,11 +63,13 @@ impl Actor for Housekeeping {
         let own = arguments.address.attach(myself);
         let vitals = Arc::clone(arguments.address.vitals());
         vitals.started();
+        let terms = arguments.retention.clone().map(Terms::new);
         Ok(HousekeepingState {
             arguments,
             own,
             vitals,
             rounds: 0,
+            terms,
             next_round: None,
         })
     }
@@ -129,6 +134,9 @@ impl HousekeepingState {
         if self.rounds.is_multiple_of(ROUNDS_BETWEEN_CHECKPOINTS) {
             // full or gone: the next round asks again
             let _ = self.arguments.router.try_send(RouterMessage::Checkpoint);
+        }
+        if let Some(terms) = &mut self.terms {
+            terms.round(self.arguments.clock.now()).await;
         }
         self.write_timers().await
     }

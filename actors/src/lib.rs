@@ -23,6 +23,7 @@ pub mod root;
 mod router;
 pub mod session;
 mod silence;
+mod terms;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

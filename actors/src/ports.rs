@@ -216,6 +216,16 @@ pub trait Backfill: Send + Sync + 'static {
     ) -> Result<Batch, StoreError>;
 }
 
+/// Deletes what is past its term.
+#[async_trait]
+pub trait Retention: Send + Sync + 'static {
+    /// A turn: a bounded part of what is past its term at `now`, in a few seconds. Whether more is left.
+    ///
+    /// # Errors
+    /// When a store could not be written; what it took by then is gone.
+    async fn turn(&self, now: Timestamp) -> Result<bool, StoreError>;
+}
+
 /// Why a snapshot could not be kept or read.
 #[derive(Debug, thiserror::Error)]
 #[error("snapshots: {0}")]

@@ -14,7 +14,7 @@ use crate::domain::ClassroomId;
 use crate::housekeeping::{self, Housekeeping, HousekeepingArguments};
 use crate::hub::Hub;
 use crate::live::Consoles;
-use crate::ports::{Backfill, Bus, Clock, Journal, SnapshotError, Snapshots, Store};
+use crate::ports::{Backfill, Bus, Clock, Journal, Retention, SnapshotError, Snapshots, Store};
 use crate::registry::Registry;
 use crate::router::{self, RouterContext};
 use crate::session::actor::SessionContext;
@@ -45,6 +45,8 @@ pub struct Parts {
     pub series: Arc<dyn Store>,
     /// What the series are filled again from if the journal went on without them.
     pub backfill: Arc<dyn Backfill>,
+    /// Deletes what is past its term; nothing where everything is kept for ever.
+    pub retention: Option<Arc<dyn Retention>>,
     /// Carries deltas to consoles.
     pub bus: Arc<dyn Bus>,
     /// Which consoles watch which classroom.
@@ -353,6 +355,7 @@ impl Ground {
             router,
             census: Arc::clone(&self.census),
             witness: Arc::clone(&self.parts.witness),
+            retention: self.parts.retention.clone(),
         };
         child(vitals, || Housekeeping, arguments)
     }

@@ -71,6 +71,7 @@ impl Grove {
             records: self.records.clone(),
             series: self.series.clone(),
             backfill: self.records.clone(),
+            retention: None,
             bus: Arc::new(InProcess(Arc::clone(&hub))),
             hub,
             classrooms: vec![ClassroomId::new("default")],

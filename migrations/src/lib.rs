@@ -11,6 +11,7 @@ mod m0002_events;
 mod m0003_histories;
 mod m0004_faults_and_offsets;
 mod m0005_help_opened;
+mod m0007_terms_and_research;
 mod m0008_editions;
 mod postgres;
 mod tables;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_histories::Migration),
             Box::new(m0004_faults_and_offsets::Migration),
             Box::new(m0005_help_opened::Migration),
+            Box::new(m0007_terms_and_research::Migration),
             Box::new(m0008_editions::Migration),
         ]
     }

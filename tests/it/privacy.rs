@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{ALWAYS, PATIENCE, Run, Server, ensure, event, eventually, run, skipped};
+use crate::harness::{
+    ALWAYS, PATIENCE, Run, Server, ensure, event, event_id, eventually, run, skipped,
+};
 
 /// Stands in everything that a student writes or sees, and nowhere else.
 const MARKER: &str = "kumquat7Q";
@@ -139,4 +141,46 @@ async fn everybody_can_read_what_is_kept_and_for_how_long() {
         assert!(page.text.contains(said), "{said}: {}", page.text);
     }
     none.assert_problem(404);
+}
+
+#[tokio::test]
+async fn what_is_past_its_term_goes_and_the_rest_stays() {
+    let server = Server::start().await;
+    let hours_ago = |hours: i64| {
+        let now = jiff::Timestamp::now().as_millisecond();
+        mimamori_actors::domain::Timestamp::from_millis(now - hours * 3_600_000).to_string()
+    };
+    let aged = |id: &str, hours: i64| {
+        let mut event = run(id, "hanako", "c1", Run::Ok);
+        event["eventTime"] = hours_ago(hours).into();
+        event
+    };
+    let events = [aged("old", 40), aged("older", 47), aged("young", 20)];
+    server.api().accepted(&events).await;
+    let ids = async |server: &Server| {
+        let found = server.api().all(&format!("/executions?{ALWAYS}"), 10).await;
+        found.iter().map(event_id).collect::<Vec<_>>()
+    };
+    eventually("they are recorded", PATIENCE, async || {
+        let found = ids(&server).await;
+        ensure(found.len() == 3, || format!("{found:?}"))
+    })
+    .await;
+
+    let server = server
+        .start_again_with(&[("MIMAMORI_PRIVACY__RETENTION", "1d")])
+        .await;
+
+    eventually("the old ones are gone", PATIENCE, async || {
+        let found = ids(&server).await;
+        ensure(found == ["young"], || format!("{found:?}"))?;
+        let metrics = server.api().get("/metrics").await.text;
+        let deleted = "mimamori_retention_deleted_rows_total{table=\"events\"} 2";
+        let overdue = "mimamori_retention_overdue_seconds 0";
+        ensure(
+            metrics.contains(deleted) && metrics.contains(overdue),
+            || metrics,
+        )
+    })
+    .await;
 }

@@ -246,6 +246,7 @@ impl School {
             records: nothing.clone(),
             series: nothing.clone(),
             backfill: nothing,
+            retention: None,
             bus: Arc::new(InProcess::new(Arc::clone(&hub))),
             hub,
             classrooms: students.classrooms(),

@@ -3,6 +3,7 @@
 //! This is where the two databases part: how a transaction is made, and how many
 //! rows go in at once. What is written, and in which order, is common ([`super::write`]).
 
+use mimamori_actors::domain::{ClassroomId, Timestamp};
 use sea_orm::{DatabaseConnection, Value};
 
 use super::sql::{Insert, Sql};
@@ -29,6 +30,18 @@ impl Writing {
             Self::Sqlite(connection) => Batch::Sqlite(sqlite::Batch::begin(connection).await?),
             Self::Postgres(writer) => Batch::Postgres(postgres::Batch::begin(writer).await?),
         })
+    }
+
+    /// Drops the months of which everything is past its term; a file has none.
+    pub(super) async fn drop_months(
+        &self,
+        terms: &[(ClassroomId, Option<Timestamp>)],
+        now: Timestamp,
+    ) -> Result<u64, RecordsError> {
+        match self {
+            Self::Sqlite(_) => Ok(0),
+            Self::Postgres(writer) => postgres::drop_months(writer, terms, now).await,
+        }
     }
 
     pub(super) async fn close(&self) -> Result<(), RecordsError> {
@@ -63,8 +76,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Runs a statement that answers nothing.
-    pub(super) async fn run(&mut self, sql: &mut Sql) -> Result<(), RecordsError> {
+    /// Runs a statement that answers nothing; how many rows it changed.
+    pub(super) async fn run(&mut self, sql: &mut Sql) -> Result<u64, RecordsError> {
         match self {
             Self::Sqlite(batch) => batch.run(sql).await,
             Self::Postgres(batch) => batch.run(sql).await,

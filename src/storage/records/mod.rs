@@ -28,6 +28,7 @@ mod body;
 mod dialect;
 pub(crate) mod dump;
 mod editions;
+mod expire;
 mod fault;
 mod postgres;
 mod read;
@@ -40,6 +41,7 @@ use batch::{Batch, Writing};
 use dialect::Dialect;
 pub(crate) use editions::Edition;
 use editions::{Editions, Written};
+pub(crate) use expire::Step;
 pub use fault::RecordsError;
 pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{

@@ -19,6 +19,7 @@ use super::format::{self, UnknownFormat};
 
 mod activity;
 mod counts;
+mod expire;
 mod keys;
 
 pub use activity::Bucket;

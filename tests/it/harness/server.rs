@@ -191,6 +191,13 @@ impl Server {
         Self::launch(binary, dir, env, &[], Stdio::null()).await
     }
 
+    /// Started again, on the same directory, with other variables.
+    pub async fn start_again_with(self, env: &[(&str, &str)]) -> Self {
+        let (binary, dir) = (self.binary, self.dir.clone());
+        drop(self);
+        Self::launch(binary, dir, owned(env), &[], Stdio::null()).await
+    }
+
     /// Started again where it was.
     pub async fn start_again_on_its_port(self) -> Self {
         let (binary, dir, address) = (self.binary, self.dir.clone(), self.address);

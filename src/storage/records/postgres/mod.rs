@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mimamori_actors::domain::Timestamp;
+use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::Clock as _;
 use mimamori_migrations::Migrator;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -23,6 +23,7 @@ use crate::clock::SystemClock;
 use crate::config;
 use crate::storage::format::UnknownFormat;
 
+mod expire;
 pub(super) mod fault;
 pub(super) mod months;
 mod search;
@@ -215,6 +216,18 @@ async fn keep_months(options: PgConnectOptions) {
             tracing::warn!(store = "records", %error, "the months could not be looked after, it is tried again");
         }
     }
+}
+
+/// Drops months that are past their term, on a session of its own.
+pub(super) async fn drop_months(
+    writer: &Writer,
+    terms: &[(ClassroomId, Option<Timestamp>)],
+    now: Timestamp,
+) -> Result<u64, RecordsError> {
+    let mut session = session::connect(writer.options()).await?;
+    let dropped = expire::drop_months(&mut session, terms, now).await?;
+    let _ = session.close().await;
+    Ok(dropped)
 }
 
 /// One round of it, on a session of its own.

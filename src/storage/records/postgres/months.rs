@@ -15,16 +15,16 @@ use super::fault::unavailable;
 use crate::storage::records::RecordsError;
 
 /// The tables that are cut.
-const TABLES: [&str; 2] = ["events", "executions"];
+pub(super) const TABLES: [&str; 2] = ["events", "executions"];
 /// So many months are there before they are needed, and the last one for what comes late.
 const MONTHS_AHEAD: i32 = 3;
-const MONTHS_BACK: i32 = 1;
+pub(super) const MONTHS_BACK: i32 = 1;
 /// More rows than this of one month are not left in the default partition.
 pub(in crate::storage::records) const LEFT_IN_DEFAULT: i64 = 1_000;
 /// Whoever looks after the months holds the advisory lock of this number ("months").
-const LOCK: i64 = 0x6d6f_6e74_6873;
+pub(super) const LOCK: i64 = 0x6d6f_6e74_6873;
 /// Readers and the writer are not held up for longer: the next round tries again.
-const WAITS_FOR_READERS: &str = "SET LOCAL lock_timeout = '1s'";
+pub(super) const WAITS_FOR_READERS: &str = "SET LOCAL lock_timeout = '1s'";
 
 /// A month: its first day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,13 +41,28 @@ impl Month {
     }
 
     /// So many months later, or earlier.
-    fn plus(self, months: i32) -> Self {
+    pub(super) fn plus(self, months: i32) -> Self {
         let span = jiff::Span::new().months(months);
         Self(self.0.saturating_add(span).first_of_month())
     }
 
-    fn partition_of(self, table: &str) -> String {
+    pub(super) fn partition_of(self, table: &str) -> String {
         format!("{table}_{:04}_{:02}", self.0.year(), self.0.month())
+    }
+
+    /// The month of a partition of `events`, by its name.
+    pub(super) fn of_partition(name: &str) -> Option<Self> {
+        let (year, month) = name.strip_prefix("events_")?.split_once('_')?;
+        let first = Date::new(year.parse().ok()?, month.parse().ok()?, 1);
+        first.ok().map(Self)
+    }
+
+    /// When it begins.
+    pub(super) fn time(self) -> Timestamp {
+        let begin = self.0.to_zoned(TimeZone::UTC);
+        // UTC has every midnight
+        let begin = begin.map_or(jiff::Timestamp::UNIX_EPOCH, |begin| begin.timestamp());
+        Timestamp::from_millis(begin.as_millisecond())
     }
 
     fn begin(self) -> String {

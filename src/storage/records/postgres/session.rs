@@ -178,7 +178,6 @@ impl Writer {
         }
     }
 
-    #[cfg(test)]
     pub(in crate::storage::records) fn options(&self) -> &PgConnectOptions {
         &self.options
     }

@@ -56,10 +56,9 @@ impl<'a> Batch<'a> {
     pub(in crate::storage::records) async fn run(
         &mut self,
         sql: &mut Sql,
-    ) -> Result<(), RecordsError> {
+    ) -> Result<u64, RecordsError> {
         let done = bound(sql)?.execute(self.0.session()).await;
-        done.map_err(unavailable)?;
-        Ok(())
+        Ok(done.map_err(unavailable)?.rows_affected())
     }
 
     pub(in crate::storage::records) async fn commit(self) -> Result<(), RecordsError> {

@@ -86,7 +86,10 @@ pub(crate) trait Weigh {
 }
 
 impl Records {
-    async fn all<T: FromQueryResult>(&self, sql: &mut Sql) -> Result<Vec<T>, RecordsError> {
+    pub(super) async fn all<T: FromQueryResult>(
+        &self,
+        sql: &mut Sql,
+    ) -> Result<Vec<T>, RecordsError> {
         let rows = T::find_by_statement(sql.statement(self.dialect)).all(&self.reading);
         Ok(in_time(rows).await??)
     }

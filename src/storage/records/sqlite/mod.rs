@@ -76,9 +76,9 @@ impl Batch {
         Ok(numbers.collect::<Result<_, _>>()?)
     }
 
-    pub(super) async fn run(&mut self, sql: &mut Sql) -> Result<(), RecordsError> {
-        self.0.execute_raw(sql.statement(Dialect::Sqlite)).await?;
-        Ok(())
+    pub(super) async fn run(&mut self, sql: &mut Sql) -> Result<u64, RecordsError> {
+        let done = self.0.execute_raw(sql.statement(Dialect::Sqlite)).await?;
+        Ok(done.rows_affected())
     }
 
     pub(super) async fn commit(self) -> Result<(), RecordsError> {

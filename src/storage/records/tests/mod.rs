@@ -19,6 +19,7 @@ use crate::storage::samples::{
 
 mod dumped;
 mod editions;
+mod expiry;
 mod full_disk;
 mod postgres_only;
 mod reading;
