@@ -50,6 +50,11 @@ need_redis() {
     need redis-cli redis-tools
 }
 
+# A real proxy for the tests.
+need_nginx() {
+    need nginx nginx-light
+}
+
 # What every build needs. SQLite and ring are compiled from C.
 need_rust() {
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or newer from https://rustup.rs"

@@ -6,6 +6,7 @@ need_rust
 need_faults
 need_postgres
 need_redis
+need_nginx
 need node nodejs
 need npm npm
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium

@@ -1,5 +1,7 @@
 //! Puts the parts together and takes them apart: the only room that knows them all.
 
+mod bus;
+mod consoles_node;
 mod last_stop;
 mod listener;
 mod stop;
@@ -13,8 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mimamori_actors::domain::ClassroomId;
-use mimamori_actors::hub::Hub;
-use mimamori_actors::ports::Clock;
+use mimamori_actors::ports::{Clock, Journal as _};
 use mimamori_actors::root::{Parts as TreeParts, Tree};
 use mimamori_actors::session::careful::Careful;
 use mimamori_actors::tree::{Census, RestartError, Threads, Watchdog, Witness};
@@ -22,25 +23,26 @@ use serde_json::{Value, json};
 
 use crate::admit::StudentKey;
 use crate::backup::Serving;
-use crate::bus::InProcess;
 use crate::cli::Announce;
 use crate::clock::{SteadyClock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::http::accept::{self, AcceptOptions};
 use crate::http::backup;
-use crate::http::connect::Connect;
+use crate::http::connect::{self, Connect};
 use crate::http::health::{Health, Readiness, TreeReport};
 use crate::http::ingest::{self, Gate, Ingest};
 use crate::http::live::{self, Live, LiveSettings, OpenSockets};
 use crate::http::privacy::{self, Notices};
-use crate::http::reading::{self, Reading};
+use crate::http::reading::{self, Folded, Reading};
 use crate::http::refusals::Refusals;
 use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::{Front, FrontOptions};
 use crate::http::{Access, ApiError};
 use crate::journal::FileJournal;
+use crate::keys::Keys;
 use crate::privacy::{Retaining, Terms};
 use crate::telemetry::metrics;
+use bus::Carrier;
 pub use listener::Inherited;
 use stop::Stop;
 use stores::Stores;
@@ -73,6 +75,19 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let metrics = metrics::install().context("the metrics can't be installed")?;
     tokio::spawn(metrics::keep_up(metrics.clone()));
+    match config.serve.role {
+        Role::All => run_all(config, announce, inherited, witness, metrics).await,
+        Role::Consoles => consoles_node::run(config, announce, inherited, metrics).await,
+    }
+}
+
+async fn run_all(
+    config: Config,
+    announce: &Announce,
+    inherited: Inherited,
+    witness: Arc<dyn Witness>,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) -> anyhow::Result<()> {
     let clock = SteadyClock::new();
     let stores = Stores::open(&config, &(clock.clone() as Arc<dyn Clock>)).await?;
     clock.go_on_from(stores.last_accepted);
@@ -82,12 +97,17 @@ pub async fn run(
         witness,
         careful: last_stop::look_back(&config.storage.dir, &stores).await?,
     };
-    let (mut tree, watchdog) = plant(&config, &stores, clock.clone(), soil).await?;
+    let carrier = Carrier::choose(&config)?;
+    let (mut tree, watchdog) = plant(&config, &stores, clock.clone(), soil, &carrier).await?;
     threads::watch(watchdog).context("no thread for the watchdog")?;
+    let access = access(&config, &stores.keys)?;
+    // they end with this
+    let _carrying = carrier.start(&stores.journal.id(), tree.census(), &access);
     let stop = Stop::listen(inherited.is_some())?;
     let open = OpenSockets::default();
     let server = Server {
         config,
+        access,
         inherited,
         stores,
         clock,
@@ -117,8 +137,8 @@ async fn plant(
     stores: &Stores,
     clock: Arc<dyn Clock>,
     soil: Soil,
+    carrier: &Carrier,
 ) -> anyhow::Result<(Tree, Watchdog)> {
-    let hub = Arc::new(Hub::default());
     let parts = TreeParts {
         journal: stores.journal.clone(),
         clock,
@@ -132,9 +152,9 @@ async fn plant(
             Arc::clone(&stores.series),
             Arc::clone(&stores.cache),
         ))),
-        bus: Arc::new(InProcess::new(Arc::clone(&hub))),
-        hub,
-        classrooms: vec![ClassroomId::new("default")],
+        bus: carrier.port(),
+        hub: Arc::clone(carrier.hub()),
+        classrooms: classrooms(),
         max_consoles: config.live.max_consoles,
         threads: soil.threads,
         witness: soil.witness,
@@ -143,8 +163,14 @@ async fn plant(
     Ok(Tree::plant(parts).await?)
 }
 
+/// All that there are.
+fn classrooms() -> Vec<ClassroomId> {
+    vec![ClassroomId::new("default")]
+}
+
 struct Server {
     config: Config,
+    access: Arc<Access>,
     inherited: Inherited,
     stores: Stores,
     clock: Arc<SteadyClock>,
@@ -159,23 +185,17 @@ impl Server {
             journal: Arc::clone(&self.stores.journal),
             stop: self.stop.clone(),
         });
-        let front = self.front(tree, &door)?;
-        let http = &self.config.http;
+        let front = self.front(tree, &door);
         let listener = self.inherited.or_bind(&self.config).await?;
         announce.listening(
             listener.local_addr()?,
-            http.public_url.as_ref(),
+            self.config.http.public_url.as_ref(),
             self.stores.keys(),
             SystemClock.now(),
         )?;
         // who is refused is not silent
         self.clock.listen_while(move || door.reason().is_none())?;
-        let options = AcceptOptions {
-            header_timeout: http.header_timeout,
-            idle_timeout: http.idle_timeout,
-            max_connections: http.max_connections,
-            drain_deadline: REQUESTS_FINISH_WITHIN,
-        };
+        let options = accept_options(&self.config);
         let mut failed = self.stores.journal.failed();
         let no_more = async {
             let mut failed = self.stores.journal.failed();
@@ -195,32 +215,27 @@ impl Server {
                 anyhow::bail!("the journal failed: {reason}")
             }
             dropped = &mut serving => {
-                if dropped > 0 {
-                    tracing::warn!(connections = dropped, "requests in hand were dropped at the deadline");
-                }
-                if tokio::time::timeout(CONSOLES_CLOSE_WITHIN, self.open.all_closed()).await.is_err() {
-                    tracing::warn!(consoles = self.open.count(), "consoles did not answer their close in time");
-                }
+                say_goodbye(dropped, &self.open).await;
                 Ok(())
             }
             reason = tree.ended() => anyhow::bail!("{reason}; see the log"),
         }
     }
 
-    fn front(&self, tree: &Tree, door: &Arc<Door>) -> anyhow::Result<Front> {
+    fn front(&self, tree: &Tree, door: &Arc<Door>) -> Front {
         let Self {
             config,
             stores,
             clock,
             ..
         } = self;
-        let access = self.access()?;
+        let access = &self.access;
         let refusals = Arc::new(Refusals::default());
         let routes = routes::routes(RouteParts {
-            connect: self.connect(&access, &refusals, tree),
-            health: self.health(&access, door, tree),
+            connect: connect::routes(self.connect(access, &refusals, tree)),
+            health: self.health(access, door, tree),
             backup: backup::routes(
-                Arc::clone(&access),
+                Arc::clone(access),
                 Serving {
                     journal: Arc::clone(&stores.journal),
                     snapshots: Arc::clone(&stores.snapshots),
@@ -248,21 +263,20 @@ impl Server {
                 settings: LiveSettings::default(),
             }),
             reading: reading::routes(Reading {
-                access: Arc::clone(&access),
+                access: Arc::clone(access),
                 records: Arc::clone(&stores.records),
                 cache: Arc::clone(&stores.cache),
-                series: Arc::clone(&stores.series),
-                registry: Arc::clone(tree.registry()),
+                series: Some(Arc::clone(&stores.series)),
+                present: Arc::new(Folded {
+                    registry: Arc::clone(tree.registry()),
+                    clock: clock.clone(),
+                }),
                 clock: clock.clone(),
                 classrooms: config.classrooms.clone(),
             }),
-            access,
+            access: Arc::clone(access),
         });
-        let options = FrontOptions {
-            public_url: config.http.public_url.as_ref().map(ToString::to_string),
-            trusted_proxies: config.http.trusted_proxies.clone(),
-        };
-        Ok(Front::new(routes, options, refusals, clock.clone()))
+        Front::new(routes, front_options(config), refusals, clock.clone())
     }
 
     fn connect(&self, access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Connect {
@@ -289,25 +303,57 @@ impl Server {
             tree: Arc::new(Actors(Arc::clone(tree.census()))),
         }
     }
+}
 
-    fn access(&self) -> anyhow::Result<Arc<Access>> {
-        let origins = self
-            .config
-            .http
-            .origins
-            .iter()
-            .map(|origin| {
-                origin
-                    .parse()
-                    .with_context(|| format!("http.origins: {origin} is no origin"))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Arc::new(Access::new(
-            Arc::clone(&self.stores.keys),
-            origins,
-            // links are also signed by `mimamori link`, which has the system clock only
-            Arc::new(SystemClock),
-        )))
+/// Who may do what, at this node.
+fn access(config: &Config, keys: &Arc<Keys>) -> anyhow::Result<Arc<Access>> {
+    let origins = config
+        .http
+        .origins
+        .iter()
+        .map(|origin| {
+            origin
+                .parse()
+                .with_context(|| format!("http.origins: {origin} is no origin"))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    // links are also signed by `mimamori link`, which has the system clock only
+    let clock = Arc::new(SystemClock);
+    Ok(Arc::new(Access::new(Arc::clone(keys), origins, clock)))
+}
+
+fn accept_options(config: &Config) -> AcceptOptions {
+    AcceptOptions {
+        header_timeout: config.http.header_timeout,
+        idle_timeout: config.http.idle_timeout,
+        max_connections: config.http.max_connections,
+        drain_deadline: REQUESTS_FINISH_WITHIN,
+    }
+}
+
+fn front_options(config: &Config) -> FrontOptions {
+    FrontOptions {
+        public_url: config.http.public_url.as_ref().map(ToString::to_string),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+    }
+}
+
+/// Requests are done, or were dropped; consoles hear that the server goes.
+async fn say_goodbye(dropped: usize, open: &OpenSockets) {
+    if dropped > 0 {
+        tracing::warn!(
+            connections = dropped,
+            "requests in hand were dropped at the deadline"
+        );
+    }
+    if tokio::time::timeout(CONSOLES_CLOSE_WITHIN, open.all_closed())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            consoles = open.count(),
+            "consoles did not answer their close in time"
+        );
     }
 }
 

@@ -142,6 +142,8 @@ impl Actor for ClassroomActor {
             timer: None,
         };
         state.tell_watchers_of_new_epoch();
+        let opening = state.feed.opening(state.context.clock.heard());
+        state.context.bus.begin(opening);
         state.schedule_tick();
         Ok(state)
     }

@@ -6,26 +6,26 @@
 //! when it panics but its own connection. The watchdog looks after actors only:
 //! nothing that a subscriber awaits lasts longer than [`CLASSROOM_ANSWERS_WITHIN`].
 
-use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 
 use crate::classroom::{ClassroomMessage, Directory};
-use crate::domain::{ClassroomId, Cursor, Position};
-use crate::feed::stale_frame;
+use crate::domain::{ClassroomId, Cursor};
 use crate::hub::{ConsoleId, Hub};
 use crate::live::{Console, Consoles, SubscribeError, TooManyConsoles};
 use crate::outbox::{CloseCode, Outbox};
-use crate::ports::Clock;
-use crate::silence::{Sight, Silence};
+use crate::silence::Silence;
 use crate::tree::{ActorState, Census, EndedOnRequest, Step, Vitals, Witness};
+
+mod lookout;
+
+use lookout::Look;
+pub(crate) use lookout::Lookout;
 
 /// A subscriber that has a subscription in hand for longer than this is shown as
 /// frozen, and nothing more: only a computation that does not return could last so long.
@@ -46,7 +46,7 @@ pub(crate) enum ConsolesMessage {
 #[derive(Clone)]
 pub(crate) struct ConsolesArguments {
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) office: Arc<FrontOffice>,
+    pub(crate) lookout: Arc<Lookout>,
 }
 
 pub(crate) struct ConsolesState {
@@ -58,14 +58,32 @@ pub(crate) struct ConsolesState {
 pub(crate) struct FrontOffice {
     census: Arc<Census>,
     hub: Arc<Hub>,
-    classrooms: Arc<Directory>,
-    clock: Arc<dyn Clock>,
-    /// The end of the journal.
-    end: watch::Receiver<Position>,
-    witness: Arc<dyn Witness>,
+    rooms: Arc<dyn Rooms>,
     max_consoles: usize,
     connected: AtomicUsize,
     next_id: AtomicU64,
+}
+
+/// Where the classrooms are that a console may watch.
+#[async_trait]
+pub(crate) trait Rooms: Send + Sync {
+    /// Opens the outbox with a snapshot, or what was missed, and puts it on the
+    /// hub; every delta after that reaches it.
+    async fn watch(&self, asked: Asked<'_>) -> Result<(), SubscribeError>;
+}
+
+/// A console that wants to watch.
+pub(crate) struct Asked<'a> {
+    pub(crate) classroom: &'a ClassroomId,
+    pub(crate) console: ConsoleId,
+    pub(crate) outbox: &'a Arc<Outbox>,
+    pub(crate) since: Option<Cursor>,
+}
+
+/// The classrooms of this process, each an actor.
+pub(crate) struct OwnRooms {
+    pub(crate) classrooms: Arc<Directory>,
+    pub(crate) witness: Arc<dyn Witness>,
 }
 
 impl Actor for ConsolesSupervisor {
@@ -79,8 +97,8 @@ impl Actor for ConsolesSupervisor {
         arguments: ConsolesArguments,
     ) -> Result<ConsolesState, ActorProcessingErr> {
         // the subscribers of an earlier incarnation end with it: their consoles come back by themselves
-        arguments.office.census.end_tasks_below("consoles");
-        let classrooms = arguments.office.classrooms.ids();
+        arguments.lookout.census.end_tasks_below("consoles");
+        let classrooms = arguments.lookout.classrooms.ids();
         let silences = classrooms.map(|id| (id, Silence::default())).collect();
         // it ends with this incarnation
         drop(myself.send_interval(LOOK_EVERY, || ConsolesMessage::Look));
@@ -109,7 +127,7 @@ impl Actor for ConsolesSupervisor {
         let _working = state.arguments.vitals.working();
         match message {
             ConsolesMessage::Look => {
-                let look = Look::of(&state.arguments.office);
+                let look = Look::of(&state.arguments.lookout);
                 for (classroom, silence) in &mut state.silences {
                     look.at(classroom, silence);
                     state.arguments.vitals.progressed();
@@ -124,19 +142,13 @@ impl FrontOffice {
     pub(crate) fn new(
         census: Arc<Census>,
         hub: Arc<Hub>,
-        classrooms: Arc<Directory>,
-        clock: Arc<dyn Clock>,
-        end: watch::Receiver<Position>,
-        witness: Arc<dyn Witness>,
+        rooms: Arc<dyn Rooms>,
         max_consoles: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
             census,
             hub,
-            classrooms,
-            clock,
-            end,
-            witness,
+            rooms,
             max_consoles,
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
@@ -144,59 +156,34 @@ impl FrontOffice {
     }
 }
 
-/// One look at all classrooms.
-struct Look<'a> {
-    office: &'a FrontOffice,
-    now: Instant,
-    /// The end of the journal.
-    end: Position,
-    /// Up to where the router has handed it out.
-    handed_out: Position,
-    /// How long anything waits for sessions, by the name above theirs; all of
-    /// them are looked at, so that is done when it first matters, and once.
-    sessions_wait: OnceCell<HashMap<String, Duration>>,
-}
-
-impl<'a> Look<'a> {
-    fn of(office: &'a FrontOffice) -> Self {
-        Self {
-            office,
-            now: Instant::now(),
-            end: *office.end.borrow(),
-            handed_out: office.census.read_through_of("router").unwrap_or_default(),
-            sessions_wait: OnceCell::new(),
-        }
-    }
-
-    /// Tells the consoles of a classroom if nothing comes where something should.
-    fn at(&self, classroom: &ClassroomId, silence: &mut Silence) {
-        let office = self.office;
-        let Some(address) = office.classrooms.get(classroom) else {
-            return;
+#[async_trait]
+impl Rooms for OwnRooms {
+    async fn watch(&self, asked: Asked<'_>) -> Result<(), SubscribeError> {
+        let address = self.classrooms.get(asked.classroom);
+        let address = address.ok_or(SubscribeError::NotFound)?;
+        let step = Step::Subscribe {
+            classroom: asked.classroom,
+            since: asked.since.as_ref(),
         };
-        let actor = address.vitals().report();
-        let sight = Sight {
-            now: self.now,
-            told_at: office.hub.told_at(classroom),
-            // one that is frozen is judged by what it has in hand
-            is_running: matches!(actor.state, ActorState::Running | ActorState::Frozen),
-            oldest_message: Duration::from_millis(actor.oldest_message_ms),
-            end: self.end,
-            handed_out: self.handed_out,
+        let first = self.witness.before(step);
+        let (watching, is_watching) = oneshot::channel();
+        let message = ClassroomMessage::Watch {
+            console: asked.console,
+            outbox: Arc::clone(asked.outbox),
+            since: asked.since,
+            watching,
         };
-        if let Some(silent) = silence.look(&sight, || self.sessions_wait(classroom)) {
-            let since = office.clock.now().minus(silent);
-            let frame = stale_frame(classroom, since);
-            office.hub.tell_stale(classroom, &frame);
+        let answered = async {
+            if let Some(wait) = first {
+                wait.await;
+            }
+            address.send(message).await.ok()?;
+            is_watching.await.ok()
+        };
+        match tokio::time::timeout(CLASSROOM_ANSWERS_WITHIN, answered).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) | Err(_) => Err(SubscribeError::Unavailable),
         }
-    }
-
-    fn sessions_wait(&self, classroom: &ClassroomId) -> Duration {
-        let all = self
-            .sessions_wait
-            .get_or_init(|| self.office.census.longest_waits_of("session"));
-        let above = format!("session/{classroom}");
-        all.get(&above).copied().unwrap_or_default()
     }
 }
 
@@ -251,34 +238,17 @@ impl Console for Line {
     ) -> Result<(), SubscribeError> {
         let _working = self.vitals.working();
         let Line { id, outbox, .. } = self;
-        let address = self.office.classrooms.get(classroom);
-        let address = address.ok_or(SubscribeError::NotFound)?;
-        let step = Step::Subscribe {
+        let asked = Asked {
             classroom,
-            since: since.as_ref(),
-        };
-        let first = self.office.witness.before(step);
-        let (watching, is_watching) = oneshot::channel();
-        let message = ClassroomMessage::Watch {
             console: *id,
-            outbox: Arc::clone(outbox),
+            outbox,
             since,
-            watching,
         };
-        let asked = async {
-            if let Some(wait) = first {
-                wait.await;
-            }
-            address.send(message).await.ok()?;
-            is_watching.await.ok()
-        };
-        match tokio::time::timeout(CLASSROOM_ANSWERS_WITHIN, asked).await {
-            Ok(Some(())) => Ok(()),
-            Ok(None) | Err(_) => {
-                self.office.hub.wait(classroom, *id, outbox);
-                Err(SubscribeError::Unavailable)
-            }
+        let watched = self.office.rooms.watch(asked).await;
+        if watched == Err(SubscribeError::Unavailable) {
+            self.office.hub.wait(classroom, *id, outbox);
         }
+        watched
     }
 
     fn unsubscribe(&self, classroom: &ClassroomId) {

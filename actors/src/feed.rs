@@ -24,13 +24,17 @@ mod delta;
 mod frames;
 mod memory;
 mod merge;
+mod mirror;
+mod opening;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use delta::Delta;
+pub use delta::{BadFrame, Delta};
 pub use frames::reset_frame;
 pub(crate) use frames::stale_frame;
 pub(crate) use merge::Merged;
+pub use mirror::{Applied, Mirror};
+pub use opening::Opening;
 
 use delta::DeltaParts;
 use memory::Memory;
@@ -247,40 +251,29 @@ impl Feed {
         if let Some(frame) = &self.snapshot {
             return frame.clone();
         }
-        let students: Vec<_> = self
-            .students
-            .values()
-            .filter_map(|watched| watched.shown.as_deref())
-            .collect();
-        let frame = frames::snapshot_frame(&frames::Snapshot {
-            classroom: &self.classroom,
-            epoch: &self.epoch,
-            seq: self.seq,
-            students,
-            alerts: self.open_alerts.values().map(AsRef::as_ref).collect(),
-            recent: self.recent.iter().map(AsRef::as_ref).collect(),
-        });
+        let frame = self.opening(now).frame();
         self.snapshot = Some(frame.clone());
         frame
     }
 
+    /// The same in its parts, for whoever shows this classroom elsewhere.
+    pub fn opening(&mut self, now: Heard) -> Opening {
+        self.show_restored(now);
+        let shown = |watched: &Watched| watched.shown.clone();
+        Opening {
+            classroom: self.classroom.clone(),
+            epoch: self.epoch.clone(),
+            seq: self.seq,
+            students: self.students.values().filter_map(shown).collect(),
+            alerts: self.open_alerts.values().cloned().collect(),
+            recent: self.recent.iter().cloned().collect(),
+        }
+    }
+
     /// What a console missed that has everything up to `since`.
     pub fn resume(&mut self, since: &Cursor) -> Resume {
-        if since.epoch != self.epoch {
-            return Resume::Reset { reason: "epoch" };
-        }
-        if since.seq > self.seq {
-            return Resume::Reset { reason: "unknown" };
-        }
-        match self
-            .memory
-            .since(since.seq, self.seq, self.limits.max_events_per_delta)
-        {
-            Some(deltas) => Resume::Deltas(deltas),
-            None => Resume::Reset {
-                reason: "forgotten",
-            },
-        }
+        let (cursor, max_events) = (self.cursor(), self.limits.max_events_per_delta);
+        self.memory.resume(since, &cursor, max_events)
     }
 
     /// Where a console stands that has everything.

@@ -15,6 +15,7 @@ pub mod hub;
 mod inside;
 pub mod lesson;
 pub mod live;
+pub mod mirrors;
 pub mod outbox;
 mod pace;
 pub mod ports;

@@ -109,6 +109,11 @@ impl Outbox {
         self.change(|queue| queue.tell_stale(classroom, frame, self.limits.max_bytes));
     }
 
+    /// Whether the console was told that nothing comes of this classroom, and has got nothing since.
+    pub(crate) fn is_stale(&self, classroom: &ClassroomId) -> bool {
+        self.lock().is_stale(classroom)
+    }
+
     /// No more of this classroom: what waits of it is dropped.
     pub fn stop_classroom(&self, classroom: &ClassroomId) {
         self.change(|queue| queue.stop(classroom));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::domain::{Entry, Heard, JournalId, Moment, Position, Record, SessionKey, Timestamp};
+use crate::domain::{
+    ClassroomId, Entry, Heard, JournalId, Moment, Position, Record, SessionKey, Timestamp,
+};
 
 /// Tells the time. Folds never ask it: their time is the entry's.
 pub trait Clock: Send + Sync + 'static {
@@ -291,4 +293,14 @@ pub trait Snapshots: Send + Sync + 'static {
 pub trait Bus: Send + Sync + 'static {
     /// Takes the delta to every console that watches its classroom.
     fn publish(&self, delta: &Arc<crate::feed::Delta>);
+
+    /// The classroom began an epoch: what comes next follows this. Its consoles
+    /// in this process have been told.
+    ///
+    /// Of use only to whoever carries deltas elsewhere.
+    fn begin(&self, _opening: crate::feed::Opening) {}
+
+    /// The classroom's consoles in this process were told that since then
+    /// nothing has come where something should. Holds until the next delta or epoch.
+    fn tell_stale(&self, _classroom: &ClassroomId, _since: Timestamp) {}
 }

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::classroom::{self, ClassroomActor, ClassroomArguments, ClassroomContext, Directory};
-use crate::consoles::{ConsolesArguments, ConsolesHandle, ConsolesSupervisor, FrontOffice};
+use crate::consoles::{
+    ConsolesArguments, ConsolesHandle, ConsolesSupervisor, FrontOffice, Lookout, OwnRooms,
+};
 use crate::deadlines::{Deadlines, Owner};
 use crate::domain::ClassroomId;
 use crate::housekeeping::{self, Housekeeping, HousekeepingArguments};
@@ -238,10 +240,10 @@ impl Ground {
         let consoles = ConsolesHandle(FrontOffice::new(
             Arc::clone(&self.census),
             Arc::clone(&self.parts.hub),
-            Arc::clone(&self.directory),
-            Arc::clone(&self.parts.clock),
-            self.parts.journal.end(),
-            Arc::clone(&self.parts.witness),
+            Arc::new(OwnRooms {
+                classrooms: Arc::clone(&self.directory),
+                witness: Arc::clone(&self.parts.witness),
+            }),
             self.parts.max_consoles,
         ));
         let undertaker = SessionsUndertaker {
@@ -251,7 +253,7 @@ impl Ground {
             verdict: Arc::clone(&self.verdict),
         };
         let children = vec![
-            self.consoles(&consoles),
+            self.consoles(),
             self.classrooms(),
             self.writers(),
             self.sessions(&undertaker),
@@ -260,11 +262,18 @@ impl Ground {
         (consoles, undertaker, children)
     }
 
-    fn consoles(&self, handle: &ConsolesHandle) -> ChildSpec {
+    fn consoles(&self) -> ChildSpec {
         let vitals = self.vitals("consoles", "supervisor", "root", PATIENCE);
         let arguments = ConsolesArguments {
             vitals: Arc::clone(&vitals),
-            office: Arc::clone(&handle.0),
+            lookout: Arc::new(Lookout {
+                census: Arc::clone(&self.census),
+                hub: Arc::clone(&self.parts.hub),
+                bus: Arc::clone(&self.parts.bus),
+                classrooms: Arc::clone(&self.directory),
+                clock: Arc::clone(&self.parts.clock),
+                end: self.parts.journal.end(),
+            }),
         };
         child(vitals, || ConsolesSupervisor, arguments)
     }

@@ -62,6 +62,11 @@ fn welcome(bases: &[String], keys: &Keys, now: Timestamp) -> String {
     for base in bases {
         text.push_str(&format!("\n    {}\n", addresses::sign_in(base, &link)));
     }
+    if keys.ingest_key().expose().is_empty() {
+        // this node takes no events in
+        text.push('\n');
+        return text;
+    }
     text.push_str("\nThe ingest address, for the extension in the students' notebooks:\n");
     for base in bases {
         text.push_str(&format!(

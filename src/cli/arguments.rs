@@ -46,6 +46,12 @@ pub(super) struct ConfigFile {
 
 /// Serve: take in events, show the class.
 ///
+/// With --role consoles it takes none in and keeps nothing: it shows the class
+/// to consoles of its own, as the node that takes the events in tells it over
+/// Redis (bus.url). It needs the secrets of that node (auth.admin_token,
+/// auth.signing_secret, or copies of its keys directory) and, for history, its
+/// PostgreSQL (records.url).
+///
 /// When the socket is open, one line is printed on standard output:
 /// {"listening":"http://127.0.0.1:PORT"}. Logs go to standard error. SIGTERM or
 /// Ctrl-C lets what is in hand finish and stops within 5 s; a second one stops
@@ -53,14 +59,37 @@ pub(super) struct ConfigFile {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  mimamori serve --config /etc/mimamori/mimamori.toml\n  \
-    MIMAMORI_HTTP__LISTEN=0.0.0.0:9000 mimamori serve"
+    MIMAMORI_HTTP__LISTEN=0.0.0.0:9000 mimamori serve\n  \
+    MIMAMORI_BUS__URL=redis://cache.example/0 mimamori serve --role consoles"
 )]
 pub(super) struct Serve {
     #[command(flatten)]
     pub(super) file: ConfigFile,
+    /// What this node is there for; goes before serve.role of the configuration.
+    #[arg(long, value_enum, value_name = "ROLE")]
+    pub(super) role: Option<ServeRole>,
     /// Print the sign-in link and the ingest address, which hold secrets, also where standard error is no terminal.
     #[arg(long)]
     pub(super) print_links: bool,
+}
+
+/// What a node is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ServeRole {
+    /// Takes events in, keeps them, and serves consoles.
+    All,
+    /// Serves consoles of what another node tells over the bus.
+    Consoles,
+}
+
+impl ServeRole {
+    /// As the configuration calls it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Consoles => "consoles",
+        }
+    }
 }
 
 /// Tell whether the configuration is right, and what is in force.

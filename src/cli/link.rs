@@ -8,19 +8,20 @@ use mimamori_actors::domain::Timestamp;
 use super::arguments::Link;
 use super::lock::ServerLock;
 use super::{Failure, addresses, answer, load_config, storage_dir};
-use crate::config::{Config, PublicUrl};
+use crate::config::{Config, PublicUrl, Role};
 use crate::keys::Keys;
+
+/// Its key is not known here.
+const NO_INGEST_HERE: &str = "this node only serves consoles: the ingest address is that of the node with serve.role = \"all\"";
 
 pub(super) fn run(arguments: &Link) -> Result<(), Failure> {
     let loaded = load_config(arguments.file.config.as_deref())?;
     storage_dir::prepare(&loaded)?;
     let config = &loaded.config;
-    let keys = Keys::load_or_create(
-        &config.storage.dir,
-        config.auth.admin_token.clone(),
-        config.auth.ingest_key.clone(),
-    )
-    .map_err(anyhow::Error::new)?;
+    let keys = Keys::of(config).map_err(anyhow::Error::new)?;
+    if arguments.ingest && config.serve.role == Role::Consoles {
+        return Err(anyhow::anyhow!(NO_INGEST_HERE).into());
+    }
     let bases = bases(config)?;
     let link = keys.new_link(now());
     for base in &bases {
@@ -32,7 +33,9 @@ pub(super) fn run(arguments: &Link) -> Result<(), Failure> {
             break;
         }
         answer(format_args!("console: {console}"));
-        answer(format_args!("ingest:  {ingest}"));
+        if config.serve.role == Role::All {
+            answer(format_args!("ingest:  {ingest}"));
+        }
     }
     Ok(())
 }

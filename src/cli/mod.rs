@@ -30,7 +30,7 @@ use clap::Parser;
 use mimamori_actors::tree::{Nobody, Witness};
 
 pub use announce::Announce;
-use arguments::{Arguments, Command, JournalCommand};
+use arguments::{Arguments, Command, JournalCommand, ServeRole};
 pub use failure::Failure;
 pub use lock::{LockError, Running, ServerLock};
 
@@ -91,6 +91,12 @@ fn run(command: Command, witness: Arc<dyn Witness>) -> Result<(), Failure> {
 /// The configuration in force: built in, file, environment.
 fn load_config(file: Option<&Path>) -> Result<Loaded, Failure> {
     Ok(Config::load(file, std::env::vars_os())?)
+}
+
+/// The same, where the command line says what the node is there for.
+fn load_config_for(file: Option<&Path>, role: Option<ServeRole>) -> Result<Loaded, Failure> {
+    let said = role.map(|role| ("MIMAMORI_SERVE__ROLE".into(), role.name().into()));
+    Ok(Config::load(file, std::env::vars_os().chain(said))?)
 }
 
 /// A command's answer on standard output. A reader that went away is no error of ours.

@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit, umask};
 
 use super::arguments::Serve;
 use super::lock::ServerLock;
-use super::{Announce, Failure, load_config, runtime, storage_dir};
+use super::{Announce, Failure, load_config_for, runtime, storage_dir};
 use crate::http::accept::{connections_within, raise_open_files};
 use crate::server::{self, Inherited};
 use crate::telemetry::logs;
@@ -19,7 +19,7 @@ use crate::telemetry::logs;
 const THREADS_END_WITHIN: Duration = Duration::from_millis(100);
 
 pub(super) fn run(arguments: &Serve, witness: Arc<dyn Witness>) -> Result<(), Failure> {
-    let mut loaded = load_config(arguments.file.config.as_deref())?;
+    let mut loaded = load_config_for(arguments.file.config.as_deref(), arguments.role)?;
     logs::install(loaded.config.log.format);
     let inherited = Inherited::take()?;
     let http = &mut loaded.config.http;

@@ -5,6 +5,7 @@
 //! file and the files of secrets: whether a directory can be made or a port is
 //! free is seen when it is used.
 
+mod auth;
 mod classrooms;
 mod fault;
 mod postgres_url;
@@ -28,6 +29,7 @@ pub use redis_url::{BadRedisUrl, RedisUrl};
 
 use crate::keys::Secret;
 use crate::networks::{BadNetwork, Networks};
+use auth::{VISIBLE, secret};
 use read::Reader;
 use source::{Gathered, KEYS};
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub series: Series,
     /// What carries changes to consoles.
     pub bus: Bus,
+    /// What this node is there for.
+    pub serve: Serve,
     /// What is kept of history that was read.
     pub cache: Cache,
     /// Secrets that were given.
@@ -137,7 +141,23 @@ pub struct Series {
 #[derive(Debug, Clone)]
 pub struct Bus {
     /// Nothing: inside the process.
-    pub url: Option<String>,
+    pub url: Option<RedisUrl>,
+}
+
+/// What a node is there for.
+#[derive(Debug, Clone)]
+pub struct Serve {
+    /// Its role.
+    pub role: Role,
+}
+
+/// What a node is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes events in, keeps them, and serves consoles.
+    All,
+    /// Serves consoles of what another node tells over the bus.
+    Consoles,
 }
 
 /// What is kept of history that was read.
@@ -154,6 +174,8 @@ pub struct Auth {
     pub admin_token: Option<Secret>,
     /// The ingest key of the classroom `default`.
     pub ingest_key: Option<Secret>,
+    /// What the key is derived from that signs links and cookies, at every node alike.
+    pub signing_secret: Option<Secret>,
 }
 
 /// Logs.
@@ -249,8 +271,13 @@ impl Config {
                 token: secret(reader, "series.token", VISIBLE),
             },
             bus: Bus {
-                url: not_in_this_version(reader, "bus.url"),
+                url: reader.read(
+                    "bus.url",
+                    "empty, or an address such as redis://:PASSWORD@HOST:6379/0",
+                    read::optional,
+                ),
             },
+            serve: Serve::read(reader),
             cache: Cache {
                 memory_bytes: reader.read(
                     "cache.memory_bytes",
@@ -303,6 +330,27 @@ impl Http {
     }
 }
 
+impl Serve {
+    fn read(reader: &mut Reader) -> Self {
+        let role = reader.read("serve.role", "all or consoles", |given| {
+            match read::text(given)? {
+                "all" => Ok(Role::All),
+                "consoles" => Ok(Role::Consoles),
+                _ => Err("it is neither".to_owned()),
+            }
+        });
+        let has_bus = reader.given("bus.url").value.as_str() != Some("");
+        if role == Role::Consoles && !has_bus {
+            reader.fault(
+                "serve.role",
+                "all, unless bus.url is set",
+                "a node that only serves consoles is told over the bus what to show",
+            );
+        }
+        Self { role }
+    }
+}
+
 impl Storage {
     fn read(reader: &mut Reader) -> Self {
         Self {
@@ -342,60 +390,6 @@ impl Records {
             ),
         }
     }
-}
-
-/// What may stand in a header.
-const VISIBLE: SecretRule = SecretRule {
-    rule: "empty, or at most 256 visible ASCII characters",
-    allows: |c| c.is_ascii_graphic(),
-};
-
-/// What may stand in a path and in a query as it is.
-const IN_ADDRESSES: SecretRule = SecretRule {
-    rule: "empty, or at most 256 characters of A-Z a-z 0-9 . _ ~ = -, a letter or a digit among them",
-    allows: |c| c.is_ascii_alphanumeric() || "._~=-".contains(c),
-};
-
-#[derive(Clone, Copy)]
-struct SecretRule {
-    rule: &'static str,
-    allows: fn(char) -> bool,
-}
-
-impl Auth {
-    fn read(reader: &mut Reader) -> Self {
-        let auth = Self {
-            admin_token: secret(reader, "auth.admin_token", VISIBLE),
-            ingest_key: secret(reader, "auth.ingest_key", IN_ADDRESSES),
-        };
-        let token = &reader.given("auth.admin_token").value;
-        let key = &reader.given("auth.ingest_key").value;
-        // every student's notebook holds the key: it must not open administration
-        if token == key && token.as_str() != Some("") {
-            reader.fault(
-                "auth.ingest_key",
-                "another text than auth.admin_token",
-                "they are the same",
-            );
-        }
-        auth
-    }
-}
-
-fn secret(reader: &mut Reader, key: &'static str, rule: SecretRule) -> Option<Secret> {
-    reader.read(key, rule.rule, |given| {
-        let text = read::text(given)?;
-        if text.chars().count() > 256 {
-            return Err("it is longer".to_owned());
-        }
-        if !text.chars().all(rule.allows) {
-            return Err("it holds another character".to_owned());
-        }
-        if !text.is_empty() && !text.contains(|c: char| c.is_ascii_alphanumeric()) {
-            return Err("it holds neither a letter nor a digit".to_owned());
-        }
-        Ok((!text.is_empty()).then(|| Secret::new(text.to_owned())))
-    })
 }
 
 fn count(reader: &mut Reader, key: &'static str) -> usize {

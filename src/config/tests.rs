@@ -154,7 +154,9 @@ fn every_kind_of_value_can_be_given_by_the_environment() {
 }
 
 /// Variable, wrong value, a part of the line that tells of it.
-const WRONG: [(&str, &str, &str); 28] = [
+const WRONG: [(&str, &str, &str); 30] = [
+    ("MIMAMORI_SERVE__ROLE", "ingest", "it is neither"),
+    ("MIMAMORI_AUTH__SIGNING_SECRET", "hidden-7", "it is shorter"),
     (
         "MIMAMORI_HTTP__LISTEN",
         "localhost:8000",
@@ -227,8 +229,8 @@ const WRONG: [(&str, &str, &str); 28] = [
     ),
     (
         "MIMAMORI_BUS__URL",
-        "redis://hidden-4",
-        "only the embedded default",
+        "redis://hidden-4/first",
+        "is not the number of a database",
     ),
     (
         "MIMAMORI_AUTH__ADMIN_TOKEN",
@@ -296,7 +298,35 @@ fn no_fault_shows_a_secret() {
     let report = load(&variables).unwrap_err().to_string();
 
     assert!(!report.contains("hidden-"), "{report}");
-    assert!(report.starts_with("the configuration has 28 faults:\n"));
+    assert!(report.starts_with("the configuration has 30 faults:\n"));
+}
+
+#[test]
+fn a_node_that_only_serves_consoles_needs_a_bus() {
+    let role = ("MIMAMORI_SERVE__ROLE", "consoles");
+    let bus = ("MIMAMORI_BUS__URL", "redis://:hidden@cache.example/3");
+
+    let without = load(&[role]).unwrap_err().to_string();
+    let with = load(&[role, bus]).unwrap();
+
+    assert!(without.contains("is told over the bus"), "{without}");
+    assert_eq!(with.serve.role, Role::Consoles);
+    let shown = format!("{:?}", with.bus);
+    assert!(shown.contains("cache.example") && !shown.contains("hidden"));
+}
+
+#[test]
+fn what_signs_is_no_other_secret() {
+    let same = "0123456789abcdef0123456789abcdef";
+
+    let report = load(&[
+        ("MIMAMORI_AUTH__SIGNING_SECRET", same),
+        ("MIMAMORI_AUTH__INGEST_KEY", same),
+    ]);
+
+    let report = report.unwrap_err().to_string();
+    assert!(report.contains("auth.signing_secret"), "{report}");
+    assert!(!report.contains(same), "{report}");
 }
 
 #[test]

@@ -39,15 +39,20 @@ impl fmt::Debug for Connect {
 
 /// `GET /api/v1/connect` and `POST /api/v1/admin/links`.
 pub fn routes(connect: Connect) -> BoxedFilter<(Response,)> {
+    let links = links(Arc::clone(&connect.access));
     let connect = Arc::new(connect);
-    let links = Arc::clone(&connect);
     let page = warp::path!("api" / "v1" / "connect")
         .and(head())
         .map(move |head: Head| answered(&head, show(&head, &connect)));
-    let links = warp::path!("api" / "v1" / "admin" / "links")
-        .and(head())
-        .map(move |head: Head| answered(&head, new_link(&head, &links.access)));
     page.or(links).unify().boxed()
+}
+
+/// `POST /api/v1/admin/links`.
+pub(super) fn links(access: Arc<Access>) -> BoxedFilter<(Response,)> {
+    warp::path!("api" / "v1" / "admin" / "links")
+        .and(head())
+        .map(move |head: Head| answered(&head, new_link(&head, &access)))
+        .boxed()
 }
 
 fn answered(head: &Head, result: Result<Response, ApiError>) -> Response {

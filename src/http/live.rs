@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
-use super::{Head, Response, request};
+use super::{ApiError, Head, Response, request};
 
 mod between;
 mod connection;
@@ -35,6 +35,9 @@ mod tests;
 
 pub use open::OpenSockets;
 pub use sign_in::SignIn;
+
+/// When a console should come again that is refused while the server drains.
+const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// The subprotocol that a console must offer.
 pub const SUBPROTOCOL: &str = "mimamori.v1";
@@ -118,6 +121,11 @@ pub fn routes(live: Live) -> BoxedFilter<(Response,)> {
 fn answer(live: &Arc<Live>, head: Head, upgrade: Option<OnUpgrade>) -> Response {
     let request_id = head.context.request_id.clone();
     match handshake::check(head, upgrade, live.sign_in.as_ref()) {
+        // a proxy moves on to the next node: on an open socket it could not
+        Ok(_) if *live.draining.borrow() => {
+            let draining = ApiError::unavailable("draining", "the server is stopping", COME_AGAIN);
+            handshake::refused(draining, &request_id)
+        }
         Ok(accepted) => {
             let response = handshake::switching_protocols(&accepted.accept_key);
             let open = live.open.enter();

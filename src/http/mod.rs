@@ -9,6 +9,7 @@ pub mod auth;
 pub mod backup;
 mod body;
 pub mod connect;
+pub mod elsewhere;
 pub mod health;
 pub mod ingest;
 pub mod live;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
-use super::connect::{self, Connect};
 use super::health::{self, Health};
 use super::request::head;
 use super::{Access, ApiError, Head, Response, page, session};
@@ -19,8 +18,8 @@ use super::{Access, ApiError, Head, Response, page, session};
 pub struct Parts {
     /// Who may do what.
     pub access: Arc<Access>,
-    /// The Connect page.
-    pub connect: Connect,
+    /// The Connect page, and links.
+    pub connect: BoxedFilter<(Response,)>,
     /// Health and administration.
     pub health: Health,
     /// `POST /api/v1/events`.
@@ -54,7 +53,7 @@ pub fn routes(parts: Parts) -> BoxedFilter<(Response,)> {
         .or(session::routes(parts.access))
         .unify()
         .boxed()
-        .or(connect::routes(parts.connect))
+        .or(parts.connect)
         .unify()
         .boxed()
         .or(parts.backup)

@@ -30,6 +30,16 @@ pub enum KeysError {
         /// What it must hold.
         rule: &'static str,
     },
+    /// A node that makes no secrets was not given one.
+    #[error(
+        "{key} is not set and {path} is not there: a node that only serves consoles needs the secrets of the node with serve.role = \"all\", in its configuration or as copies of those files"
+    )]
+    NotGiven {
+        /// What could be set instead.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The same text would be the admin token and the ingest key.
     #[error("auth.admin_token and auth.ingest_key must differ")]
     OneForTwo,
@@ -46,7 +56,25 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), KeysError> {
 
 /// The secret in this file, made at random if there is no file.
 pub(super) fn secret(path: &Path, prefix: &str) -> Result<Secret, KeysError> {
-    let text = read_or_make(path, || Secret::random(prefix).expose().to_owned())?;
+    as_secret(
+        path,
+        read_or_make(path, || Secret::random(prefix).expose().to_owned())?,
+    )
+}
+
+/// The secret in this file, which could also be given as this key.
+pub(super) fn given_secret(path: &Path, key: &'static str) -> Result<Secret, KeysError> {
+    as_secret(path, read_given(path, key)?)
+}
+
+fn read_given(path: &Path, key: &'static str) -> Result<String, KeysError> {
+    read(path)?.ok_or_else(|| KeysError::NotGiven {
+        key,
+        path: path.to_owned(),
+    })
+}
+
+fn as_secret(path: &Path, text: String) -> Result<Secret, KeysError> {
     if text.is_empty() || text.contains(char::is_whitespace) {
         return Err(KeysError::Damaged {
             path: path.to_owned(),
@@ -58,8 +86,16 @@ pub(super) fn secret(path: &Path, prefix: &str) -> Result<Secret, KeysError> {
 
 /// The 32 bytes in this file, made at random if there is no file.
 pub(super) fn key(path: &Path) -> Result<[u8; 32], KeysError> {
-    let text = read_or_make(path, || hex(&random_bytes::<32>()))?;
-    from_hex(&text).ok_or_else(|| KeysError::Damaged {
+    as_key(path, &read_or_make(path, || hex(&random_bytes::<32>()))?)
+}
+
+/// The 32 bytes in this file, which could also be given as this key.
+pub(super) fn given_key(path: &Path, key: &'static str) -> Result<[u8; 32], KeysError> {
+    as_key(path, &read_given(path, key)?)
+}
+
+fn as_key(path: &Path, text: &str) -> Result<[u8; 32], KeysError> {
+    from_hex(text).ok_or_else(|| KeysError::Damaged {
         path: path.to_owned(),
         rule: "64 hexadecimal digits",
     })

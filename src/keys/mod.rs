@@ -17,11 +17,15 @@ use std::time::Duration;
 
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 
+use crate::config::{Config, Role};
 pub use files::KeysError;
 pub(crate) use files::replace_file;
 pub use secret::Secret;
 pub use token::{BadToken, SessionToken};
 use token::{Kind, sign, verify};
+
+/// What the key that signs is derived for (BLAKE3's `derive_key`): another use of the same secret gives another key.
+const SIGNING_CONTEXT: &str = "mimamori 2026-11-22 sign-in links and sessions of consoles";
 
 /// How long a sign-in link is good.
 pub const LINK_LASTS: Duration = Duration::from_secs(10 * 60);
@@ -86,6 +90,51 @@ impl Keys {
         })
     }
 
+    /// The secrets as the configuration says: made where that is this node's to do.
+    ///
+    /// # Errors
+    /// As [`Keys::load_or_create`]; and when a node that only serves consoles was not given them.
+    pub fn of(config: &Config) -> Result<Self, KeysError> {
+        let (dir, auth) = (&config.storage.dir, config.auth.clone());
+        let mut keys = match config.serve.role {
+            Role::All => Self::load_or_create(dir, auth.admin_token, auth.ingest_key)?,
+            Role::Consoles => Self::given(dir, auth.admin_token, auth.signing_secret.is_some())?,
+        };
+        if let Some(secret) = &auth.signing_secret {
+            keys.signing = blake3::derive_key(SIGNING_CONTEXT, secret.expose().as_bytes());
+        }
+        Ok(keys)
+    }
+
+    /// The secrets that another node made: none is made here. Ingest keys are of no use.
+    fn given(
+        storage_dir: &Path,
+        configured_admin: Option<Secret>,
+        is_signing_given: bool,
+    ) -> Result<Self, KeysError> {
+        let dir = storage_dir.join("keys");
+        files::create_dir(&dir)?;
+        let admin = match configured_admin {
+            Some(secret) => secret,
+            None => files::given_secret(&dir.join("admin-token"), "auth.admin_token")?,
+        };
+        let signing = if is_signing_given {
+            secret::random_bytes()
+        } else {
+            files::given_key(&dir.join("signing-key"), "auth.signing_secret")?
+        };
+        Ok(Self {
+            dir: Some(dir),
+            admin,
+            // an empty secret matches nothing
+            ingest: Secret::new(""),
+            classroom: ClassroomId::new("default"),
+            signing,
+            // nobody's id is made here
+            student: secret::random_bytes(),
+        })
+    }
+
     /// Fresh secrets that are kept nowhere, for tests and tools.
     pub fn ephemeral() -> Self {
         Self {
@@ -108,7 +157,7 @@ impl Keys {
         &self.admin
     }
 
-    /// Writes events into the classroom `default`.
+    /// Writes events into the classroom `default`; empty at a node that takes none in.
     pub fn ingest_key(&self) -> &Secret {
         &self.ingest
     }

@@ -57,11 +57,7 @@ impl Stores {
         check_records(&records_at).await?;
         let snapshots = open_snapshots(dir.join("snapshots")).await?;
         let series = Series::open(dir).context("the series can't be opened")?;
-        let keys = Keys::load_or_create(
-            dir,
-            config.auth.admin_token.clone(),
-            config.auth.ingest_key.clone(),
-        )?;
+        let keys = Keys::of(config)?;
         let records = open_records(&records_at).await?;
         records.renew_all().await?;
         let highest = (

@@ -13,6 +13,7 @@
 
 mod backup;
 mod bad_input;
+mod bus;
 mod crash;
 mod disk_flip;
 mod disk_fsync;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::frames;
 use crate::domain::{Alert, ClassroomId, EventBrief, Student, StudentId};
@@ -32,7 +33,26 @@ pub struct Delta {
     pub frame: Bytes,
 }
 
-/// A delta that is not serialised yet.
+/// Why a text is no frame of a classroom. It says nothing of what the text says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is no frame of a classroom (line {line}, column {column})")]
+pub struct BadFrame {
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for BadFrame {
+    fn from(error: serde_json::Error) -> Self {
+        Self {
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
+/// A delta that is not serialised yet, or as it was read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DeltaParts {
     pub(crate) classroom: ClassroomId,
     pub(crate) epoch: String,
@@ -60,6 +80,19 @@ impl Delta {
     /// Serialises: the only place where a delta becomes text.
     pub(crate) fn new(parts: DeltaParts) -> Self {
         let frame = frames::delta_frame(&parts);
+        Self::with_frame(parts, frame)
+    }
+
+    /// Reads a frame that another process serialised; its bytes are kept as they are.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(frame: Bytes) -> Result<Self, BadFrame> {
+        let parts = serde_json::from_slice(&frame)?;
+        Ok(Self::with_frame(parts, frame))
+    }
+
+    fn with_frame(parts: DeltaParts, frame: Bytes) -> Self {
         Self {
             classroom: parts.classroom,
             epoch: parts.epoch,

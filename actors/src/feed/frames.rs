@@ -6,17 +6,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::delta::DeltaParts;
+use super::opening::Opening;
 use crate::domain::{Alert, ClassroomId, EventBrief, Student, StudentId, Timestamp};
-
-/// The parts of a snapshot.
-pub(super) struct Snapshot<'a> {
-    pub(super) classroom: &'a ClassroomId,
-    pub(super) epoch: &'a str,
-    pub(super) seq: u64,
-    pub(super) students: Vec<&'a Student>,
-    pub(super) alerts: Vec<&'a Alert>,
-    pub(super) recent: Vec<&'a EventBrief>,
-}
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -25,9 +16,9 @@ enum Frame<'a> {
         classroom: &'a ClassroomId,
         epoch: &'a str,
         seq: u64,
-        students: &'a [&'a Student],
-        alerts: &'a [&'a Alert],
-        recent: &'a [&'a EventBrief],
+        students: &'a [Arc<Student>],
+        alerts: &'a [Arc<Alert>],
+        recent: &'a [Arc<EventBrief>],
     },
     #[serde(rename_all = "camelCase")]
     Delta {
@@ -61,10 +52,10 @@ pub(crate) fn stale_frame(classroom: &ClassroomId, since: Timestamp) -> Bytes {
     text(&Frame::Stale { classroom, since })
 }
 
-pub(super) fn snapshot_frame(snapshot: &Snapshot<'_>) -> Bytes {
+pub(super) fn snapshot_frame(snapshot: &Opening) -> Bytes {
     text(&Frame::Snapshot {
-        classroom: snapshot.classroom,
-        epoch: snapshot.epoch,
+        classroom: &snapshot.classroom,
+        epoch: &snapshot.epoch,
         seq: snapshot.seq,
         students: &snapshot.students,
         alerts: &snapshot.alerts,

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::FeedLimits;
 use super::delta::Delta;
 use super::merge::Merged;
+use super::{FeedLimits, Resume};
+use crate::domain::Cursor;
 
 /// A console that missed more deltas than this gets them as one.
 const SEND_SINGLY: usize = 16;
@@ -36,13 +37,23 @@ impl Memory {
         }
     }
 
+    /// What a console missed that has everything up to `since`, where `newest` is all there is.
+    pub(super) fn resume(&mut self, since: &Cursor, newest: &Cursor, max_events: usize) -> Resume {
+        let reason = if since.epoch != newest.epoch {
+            "epoch"
+        } else if since.seq > newest.seq {
+            "unknown"
+        } else {
+            match self.since(since.seq, newest.seq, max_events) {
+                Some(deltas) => return Resume::Deltas(deltas),
+                None => "forgotten",
+            }
+        };
+        Resume::Reset { reason }
+    }
+
     /// Everything after `since` up to `newest`; nothing if some of it is forgotten.
-    pub(super) fn since(
-        &mut self,
-        since: u64,
-        newest: u64,
-        max_events: usize,
-    ) -> Option<Vec<Arc<Delta>>> {
+    fn since(&mut self, since: u64, newest: u64, max_events: usize) -> Option<Vec<Arc<Delta>>> {
         if since == newest {
             return Some(Vec::new());
         }

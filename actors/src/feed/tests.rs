@@ -1,3 +1,4 @@
+mod mirror;
 mod properties;
 
 use std::time::Duration;

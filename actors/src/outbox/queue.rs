@@ -157,6 +157,10 @@ impl Queue {
         }
     }
 
+    pub(super) fn is_stale(&self, classroom: &ClassroomId) -> bool {
+        self.lines.get(classroom).is_some_and(|line| line.is_stale)
+    }
+
     /// What is taken out no longer counts as waiting.
     pub(super) fn take(&mut self) -> Option<Taken> {
         let taken = self.take_next();

@@ -15,7 +15,7 @@ pub(crate) use later::Later;
 pub(crate) use mailbox::{Address, Envelope, Own, SendError};
 pub(crate) use policy::{Budget, Decision, RestartPolicy};
 pub(crate) use report::EndedOnRequest;
-pub use report::{ActorReport, ActorState, Census, RestartError};
+pub use report::{ActorReport, ActorState, Census, Part, RestartError};
 pub(crate) use supervisor::{ChildSpec, Supervisor, SupervisorArguments, SupervisorMessage};
 pub use threads::Threads;
 pub(crate) use threads::on;

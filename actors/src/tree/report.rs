@@ -106,6 +106,34 @@ pub(crate) trait EndedOnRequest: std::fmt::Debug + Send + Sync {
     fn end(&self);
 }
 
+/// The vital signs of a part of the program that stands in the tree and is no actor.
+#[derive(Debug, Clone)]
+pub struct Part(Arc<Vitals>);
+
+/// A part has nothing in hand, so this is never asked.
+const PARTS_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Part {
+    /// It does what it is there for.
+    pub fn works(&self) {
+        if self.0.state() == ActorState::Running {
+            self.0.progressed();
+        } else {
+            self.0.started();
+        }
+    }
+
+    /// It does not, and tries again.
+    pub fn limps(&self, reason: &str) {
+        self.0.degraded(reason);
+    }
+
+    /// It works, but a person should know of this.
+    pub fn notes(&self, error: &str) {
+        self.0.note_error(error);
+    }
+}
+
 impl Census {
     pub(crate) fn enter(
         &self,
@@ -222,13 +250,18 @@ impl Census {
         root.map(|root| grown(root, &mut children))
     }
 
-    /// The names of writers whose store is not there.
+    /// The vital signs of a part that is no actor; it enters the tree if it is not there.
+    pub fn part(&self, name: &str, kind: &'static str, parent: Option<&str>) -> Part {
+        Part(self.enter(name, kind, parent, PARTS_PATIENCE))
+    }
+
+    /// The names of writers whose store is not there, and of a bus that does not carry.
     pub fn degraded(&self) -> Vec<String> {
         let mut names: Vec<_> = self
             .actors
             .iter()
             .filter(|member| {
-                member.vitals.kind() == "writer"
+                matches!(member.vitals.kind(), "writer" | "bus")
                     && member.vitals.report().state == ActorState::Backoff
             })
             .map(|member| member.key().clone())

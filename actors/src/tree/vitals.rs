@@ -136,6 +136,10 @@ impl Vitals {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
+    pub(crate) fn state(&self) -> ActorState {
+        ActorState::from_u8(self.state.load(Ordering::Relaxed))
+    }
+
     /// An incarnation ended, or did not start: counts and shows it, and takes
     /// what the watchdog and whoever asked for a restart left for its parent.
     pub(crate) fn ended(&self, reason: &str) -> Ended {

@@ -10,12 +10,14 @@ mod signed_out;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::Clock;
 use tokio::sync::watch;
 use warp::http::{Method, header};
 
 use super::{ApiError, Head};
+use crate::bus::redis::SignOuts;
 use crate::keys::{BadToken, Credential, Keys, LINK_LASTS, Secret, SessionToken};
 
 pub(super) use origin::is_authority;
@@ -249,6 +251,23 @@ impl Access {
             return Err(BadToken::Unknown);
         }
         Ok(credential)
+    }
+}
+
+#[async_trait]
+impl SignOuts for Access {
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.withdrawals()
+    }
+
+    fn all(&self, now: Timestamp) -> Vec<SessionToken> {
+        self.signed_out.all(now)
+    }
+
+    async fn add(&self, session: SessionToken) {
+        if !self.signed_out.has(&session) {
+            self.signed_out.add(session, self.clock.now()).await;
+        }
     }
 }
 

@@ -66,6 +66,14 @@ impl SignedOut {
         session.expires < list.all_before || list.sessions.contains(&(session.expires, session.id))
     }
 
+    /// All that are remembered one by one and not too old.
+    pub(super) fn all(&self, now: Timestamp) -> Vec<SessionToken> {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = list.sessions.range((now, [0; 16])..);
+        kept.map(|&(expires, id)| SessionToken { id, expires })
+            .collect()
+    }
+
     /// From now on the session is worth nothing; after a restart too, unless
     /// the disk refuses, which is logged.
     pub(super) async fn add(&self, session: SessionToken, now: Timestamp) {

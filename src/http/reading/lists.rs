@@ -260,7 +260,7 @@ impl Reading {
     /// # Errors
     /// 404 if neither knows them.
     async fn check_student(&self, key: &SessionKey) -> Result<(), ApiError> {
-        if self.registry.view(key).is_some() {
+        if self.present.student(key).is_some() {
             return Ok(());
         }
         self.recorded_student(key).await.map(|_| ())

@@ -3,7 +3,7 @@
 //! [`routes`] collects the request; [`address`] tells what was asked for; each
 //! subject is a plain async function of (classroom, parameters, stores); one
 //! place turns either side into an answer. What is now comes from the
-//! registry, what was from the records, how much from the series.
+//! sessions or from a mirror, what was from the records, how much from the series.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use mimamori_actors::domain::ClassroomId;
 use mimamori_actors::ports::Clock;
-use mimamori_actors::registry::Registry;
 use serde::Serialize;
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -30,10 +29,12 @@ mod kept;
 mod lists;
 mod overview;
 mod params;
+mod present;
 mod students;
 
 use address::Subject;
 use params::Params;
+pub use present::{Folded, Mirrored, Present};
 
 /// How long a caller waits before asking stores again that did not answer.
 const STORES_COME_BACK: Duration = Duration::from_secs(2);
@@ -47,10 +48,10 @@ pub struct Reading {
     pub records: Arc<Records>,
     /// What was read of it before.
     pub cache: Arc<Cache>,
-    /// How much happened.
-    pub series: Arc<Series>,
+    /// How much happened; nothing at a node that cannot know.
+    pub series: Option<Arc<Series>>,
     /// The students as they are now.
-    pub registry: Arc<Registry>,
+    pub present: Arc<dyn Present>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// The classrooms there are.

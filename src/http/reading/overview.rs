@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use mimamori_actors::domain::{ACTIVE_FOR, ClassroomId, Student, StudentId};
+use mimamori_actors::domain::{ClassroomId, Student, StudentId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -94,6 +94,10 @@ pub(super) async fn overview(
     })
 }
 
+fn no_buckets() -> Box<RawValue> {
+    RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")
+}
+
 /// The students that the records know, and how many there are, should not all be listed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Recorded {
@@ -103,18 +107,12 @@ struct Recorded {
 
 impl Reading {
     async fn classroom_item(&self, classroom: Classroom) -> Result<ClassroomItem, ApiError> {
-        let now = self.clock.heard();
-        let views = self.registry.views(&classroom.id);
-        let active = views
-            .iter()
-            .filter_map(|view| view.silence(now))
-            .filter(|silence| *silence < ACTIVE_FOR)
-            .count();
+        let (known, active) = self.present.counts(&classroom.id);
         let recorded = self.records.student_count(&classroom.id).await?;
         Ok(ClassroomItem {
             id: classroom.id,
             name: classroom.name,
-            students: recorded.max(views.len() as u64),
+            students: recorded.max(known as u64),
             active: active as u64,
             stores_code: classroom.keeps_code,
         })
@@ -144,6 +142,10 @@ impl Reading {
         scope: Scope,
         range: TimeRange,
     ) -> Result<Box<RawValue>, ApiError> {
+        let Some(series) = &self.series else {
+            // another node counts: no bucket says more than empty ones would
+            return Ok(no_buckets());
+        };
         let now = self.clock.now();
         let until = range.to.unwrap_or(now).min(whole_minute(now));
         let part = Part {
@@ -154,8 +156,7 @@ impl Reading {
             asked: &format!("{range:?} {until:?}"),
         };
         let buckets = async {
-            let buckets = self
-                .series
+            let buckets = series
                 .activity(classroom, range.from, range.to, now, MOST_BUCKETS)
                 .await?;
             Ok(buckets
@@ -187,7 +188,7 @@ impl Reading {
             })
         };
         let recorded: Recorded = self.kept(part, recorded).await?;
-        let mut students = self.registry.students(classroom, self.clock.heard());
+        let mut students = self.present.students(classroom);
         let live: HashSet<StudentId> = students.iter().map(|it| it.id.clone()).collect();
         students.extend(
             recorded

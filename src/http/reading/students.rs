@@ -40,7 +40,7 @@ pub(super) async fn student(
     params: &Params,
 ) -> Result<StudentPage, ApiError> {
     let range = params.range(reading.clock.now())?;
-    let student = match reading.registry.student(key, reading.clock.heard()) {
+    let student = match reading.present.student(key) {
         Some(student) => student,
         None => offline(reading.recorded_student(key).await?),
     };

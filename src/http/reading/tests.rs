@@ -4,6 +4,7 @@ use mimamori_actors::domain::{
     EndedBy, Entry, FactKind, HelpId, LessonId, Moment, SessionKey, StudentView, Timestamp,
 };
 use mimamori_actors::ports::Store;
+use mimamori_actors::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use warp::http::StatusCode;
@@ -35,6 +36,7 @@ impl Clock for LaterThatMorning {
 struct House {
     _dir: TempDir,
     token: String,
+    registry: Arc<Registry>,
     reading: Reading,
     routes: BoxedFilter<(Response,)>,
 }
@@ -58,18 +60,23 @@ impl House {
         }
         let keys = Arc::new(Keys::ephemeral());
         let token = keys.admin_token().expose().to_owned();
+        let registry = Arc::new(Registry::default());
         let reading = Reading {
             access: Arc::new(Access::new(keys, Vec::new(), Arc::new(LaterThatMorning))),
             records: Arc::new(records),
             cache: Arc::new(Cache::new(1 << 20)),
-            series: Arc::new(series),
-            registry: Arc::new(Registry::default()),
+            series: Some(Arc::new(series)),
+            present: Arc::new(Folded {
+                registry: Arc::clone(&registry),
+                clock: Arc::new(LaterThatMorning),
+            }),
             clock: Arc::new(LaterThatMorning),
             classrooms: Classrooms::default(),
         };
         Self {
             _dir: dir,
             token,
+            registry,
             routes: routes(reading.clone()),
             reading,
         }
@@ -270,7 +277,7 @@ async fn an_ended_request_tells_by_whom() {
 #[tokio::test]
 async fn an_overview_joins_who_is_here_with_who_was() {
     let house = House::with(&class()).await;
-    house.reading.registry.publish(&key(1), view(1));
+    house.registry.publish(&key(1), view(1));
 
     let overview = house.get("/api/v1/classrooms/default/overview").await;
 
@@ -296,7 +303,7 @@ async fn an_overview_joins_who_is_here_with_who_was() {
 #[tokio::test]
 async fn a_classroom_tells_how_many_it_knows_and_who_is_active() {
     let house = House::with(&class()).await;
-    house.reading.registry.publish(&key(1), view(1));
+    house.registry.publish(&key(1), view(1));
 
     let page = house.get("/api/v1/classrooms").await;
 
@@ -315,7 +322,7 @@ async fn a_student_has_sessions_and_cells() {
     let path = format!("/api/v1/classrooms/default/students/{}", student(1));
 
     let offline = house.get(&path).await;
-    house.reading.registry.publish(&key(1), view(1));
+    house.registry.publish(&key(1), view(1));
     let here = house.get(&path).await;
 
     assert_eq!(offline["status"], "offline");

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::http::Context;
 use crate::http::accept::{AcceptOptions, serve};
+use crate::http::connect::{self, Connect};
 use crate::http::health::{Readiness, TreeReport};
 use crate::http::refusals::Refusals;
 use crate::http::service::{Front, FrontOptions};
@@ -50,12 +51,12 @@ fn parts(refusals: &Arc<Refusals>) -> Parts {
     let access = Arc::new(Access::new(keys, Vec::new(), Arc::new(SystemClock)));
     Parts {
         backup: only_at("/api/v1/admin/backup"),
-        connect: Connect {
+        connect: connect::routes(Connect {
             access: Arc::clone(&access),
             refusals: Arc::clone(refusals),
             last_accepted: Arc::new(|| None),
             clock: Arc::new(SystemClock),
-        },
+        }),
         health: Health {
             access: Arc::clone(&access),
             readiness: Arc::new(Readiness::default),

@@ -126,6 +126,26 @@ impl Records {
         })
     }
 
+    /// Opens those of another node, to be read alone: nothing is made or brought up to date,
+    /// and who is not there now may come later.
+    ///
+    /// # Errors
+    /// When they are in a file, or the address can't be used.
+    pub fn open_to_read(at: &RecordsAt) -> Result<Self, RecordsError> {
+        let RecordsAt::Postgres(address) = at else {
+            let reason = "records in a file are its own node's";
+            return Err(RecordsError::Unfit(reason.to_owned()));
+        };
+        let (writing, reading) = postgres::open_to_read(address)?;
+        Ok(Self {
+            writing: Writing::Postgres(Box::new(writing)),
+            reading,
+            dialect: Dialect::Postgres,
+            editions: Editions::default(),
+            _keeping: None,
+        })
+    }
+
     /// Whether this program knows the tables, if there are any. Changes nothing.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A console: signs in, subscribes, and holds what it is told against the contract.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -126,8 +127,17 @@ impl Console {
         sign_in: &SignIn,
         receive_bytes: Option<u32>,
     ) -> Result<Self, Ended> {
+        Self::connect_at(server.address, sign_in, receive_bytes).await
+    }
+
+    /// The same, to whatever listens there.
+    pub async fn connect_at(
+        address: SocketAddr,
+        sign_in: &SignIn,
+        receive_bytes: Option<u32>,
+    ) -> Result<Self, Ended> {
         let query = sign_in.query.as_deref().unwrap_or_default();
-        let uri: Uri = format!("ws://{}/api/v1/live{query}", server.address)
+        let uri: Uri = format!("ws://{address}/api/v1/live{query}")
             .parse()
             .unwrap();
         let mut request = ClientRequestBuilder::new(uri);
@@ -150,7 +160,7 @@ impl Console {
         if let Some(bytes) = receive_bytes {
             socket.set_recv_buffer_size(bytes).unwrap();
         }
-        let stream = socket.connect(server.address).await.unwrap();
+        let stream = socket.connect(address).await.unwrap();
         match timeout(PATIENCE, client_async(request, stream))
             .await
             .unwrap()
@@ -185,7 +195,15 @@ impl Console {
 
     /// Goes on, on a new connection, from where this one was.
     pub async fn resume(self, server: &Server, classroom: &str) -> Self {
-        let mut resumed = Self::open(server).await;
+        self.resume_at(server.address, classroom).await
+    }
+
+    /// The same, at whatever listens there.
+    pub async fn resume_at(self, address: SocketAddr, classroom: &str) -> Self {
+        let mut resumed = Self::connect_at(address, &SignIn::bearer(ADMIN), None)
+            .await
+            .unwrap();
+        resumed.hello().await;
         let room = self.rooms[classroom].clone();
         let since = json!({"epoch": room.epoch, "seq": room.seq});
         resumed.rooms.insert(classroom.to_owned(), room);

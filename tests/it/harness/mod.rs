@@ -7,14 +7,13 @@ mod events;
 mod files;
 mod hold;
 mod ledger;
+mod nginx;
 pub mod postgres;
 #[allow(dead_code, reason = "each kind of server needs a part of it")]
 pub mod proxy;
 mod random;
 mod raw;
 mod recount;
-// also used by the tests of the library
-#[allow(dead_code)]
 pub mod redis;
 mod server;
 
@@ -30,6 +29,7 @@ pub use events::{Run, event, event_id, help, markdown, now, run, shuffled, skipp
 pub use files::{noted, segments, with_ending};
 pub use hold::Hold;
 pub use ledger::{Counted, Ledger, Pace, Senders};
+pub use nginx::Nginx;
 pub use random::Random;
 pub use raw::{RawAnswer, exchange};
 pub use recount::{Expected, assert_is, recount};

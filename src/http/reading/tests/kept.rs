@@ -29,7 +29,7 @@ async fn write(house: &House, entry: Arc<Entry>) {
     let through = entries[0].position;
     let records = &house.reading.records;
     records.write(&journal(), &entries, through).await.unwrap();
-    let series = &house.reading.series;
+    let series = house.reading.series.as_ref().unwrap();
     series.write(&journal(), &entries, through).await.unwrap();
 }
 

@@ -56,6 +56,13 @@ pub(super) struct Opened {
     pub(super) keeping: Keeping,
 }
 
+/// For a node that only reads: its writer is never asked for a session, and so has none.
+pub(super) fn open_to_read(config: &Address) -> Result<(Writer, DatabaseConnection), RecordsError> {
+    let options = config.options()?;
+    let reading = reading(&options, config.max_connections);
+    Ok((Writer::new(options), reading))
+}
+
 /// The task that looks after the months; it ends with this.
 #[derive(Debug)]
 pub(super) struct Keeping(JoinHandle<()>);

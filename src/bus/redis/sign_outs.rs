@@ -1,0 +1,168 @@
+//! Who signed out at one node is known at the others.
+//!
+//! Each node keeps its own list; this carries what is new both ways, and
+//! everything after Redis was away. Without Redis a console that signed out
+//! stays signed in at other nodes until Redis is back, at most until its time
+//! is over ([`crate::keys::SESSION_LASTS`]).
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::cmd;
+use ::redis::streams::{StreamId, StreamReadReply};
+use async_trait::async_trait;
+use mimamori_actors::domain::Timestamp;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::names::SIGN_OUTS;
+use super::{Ground, Task};
+use crate::keys::{SESSION_LASTS, SessionToken};
+use crate::redis::{Backoff, RedisFault};
+
+/// So many are kept in Redis, about; a node that starts with an empty disk learns of no more.
+const MOST: usize = 10_000;
+/// So long Redis keeps a read that finds nothing new: a sign-out leaves no later.
+const BLOCK: Duration = Duration::from_millis(500);
+/// Entries read at once.
+const ENTRIES: usize = 1_000;
+
+/// A node's own list.
+#[async_trait]
+pub trait SignOuts: Send + Sync + 'static {
+    /// Moves on with every session that signs out.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// All that are known and not over by themselves.
+    fn all(&self, now: Timestamp) -> Vec<SessionToken>;
+
+    /// From now on the session is worth nothing.
+    async fn add(&self, session: SessionToken);
+}
+
+/// Carries sign-outs both ways in this runtime until the task is ended.
+pub fn carry(ground: Ground, list: Arc<dyn SignOuts>) -> Task {
+    Task::spawn("sign-outs", move || {
+        let carrier = Carrier {
+            ground: ground.clone(),
+            list: Arc::clone(&list),
+            place: "0-0".to_owned(),
+            carried: BTreeSet::new(),
+        };
+        carrier.run()
+    })
+}
+
+struct Carrier {
+    ground: Ground,
+    list: Arc<dyn SignOuts>,
+    place: String,
+    /// Those that Redis has.
+    carried: BTreeSet<[u8; 16]>,
+}
+
+impl Carrier {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            // that Redis is away is said by the others
+            let Err(fault) = self.carry().await;
+            tracing::debug!(error = %fault, "sign-outs are not carried");
+            sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Until Redis fails.
+    async fn carry(&mut self) -> Result<Infallible, RedisFault> {
+        let mut connection = self.ground.redis.connect_to_block(BLOCK).await?;
+        // Redis may have lost some: all are read, and those that it lacks are sent
+        self.place = "0-0".to_owned();
+        self.carried.clear();
+        let mut changes = self.list.changes();
+        while self.read(&mut connection, None).await? {}
+        self.send(&mut connection).await?;
+        loop {
+            if changes.has_changed().unwrap_or(false) {
+                changes.mark_unchanged();
+                self.send(&mut connection).await?;
+            }
+            self.read(&mut connection, Some(BLOCK)).await?;
+        }
+    }
+
+    /// Says whether there may be more.
+    async fn read(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        block: Option<Duration>,
+    ) -> Result<bool, RedisFault> {
+        let mut read = cmd("XREAD");
+        read.arg("COUNT").arg(ENTRIES);
+        if let Some(block) = block {
+            read.arg("BLOCK").arg(block.as_millis() as u64);
+        }
+        read.arg("STREAMS").arg(SIGN_OUTS).arg(&self.place);
+        let found: Option<StreamReadReply> = read.query_async(connection).await?;
+        let keys = found.into_iter().flat_map(|found| found.keys);
+        let entries: Vec<StreamId> = keys.flat_map(|key| key.ids).collect();
+        for entry in &entries {
+            self.place.clone_from(&entry.id);
+            if let Some(session) = session_of(entry) {
+                self.take_in(session).await;
+            }
+        }
+        Ok(entries.len() == ENTRIES)
+    }
+
+    async fn take_in(&mut self, session: SessionToken) {
+        let now = self.ground.clock.now();
+        // what says that it lasts longer than any of ours is none
+        let is_ours = session.expires > now && session.expires <= now.plus(SESSION_LASTS * 2);
+        if self.carried.insert(session.id) && is_ours {
+            self.list.add(session).await;
+        }
+        if self.carried.len() > 2 * MOST {
+            // known to the list all the same: at worst one is sent twice
+            self.carried.clear();
+        }
+    }
+
+    async fn send(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisFault> {
+        for session in self.list.all(self.ground.clock.now()) {
+            if self.carried.contains(&session.id) {
+                continue;
+            }
+            let _id: String = cmd("XADD")
+                .arg(SIGN_OUTS)
+                .arg(&["MAXLEN", "~"])
+                .arg(MOST)
+                .arg(&["*", "s"])
+                .arg(session.id_hex())
+                .arg("x")
+                .arg(session.expires.as_millis())
+                .query_async(connection)
+                .await?;
+            self.carried.insert(session.id);
+            metrics::counter!("mimamori_bus_sign_outs_total").increment(1);
+        }
+        let lasts = (SESSION_LASTS * 2).as_millis() as u64;
+        let _is_there: bool = cmd("PEXPIRE")
+            .arg(SIGN_OUTS)
+            .arg(lasts)
+            .query_async(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+fn session_of(entry: &StreamId) -> Option<SessionToken> {
+    let id: String = entry.get("s")?;
+    let expires: i64 = entry.get("x")?;
+    Some(SessionToken {
+        id: SessionToken::id_from_hex(&id)?,
+        expires: Timestamp::from_millis(expires),
+    })
+}
