@@ -14,6 +14,9 @@ use super::{Found, LARGEST};
 /// What an entry takes besides its value: its name, its places in moka's own lists.
 const ENTRY_BYTES: usize = 256;
 
+/// What nobody has asked for again is not kept for longer, whatever room there is.
+const LONGEST_TERM: Duration = Duration::from_secs(3_600);
+
 #[derive(Debug)]
 pub(super) struct Memory {
     kept: Moka<Name, Kept>,
@@ -25,6 +28,15 @@ struct Kept {
     until: Instant,
 }
 
+/// A value as it was found elsewhere.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) value: Bytes,
+    /// How long it is to be kept.
+    pub(super) term: Duration,
+    pub(super) from: Found,
+}
+
 impl Memory {
     pub(super) fn new(max_bytes: u64) -> Self {
         let kept = Moka::builder()
@@ -32,17 +44,17 @@ impl Memory {
             .weigher(|_, kept: &Kept| {
                 u32::try_from(kept.value.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
             })
+            .time_to_live(LONGEST_TERM)
             .support_invalidation_closures()
             .build();
         Self { kept }
     }
 
-    /// The value by this name, or as `find` brings it, once for all who ask meanwhile.
+    /// The value by this name, or as `bring` brings it, once for all who ask meanwhile.
     pub(super) async fn find_or<E>(
         &self,
         name: Name,
-        term: Duration,
-        find: impl Future<Output = Result<(Bytes, Found), E>>,
+        bring: impl Future<Output = Result<Brought, E>>,
     ) -> Result<(Bytes, Found), Arc<E>>
     where
         E: Send + Sync + 'static,
@@ -56,10 +68,12 @@ impl Memory {
         }
         let mut found = Found::Memory;
         let filled = async {
-            let (value, by) = find.await?;
-            found = by;
-            let until = Instant::now() + term;
-            Ok(Kept { value, until })
+            let brought = bring.await?;
+            found = brought.from;
+            Ok(Kept {
+                value: brought.value,
+                until: Instant::now() + brought.term,
+            })
         };
         let value = self.kept.try_get_with(name, filled).await?.value;
         if found != Found::Memory {

@@ -1,8 +1,8 @@
 //! What was computed from a classroom's rows, kept for who asks next.
 //!
 //! First in this process' memory, bounded by bytes, where of any number who ask
-//! the same at once one asks the store; what it answers is filled in on the way
-//! back. A value is named by everything it depends on: the classroom, whose eyes
+//! the same at once one goes on: to Redis, if there is one, where nodes share what
+//! they know, and then to the store; the answer is filled in on the way back. A value is named by everything it depends on: the classroom, whose eyes
 //! it is for, what was asked, and the edition of the rows
 //! ([`crate::storage::records`]). So a write needs to find nothing in here:
 //! it makes another edition, and what is kept of the one before is not asked
@@ -14,12 +14,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use mimamori_actors::domain::ClassroomId;
 
+use crate::config;
+use crate::redis::RedisFault;
 use crate::storage::records::{Records, RecordsError};
 
+mod breaker;
+mod far;
 mod memory;
 mod name;
+mod packed;
 
-use memory::Memory;
+use far::Far;
+use memory::{Brought, Memory};
 pub(crate) use name::{Holds, Question, Scope, Subject};
 
 /// Values that are larger are not kept: few of them would push out everything else.
@@ -29,12 +35,25 @@ const LARGEST: usize = 2 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Cache {
     memory: Memory,
+    far: Option<Far>,
+}
+
+/// Why something that was kept may still be there.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// Nothing was forgotten.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// Nobody is shown anything of it any more; it stands in Redis for up to an hour.
+    #[error("what is kept in redis could not be taken away: {0}")]
+    Redis(#[from] RedisFault),
 }
 
 /// Where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Memory,
+    Redis,
     Store,
 }
 
@@ -42,17 +61,30 @@ impl Found {
     const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Redis => "redis",
             Self::Store => "miss",
         }
     }
 }
 
 impl Cache {
-    /// Keeps at most about `max_bytes` in memory.
+    /// Keeps at most about `max_bytes`, in memory only.
     pub fn new(max_bytes: u64) -> Self {
         Self {
             memory: Memory::new(max_bytes),
+            far: None,
         }
+    }
+
+    /// As the configuration says. Connects to Redis in the background.
+    ///
+    /// # Errors
+    /// When its address is one that the client cannot use.
+    pub fn open(config: &config::Cache) -> Result<Self, RedisFault> {
+        Ok(Self {
+            far: config.url.as_ref().map(Far::new).transpose()?,
+            ..Self::new(config.memory_bytes)
+        })
     }
 
     /// The answer to the question: as it was kept, or as `compute` gives it now.
@@ -69,14 +101,31 @@ impl Cache {
         E: Send + Sync + 'static,
     {
         let name = question.name();
-        let (value, found) = self
-            .memory
-            .find_or(name, question.term(), async {
-                compute
-                    .await
-                    .map(|value| (Bytes::from(value), Found::Store))
+        let bring = async {
+            let far = self.far.as_ref().filter(|_| question.is_shared());
+            if let Some(far) = far
+                && let Some((value, term)) = far.find(&name).await
+            {
+                return Ok(Brought {
+                    value,
+                    term,
+                    from: Found::Redis,
+                });
+            }
+            let value = Bytes::from(compute.await?);
+            let term = question.term();
+            if let Some(far) = far
+                && value.len() <= LARGEST
+            {
+                far.fill(name, question.anew(), value.clone(), term);
+            }
+            Ok(Brought {
+                value,
+                term,
+                from: Found::Store,
             })
-            .await?;
+        };
+        let (value, found) = self.memory.find_or(name, bring).await?;
         tell(question.subject, found);
         Ok(value)
     }
@@ -85,14 +134,17 @@ impl Cache {
     /// for whoever changed or deleted rows, or added old ones, once that is committed.
     ///
     /// # Errors
-    /// When the records cannot be written: then values of before may be shown for up to an hour.
+    /// When the records cannot be written; when Redis is away: see [`ForgetError`].
     pub async fn forget(
         &self,
         records: &Records,
         classroom: &ClassroomId,
-    ) -> Result<(), RecordsError> {
-        records.renew(classroom).await?;
+    ) -> Result<(), ForgetError> {
+        let anew = records.renew(classroom).await?;
         self.memory.forget(classroom).await;
+        if let Some(far) = &self.far {
+            far.forget(classroom, anew).await?;
+        }
         Ok(())
     }
 

@@ -89,6 +89,12 @@ impl Holds {
         }
     }
 
+    const fn edition(self) -> Edition {
+        match self {
+            Self::UntilAWrite(edition) | Self::ForGood(edition) | Self::AMoment(edition) => edition,
+        }
+    }
+
     const fn number(self) -> (u8, i64) {
         match self {
             Self::UntilAWrite(edition) => (0, edition.written),
@@ -138,6 +144,19 @@ impl Question<'_> {
             classroom: classroom_number(self.classroom),
             rest,
         }
+    }
+
+    /// Whether other nodes may have a use for it.
+    pub(super) const fn is_shared(&self) -> bool {
+        match self.holds {
+            Holds::UntilAWrite(_) | Holds::ForGood(_) => true,
+            Holds::AMoment(_) => false,
+        }
+    }
+
+    /// Names what is computed from while no rows change or go.
+    pub(super) const fn anew(&self) -> i64 {
+        self.holds.edition().anew
     }
 
     /// How long it is kept at most.

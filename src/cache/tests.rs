@@ -7,6 +7,12 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::storage::records::{Edition, TimeRange};
 
+mod redis;
+// the tests of the whole program do more with it
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../tests/it/harness/redis.rs"]
+mod server;
+
 const NOON: Timestamp = Timestamp::from_millis(1_795_305_600_000);
 
 fn room(name: &str) -> ClassroomId {
@@ -52,9 +58,51 @@ impl Source {
     }
 }
 
-#[tokio::test]
-async fn of_two_hundred_who_ask_the_same_at_once_one_asks_the_store() {
-    let cache = Arc::new(Cache::new(1 << 20));
+/// The tiers of a test.
+#[derive(Debug, Clone, Copy)]
+enum On {
+    Memory,
+    Redis,
+}
+
+/// An empty cache.
+fn cache(on: On) -> Cache {
+    let url = match on {
+        On::Memory => None,
+        On::Redis => Some(server::database().parse().unwrap()),
+    };
+    let memory_bytes = 64 << 20;
+    Cache::open(&config::Cache { url, memory_bytes }).unwrap()
+}
+
+/// Makes of each function a test on memory alone and on memory and Redis.
+macro_rules! on_either {
+    ($($test:ident),* $(,)?) => {
+        mod on_memory {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::On::Memory).await;
+            })*
+        }
+        mod on_redis {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::On::Redis).await;
+            })*
+        }
+    };
+}
+
+on_either!(
+    of_two_hundred_who_ask_the_same_at_once_one_asks_the_store,
+    a_write_makes_another_edition_and_that_is_computed_anew,
+    a_failure_is_told_to_all_who_wait_and_not_kept,
+    who_goes_away_while_asking_leaves_it_to_the_next,
+    a_value_that_would_push_out_everything_else_is_not_kept,
+);
+
+async fn of_two_hundred_who_ask_the_same_at_once_one_asks_the_store(on: On) {
+    let cache = Arc::new(cache(on));
     let source = Arc::new(Source::default());
     let together = Arc::new(Barrier::new(200));
     let mut asking = JoinSet::new();
@@ -77,9 +125,8 @@ async fn of_two_hundred_who_ask_the_same_at_once_one_asks_the_store() {
     assert_eq!(source.times(), 1);
 }
 
-#[tokio::test]
-async fn a_write_makes_another_edition_and_that_is_computed_anew() {
-    let (cache, source, room) = (Cache::new(1 << 20), Source::default(), room("default"));
+async fn a_write_makes_another_edition_and_that_is_computed_anew(on: On) {
+    let (cache, source, room) = (cache(on), Source::default(), room("default"));
     for (written, told) in [(1, "one"), (1, "not asked"), (2, "two"), (2, "not asked")] {
         let answer = cache
             .answer(&question(&room, written, ""), source.tell(told))
@@ -167,9 +214,8 @@ async fn a_value_is_over_after_its_term() {
     assert_eq!((&before[..], &after[..]), (&b"old"[..], &b"new"[..]));
 }
 
-#[tokio::test]
-async fn a_failure_is_told_to_all_who_wait_and_not_kept() {
-    let (cache, source, room) = (Cache::new(1 << 20), Source::default(), room("default"));
+async fn a_failure_is_told_to_all_who_wait_and_not_kept(on: On) {
+    let (cache, source, room) = (cache(on), Source::default(), room("default"));
     let question = question(&room, 1, "");
     let fail = || async {
         source.tell("").await?;
@@ -188,9 +234,8 @@ async fn a_failure_is_told_to_all_who_wait_and_not_kept() {
     assert_eq!(source.times(), 2);
 }
 
-#[tokio::test]
-async fn who_goes_away_while_asking_leaves_it_to_the_next() {
-    let (cache, source, room) = (Cache::new(1 << 20), Source::default(), room("default"));
+async fn who_goes_away_while_asking_leaves_it_to_the_next(on: On) {
+    let (cache, source, room) = (cache(on), Source::default(), room("default"));
     let question = question(&room, 1, "");
     let never = std::future::pending::<Result<Vec<u8>, String>>();
 
@@ -221,9 +266,8 @@ async fn memory_stays_within_its_bound() {
     assert!((1..=100_000).contains(&bytes), "{bytes} bytes are kept");
 }
 
-#[tokio::test]
-async fn a_value_that_would_push_out_everything_else_is_not_kept() {
-    let (cache, source, room) = (Cache::new(64 << 20), Source::default(), room("default"));
+async fn a_value_that_would_push_out_everything_else_is_not_kept(on: On) {
+    let (cache, source, room) = (cache(on), Source::default(), room("default"));
     let question = question(&room, 1, "");
     let large = "x".repeat(LARGEST + 1);
 

@@ -163,7 +163,9 @@ pub enum Role {
 /// What is kept of history that was read.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    /// What it may take of this process' memory; 0: nothing is kept.
+    /// Nothing: only in memory.
+    pub url: Option<RedisUrl>,
+    /// What it may take of this process' memory; 0: nothing is kept there.
     pub memory_bytes: u64,
 }
 
@@ -279,6 +281,11 @@ impl Config {
             },
             serve: Serve::read(reader),
             cache: Cache {
+                url: reader.read(
+                    "cache.url",
+                    "empty, or an address such as redis://USER:PASSWORD@HOST:6379/0",
+                    read::optional,
+                ),
                 memory_bytes: reader.read(
                     "cache.memory_bytes",
                     "a size such as 64MiB; 0 keeps nothing",

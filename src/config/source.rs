@@ -52,6 +52,7 @@ pub(super) const KEYS: &[Key] = &[
     secret("series.url"),
     secret("series.token"),
     secret("bus.url"),
+    secret("cache.url"),
     plain("cache.memory_bytes"),
     secret("auth.admin_token"),
     secret("auth.ingest_key"),

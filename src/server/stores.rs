@@ -59,7 +59,7 @@ impl Stores {
         let series = Series::open(dir).context("the series can't be opened")?;
         let keys = Keys::of(config)?;
         let records = open_records(&records_at).await?;
-        records.renew_all().await?;
+        let cache = open_cache(config, &records).await?;
         let highest = (
             records.highest_position().await?,
             series.highest_position().await?,
@@ -103,7 +103,7 @@ impl Stores {
             snapshots: Arc::new(snapshots),
             records: Arc::new(records),
             series: Arc::new(series),
-            cache: Arc::new(Cache::new(config.cache.memory_bytes)),
+            cache: Arc::new(cache),
             last_accepted: report.last_accepted,
         })
     }
@@ -183,6 +183,16 @@ async fn check_records(at: &RecordsAt) -> anyhow::Result<()> {
 async fn open_records(at: &RecordsAt) -> anyhow::Result<Records> {
     let opened = Records::open(at).await;
     opened.with_context(|| format!("the records ({at}) can't be opened"))
+}
+
+/// With Redis only if nothing there can be taken for an answer of these records as they are now.
+async fn open_cache(config: &Config, records: &Records) -> anyhow::Result<Cache> {
+    if let Err(error) = records.renew_all().await {
+        // a full disk is no reason not to start
+        tracing::warn!(store = "records", %error, "the cache stays in memory until the next start");
+        return Ok(Cache::new(config.cache.memory_bytes));
+    }
+    Cache::open(&config.cache).context("cache.url")
 }
 
 async fn open_snapshots(dir: PathBuf) -> anyhow::Result<FjallSnapshots> {

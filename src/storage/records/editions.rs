@@ -245,14 +245,16 @@ impl Records {
 
     /// Nothing that was computed from this classroom's rows holds any more: rows
     /// were changed or deleted, or old ones added. Call it after their commit, and
-    /// rather [`crate::cache::Cache::forget`], which also empties what is kept.
+    /// rather [`crate::cache::Cache::forget`], which also empties what is kept. Gives the
+    /// edition's new number.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub(crate) async fn renew(&self, classroom: &ClassroomId) -> Result<(), RecordsError> {
+    pub(crate) async fn renew(&self, classroom: &ClassroomId) -> Result<i64, RecordsError> {
+        let number = number();
         let written = Written {
             classroom: classroom.clone(),
-            number: number(),
+            number,
             is_anew: true,
             through: None,
         };
@@ -260,7 +262,7 @@ impl Records {
         batch.insert(&ANEW, vec![written.row()]).await?;
         batch.commit().await?;
         self.editions.wrote(&[written]);
-        Ok(())
+        Ok(number)
     }
 
     /// As [`Self::renew`] for all classrooms: for a start, before which another

@@ -63,7 +63,11 @@ impl Redis {
     pub fn database(&self) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        format!("redis://:{PASSWORD}@127.0.0.1:{}/{number}", self.port)
+        // redis-cli signs in with what stands here only if a name stands there, too
+        format!(
+            "redis://default:{PASSWORD}@127.0.0.1:{}/{number}",
+            self.port
+        )
     }
 }
 
@@ -82,7 +86,8 @@ pub fn ask(url: &str, words: &[&str]) -> String {
         .output()
         .expect("redis-cli is there: scripts/test.sh installs redis-server");
     let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let is_good = output.status.success() && !answer.starts_with("ERR");
+    let is_error = answer.starts_with("ERR") || answer.starts_with("NOAUTH");
+    let is_good = output.status.success() && !is_error;
     assert!(is_good, "{words:?}: {answer}");
     answer
 }
