@@ -17,6 +17,7 @@ pub mod erasure;
 pub mod http;
 pub mod journal;
 pub mod keys;
+pub mod moving;
 pub mod networks;
 pub mod privacy;
 pub mod redis;

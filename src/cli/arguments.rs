@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use mimamori_actors::domain::ClassroomId;
+
+use crate::config::PostgresUrl;
+use crate::moving::TimeZone;
 
 /// A live monitor for programming classes in notebooks.
 ///
@@ -34,6 +38,8 @@ pub(super) enum Command {
     Simulate(Simulate),
     Replay(Replay),
     Journal(Journal),
+    Import(Import),
+    Health(Health),
 }
 
 /// Where the configuration is.
@@ -294,6 +300,71 @@ pub(super) struct Inspect {
     /// Print what was found as JSON, for programs.
     #[arg(long, conflicts_with = "repair")]
     pub(super) json: bool,
+}
+
+/// Ask the running server whether it takes events.
+///
+/// Asks /readyz of the server that runs on this storage.dir, prints its answer,
+/// and exits with 0 if it takes events (a store may be down then: the answer
+/// names it), with 1 if it does not, or if none runs. Answers within 3 s.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mimamori health")]
+pub(super) struct Health {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+}
+
+/// Bring over the history of the service that was here before.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori import cell-monitor postgres://reader@old-host/cellmonitor --dry-run"
+)]
+pub(super) struct Import {
+    #[command(subcommand)]
+    pub(super) from: ImportFrom,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportFrom {
+    CellMonitor(FromCellMonitor),
+}
+
+/// From the PostgreSQL database of cell-monitor's FastAPI server.
+///
+/// Brings its students, teams, notebooks and cell executions into the records
+/// and the series, where they show at the time when they happened; live
+/// counters, alerts and lessons don't hear of them. The database is read in one
+/// transaction and not changed. The same again adds only what is new since.
+/// Executions whose student, address, notebook or time is missing are counted,
+/// named and left out. Prints what was there and what is new, and exits with 1
+/// if that does not add up. Refused while a server runs on this storage.dir.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori import cell-monitor postgres://reader@old-host/cellmonitor --dry-run\n  \
+    mimamori import cell-monitor postgres://reader@old-host/cellmonitor --time-zone Asia/Tokyo\n\n\
+    A password may stand in the address, where others on this machine see it, or in ~/.pgpass."
+)]
+pub(super) struct FromCellMonitor {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Its database: postgres://USER:PASSWORD@HOST:5432/DATABASE.
+    #[arg(value_name = "DATABASE")]
+    pub(super) source: PostgresUrl,
+    /// Tell what would be brought, and keep nothing. Makes the tables of the records if they are not there.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Of which classroom it becomes history.
+    #[arg(long, value_name = "ID", default_value = "default")]
+    classroom: String,
+    /// In which zone times stand that carry none.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub(super) time_zone: TimeZone,
+}
+
+impl FromCellMonitor {
+    pub(super) fn classroom(&self) -> ClassroomId {
+        ClassroomId::new(self.classroom.as_str())
+    }
 }
 
 fn speed(text: &str) -> Result<f64, String> {

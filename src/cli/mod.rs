@@ -10,6 +10,8 @@ mod arguments;
 mod backup;
 mod check_config;
 mod failure;
+mod health;
+mod import;
 mod journal;
 mod link;
 mod lock;
@@ -82,6 +84,8 @@ fn run(command: Command, witness: Arc<dyn Witness>) -> Result<(), Failure> {
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Simulate(arguments) => tools::simulate(arguments),
         Command::Replay(arguments) => tools::replay(arguments),
+        Command::Health(arguments) => health::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Journal(arguments) => match arguments.command {
             JournalCommand::Inspect(arguments) => journal::inspect(&arguments),
         },

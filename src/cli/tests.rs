@@ -37,6 +37,9 @@ fn the_words_of_the_contract_are_there() {
         [
             "backup",
             "check-config",
+            "health",
+            "import",
+            "import cell-monitor",
             "journal",
             "journal inspect",
             "link",

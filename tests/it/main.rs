@@ -14,6 +14,7 @@
 mod backup;
 mod bad_input;
 mod bus;
+mod cache;
 mod crash;
 mod disk_flip;
 mod disk_fsync;
@@ -28,6 +29,7 @@ mod interleaving;
 mod lifecycle;
 mod live;
 mod lost_files;
+mod moving;
 mod postgres;
 mod power;
 mod privacy;

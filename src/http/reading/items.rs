@@ -264,7 +264,8 @@ pub(super) fn offline(known: KnownStudent) -> Student {
         executions: 0,
         errors: 0,
         consecutive_errors: 0,
-        last_activity: Some(time(known.last_seen_ms)),
+        // who only stood in a list of before never did anything
+        last_activity: (known.last_seen_ms != 0).then(|| time(known.last_seen_ms)),
         help: None,
         is_default_address: false,
         people: Vec::new(),

@@ -30,6 +30,7 @@ pub(crate) mod dump;
 mod editions;
 mod expire;
 mod fault;
+mod former;
 mod postgres;
 mod read;
 mod rows;
@@ -43,6 +44,7 @@ pub(crate) use editions::Edition;
 use editions::{Editions, Written};
 pub(crate) use expire::Step;
 pub use fault::RecordsError;
+pub(crate) use former::{FormerName, FormerPeople, FormerStudent, Mode, NewPeople, SeenBefore};
 pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
     CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, Found, HelpKey, HelpRow, KnownStudent,

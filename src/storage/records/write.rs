@@ -272,7 +272,7 @@ impl FactRows {
     }
 }
 
-const CLASSROOMS: Insert<'_> = Insert {
+pub(super) const CLASSROOMS: Insert<'_> = Insert {
     name: "classrooms",
     columns: &["id", "name", "first_seen_ms"],
     key: &["id"],
@@ -281,7 +281,7 @@ const CLASSROOMS: Insert<'_> = Insert {
 };
 
 // the target is named: two different events at one position are a fault to be told, not skipped
-const EVENTS: Insert<'_> = Insert {
+pub(super) const EVENTS: Insert<'_> = Insert {
     name: "events",
     columns: &rows::EVENT_COLUMNS,
     key: &["classroom", "student", "event_id"],
@@ -289,7 +289,7 @@ const EVENTS: Insert<'_> = Insert {
     is_filed: true,
 };
 
-const EXECUTIONS: Insert<'_> = Insert {
+pub(super) const EXECUTIONS: Insert<'_> = Insert {
     name: "executions",
     columns: &rows::EXECUTION_COLUMNS,
     key: &["position"],

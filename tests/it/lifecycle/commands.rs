@@ -160,3 +160,26 @@ async fn the_journal_is_inspected_beside_a_running_server() {
         said(&output)
     );
 }
+
+#[tokio::test]
+async fn health_says_whether_the_server_takes_events() {
+    let mut server = Server::start().await;
+    let dir = server.dir().to_owned();
+
+    let while_it_runs = command(&dir, &["health"], &[]).await;
+    server.kill9().await;
+    let afterwards = command(&dir, &["health"], &[]).await;
+
+    assert!(
+        while_it_runs.status.success(),
+        "{}",
+        complained(&while_it_runs)
+    );
+    assert!(
+        said(&while_it_runs).contains("ready"),
+        "{}",
+        said(&while_it_runs)
+    );
+    assert_eq!(afterwards.status.code(), Some(1));
+    assert!(complained(&afterwards).contains("no server runs"));
+}

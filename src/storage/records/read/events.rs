@@ -97,6 +97,27 @@ impl Records {
 }
 
 impl Records {
+    /// Events of before this server (see `former`), each with
+    /// its place counted from zero downwards, after `after`, in that order.
+    pub(in crate::storage::records) async fn former_events(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<(Position, StoredEvent)>, RecordsError> {
+        let mut sql = self.all_events();
+        sql.push(" WHERE e.position < ")
+            .bind(i64::try_from(after.0).map_or(i64::MIN, |after| -after));
+        sql.push(" ORDER BY e.position DESC");
+        let found: Found<EventRow> = self.page(&mut sql, limit).await?;
+        let numbered = found.rows.into_iter().map(|row| {
+            let nth = Position(row.position.unsigned_abs());
+            Ok((nth, row.into_event()?))
+        });
+        numbered.collect()
+    }
+}
+
+impl Records {
     fn all_events(&self) -> Sql {
         let mut sql = Sql::new(EVENTS);
         sql.push(self.dialect.executions_of_events());

@@ -1,0 +1,105 @@
+//! `mimamori import`, as an administrator runs it.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use crate::harness::postgres::{PASSWORD, ask, database};
+use crate::harness::{Run, Server, program, run};
+
+const FORMER_SERVICE: &str = "\
+    CREATE TABLE teams (id serial PRIMARY KEY, team_name varchar); \
+    CREATE TABLE students (id serial PRIMARY KEY, email varchar, name varchar, team_id int); \
+    CREATE TABLE notebooks (id serial PRIMARY KEY, path varchar); \
+    CREATE TABLE cells (id serial PRIMARY KEY, cell_id varchar, notebook_id int); \
+    CREATE TABLE cell_executions (execution_id varchar, notebook_id int, cell_id int, \
+        student_id int, executed_at timestamp, execution_count int, status varchar, \
+        duration float8, error_message text, output text, code_content text, cell_index int, \
+        cell_type varchar); \
+    INSERT INTO teams (team_name) VALUES ('チームA'); \
+    INSERT INTO students (email, name, team_id) \
+        SELECT 's' || n || '@example.ac.jp', '学生 ' || n, 1 FROM generate_series(1, 40) n; \
+    INSERT INTO notebooks (path) VALUES ('week1.ipynb'); \
+    INSERT INTO cells (cell_id, notebook_id) VALUES ('cell-one', 1); \
+    INSERT INTO cell_executions SELECT 'x' || n, 1, 1, 1 + n % 40, \
+        timestamp '2026-04-10 01:00' + n * interval '1 second', n, \
+        CASE WHEN n % 10 = 0 THEN 'error' ELSE 'success' END, NULL, NULL, NULL, 'former(' || n || ')', \
+        0, 'code' FROM generate_series(1, 3000) n";
+
+async fn import(dir: &Path, records: &str, former: &str, more: &[&str]) -> Output {
+    program(dir)
+        .env("MIMAMORI_RECORDS__URL", records)
+        .args(["import", "cell-monitor", former])
+        .args(more)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn history_of_the_former_service_is_read_beside_what_notebooks_send_now() {
+    let (former, records) = (database(), database());
+    ask(&former, FORMER_SERVICE);
+    let server = Server::with(&[("MIMAMORI_RECORDS__URL", &records)]).await;
+    server
+        .api()
+        .accepted(&[run("now", "s1", "cell", Run::Ok)])
+        .await;
+    let dir = server.dir().to_owned();
+    let refused = import(&dir, &records, &former, &[]).await;
+    server.sigterm();
+    let mut server = server;
+    server.ended(std::time::Duration::from_secs(10)).await;
+
+    let first = import(&dir, &records, &former, &[]).await;
+    let second = import(&dir, &records, &former, &[]).await;
+    let server = server.start_again().await;
+
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("stop the server"), "{complaint}");
+    let told = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert!(
+        first.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&first.stderr)
+    );
+    assert!(
+        told.contains("3000 more than before; all adds up"),
+        "{told}"
+    );
+    let again = String::from_utf8_lossy(&second.stdout).into_owned();
+    assert!(again.contains("0 more than before; all adds up"), "{again}");
+    for output in [&refused, &first, &second] {
+        let all = [&output.stdout[..], &output.stderr[..]].concat();
+        assert!(!String::from_utf8_lossy(&all).contains(PASSWORD));
+    }
+    let api = server.api();
+    let day = "from=2026-04-10T00:00:00Z&to=2026-04-11T00:00:00Z";
+    let overview = api.room(&format!("/overview?{day}")).await.good();
+    assert_eq!(
+        overview["totals"]["executions"], 3_000,
+        "{}",
+        overview["totals"]
+    );
+    assert_eq!(overview["totals"]["errors"], 300);
+    assert_eq!(overview["totals"]["active"], 40);
+    assert_eq!(overview["totals"]["students"], 40);
+    let buckets = overview["activity"].as_array().unwrap().iter();
+    let counted: u64 = buckets.map(|it| it["executions"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 3_000);
+    let found = api
+        .room(&format!("/executions?query=former(17)&{day}"))
+        .await
+        .items();
+    assert_eq!(found.len(), 1);
+    // nobody here now is what somebody was then
+    let events = api.room("/events").await.items();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["position"], 1);
+    let alerts = ask(
+        &records,
+        "SELECT (SELECT COUNT(*) FROM alerts), (SELECT COUNT(*) FROM lessons)",
+    );
+    assert_eq!(alerts, "0|1", "the lesson is the one of now");
+}
