@@ -5,13 +5,10 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::redis::tests::server;
 use crate::storage::records::{Edition, TimeRange};
 
 mod redis;
-// the tests of the whole program do more with it
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../tests/it/harness/redis.rs"]
-mod server;
 
 const NOON: Timestamp = Timestamp::from_millis(1_795_305_600_000);
 

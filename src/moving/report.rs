@@ -128,23 +128,39 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell_counts(f)?;
+        self.tell_left_out(f)?;
+        self.tell_quirks(f)?;
+        match (self.is_dry_run, self.counted, self.adds_up()) {
+            (true, _, _) => write!(f, "a dry run: nothing was kept"),
+            (false, Some(counted), true) => {
+                write!(
+                    f,
+                    "counted in the records: {counted} more than before; all adds up"
+                )
+            }
+            (false, counted, _) => write!(
+                f,
+                "counted in the records: {} more than before; IT DOES NOT ADD UP",
+                counted.unwrap_or_default()
+            ),
+        }
+    }
+}
+
+impl Report {
+    fn tell_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let goes = if self.is_dry_run {
             "would be new"
         } else {
             "new"
         };
-        let Counts {
-            students,
-            teams,
-            notebooks,
-            executions,
-        } = self.there;
-        writeln!(f, "{:<11}{:>12}{:>14}", "", "there", goes)?;
+        writeln!(f, "{:<11}{:>12}{goes:>14}", "", "there")?;
         for (name, there, new) in [
-            ("students", students, self.new.students),
-            ("teams", teams, self.new.teams),
-            ("notebooks", notebooks, self.new.notebooks),
-            ("executions", executions, self.added),
+            ("students", self.there.students, self.new.students),
+            ("teams", self.there.teams, self.new.teams),
+            ("notebooks", self.there.notebooks, self.new.notebooks),
+            ("executions", self.there.executions, self.added),
         ] {
             writeln!(f, "{name:<11}{there:>12}{new:>14}")?;
         }
@@ -152,18 +168,21 @@ impl fmt::Display for Report {
             f,
             "executions that were here before: {}",
             self.there_already
-        )?;
+        )
+    }
+
+    fn tell_left_out(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "executions left out: {}", self.all_left_out())?;
         for (reason, (count, named)) in &self.left_out {
-            write!(
-                f,
-                "  {count} because {}: {}",
-                reason.text(),
-                named.join(", ")
-            )?;
-            let more = usize::try_from(*count).unwrap_or(usize::MAX) > named.len();
-            writeln!(f, "{}", if more { ", …" } else { "" })?;
+            let names = named.join(", ");
+            let is_all = usize::try_from(*count).is_ok_and(|count| count == named.len());
+            let more = if is_all { "" } else { ", …" };
+            writeln!(f, "  {count} because {}: {names}{more}", reason.text())?;
         }
+        Ok(())
+    }
+
+    fn tell_quirks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (count, what) in [
             (
                 self.merged,
@@ -186,19 +205,6 @@ impl fmt::Display for Report {
                 writeln!(f, "{count} {what}")?;
             }
         }
-        match (self.is_dry_run, self.counted, self.adds_up()) {
-            (true, _, _) => write!(f, "a dry run: nothing was kept"),
-            (false, Some(counted), true) => {
-                write!(
-                    f,
-                    "counted in the records: {counted} more than before; all adds up"
-                )
-            }
-            (false, counted, _) => write!(
-                f,
-                "counted in the records: {} more than before; IT DOES NOT ADD UP",
-                counted.unwrap_or_default()
-            ),
-        }
+        Ok(())
     }
 }

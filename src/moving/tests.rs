@@ -4,6 +4,7 @@ use mimamori_actors::domain::{Position, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
+use crate::storage::records::tests::server::{PASSWORD, ask, database};
 use crate::storage::records::{
     ExecutionFilter, ExecutionRow, PostgresAddress, RecordsAt, TimeRange,
 };
@@ -11,12 +12,6 @@ use crate::storage::samples;
 use crate::storage::series::Series;
 
 mod rows;
-// the tests of the whole program do more with it
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../tests/it/harness/postgres.rs"]
-mod server;
-
-use server::{ask, database};
 
 /// The tables of the former service, as it makes them, with the quirks that its data has.
 const FORMER_SERVICE: &str = r#"
@@ -383,7 +378,7 @@ async fn another_database_is_told_by_what_it_lacks_and_no_password_is_shown() {
         told.contains("no table students with a column email"),
         "{told}"
     );
-    let url = house.former.replace(server::PASSWORD, "wrong-secret");
+    let url = house.former.replace(PASSWORD, "wrong-secret");
     let refused = Source::open(&url.parse().unwrap(), "UTC".parse().unwrap()).await;
     let told = refused.err().unwrap().to_string();
     assert!(!told.contains("wrong-secret"), "{told}");

@@ -14,7 +14,7 @@ mod backoff;
 mod fault;
 mod line;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::*;
 // the tests of the whole program do more with it
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../tests/it/harness/redis.rs"]
-mod server;
+pub(crate) mod server;
 
 use server::{PASSWORD, Redis as Server};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use crate::harness::postgres::{PASSWORD, ask, database};
-use crate::harness::{Run, Server, program, run};
+use crate::harness::{Api, Run, Server, program, run};
 
 const FORMER_SERVICE: &str = "\
     CREATE TABLE teams (id serial PRIMARY KEY, team_name varchar); \
@@ -93,12 +93,15 @@ async fn history_of_the_former_service_is_read_beside_what_notebooks_send_now() 
         .await
         .items();
     assert_eq!(found.len(), 1);
-    // nobody here now is what somebody was then
+    the_present_knows_nothing_of_it(&api, &records).await;
+}
+
+async fn the_present_knows_nothing_of_it(api: &Api, records: &str) {
     let events = api.room("/events").await.items();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["position"], 1);
     let alerts = ask(
-        &records,
+        records,
         "SELECT (SELECT COUNT(*) FROM alerts), (SELECT COUNT(*) FROM lessons)",
     );
     assert_eq!(alerts, "0|1", "the lesson is the one of now");

@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::server::{Redis as Server, ask, database};
 use super::*;
+use crate::redis::tests::server::{Redis as Server, ask, database};
 
 async fn node(url: &str) -> Cache {
     let config = config::Cache {

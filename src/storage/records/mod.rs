@@ -272,4 +272,4 @@ impl Store for Records {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

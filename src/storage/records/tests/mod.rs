@@ -26,7 +26,7 @@ mod reading;
 // the tests of the whole program do more with it
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/it/harness/postgres.rs"]
-mod server;
+pub(crate) mod server;
 mod writing;
 
 const ALL_DAY: TimeRange = TimeRange {
