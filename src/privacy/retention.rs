@@ -8,7 +8,7 @@ use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::{Retention, StoreError};
 use tokio::time::{Instant, sleep};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, ForgetError};
 use crate::config::{Classrooms, Privacy};
 use crate::storage::records::{Records, RecordsError, Step};
 use crate::storage::series::Series;
@@ -158,7 +158,8 @@ impl Retaining {
         Ok(deleted == rows)
     }
 
-    async fn months(&self, terms: &[(ClassroomId, Option<Timestamp>)], now: Timestamp) {
+    /// Whether rows went with a month.
+    async fn months(&self, terms: &[(ClassroomId, Option<Timestamp>)], now: Timestamp) -> bool {
         let is_due = self.pace(|pace| {
             let is_due = pace
                 .months
@@ -169,17 +170,31 @@ impl Retaining {
             is_due
         });
         if !is_due {
-            return;
+            return false;
         }
         match self.records.drop_months(terms, now).await {
             Ok(dropped) => {
                 metrics::counter!("mimamori_retention_dropped_months_total").increment(dropped);
+                dropped > 0
             }
             // their rows go one by one meanwhile
             Err(error) => {
                 self.pace(|pace| pace.months = None);
                 metrics::counter!("mimamori_retention_kept_months_total").increment(1);
                 tracing::warn!(store = "records", %error, "a month past its term could not be dropped yet");
+                false
+            }
+        }
+    }
+
+    /// Redis away is no reason to stop: nobody is shown what stands there, and it ends with its term.
+    async fn forget(&self, classroom: &ClassroomId) -> Result<(), RecordsError> {
+        match self.cache.forget(&self.records, classroom).await {
+            Ok(()) => Ok(()),
+            Err(ForgetError::Records(error)) => Err(error),
+            Err(ForgetError::Redis(error)) => {
+                tracing::warn!(%error, "answers of deleted rows stay in redis until their term");
+                Ok(())
             }
         }
     }
@@ -195,15 +210,15 @@ impl Retaining {
         now: Timestamp,
         end: Instant,
     ) -> Result<bool, RecordsError> {
-        self.months(terms, now).await;
+        let has_dropped = self.months(terms, now).await;
         let mut overdue = Duration::ZERO;
         let mut is_all = true;
         for (classroom, before) in terms {
             let Some(before) = *before else { continue };
             let mut turn = Turn { end, deleted: 0 };
             let done = self.classroom(classroom, before, &mut turn).await;
-            if turn.deleted > 0 {
-                self.cache.forget(&self.records, classroom).await?;
+            if turn.deleted > 0 || has_dropped {
+                self.forget(classroom).await?;
             }
             is_all &= done?;
             overdue = overdue.max(self.records.overdue(classroom, before).await?);
