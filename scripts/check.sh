@@ -9,6 +9,8 @@ say "size of files"
 scripts/check-size.sh
 say "dependency rules"
 scripts/check-dependencies.sh
+say "containers"
+scripts/check-containers.sh
 say "lints"
 cargo clippy --locked --workspace --all-targets "${with_faults[@]}" -- -D warnings
 say "docs"
