@@ -8,8 +8,8 @@ if [ "${1:-}" = ping ]; then
     exit
 fi
 
-# What the bus keeps has no term: only answers of the cache, which all have one, are
-# taken away when there is no room.
+# When there is no room, what ends first is taken away: answers of the cache have an hour
+# at most, what the bus keeps has a day.
 {
     printf 'requirepass %s\n' "$(cat "$secret")"
     cat <<CONF
@@ -19,7 +19,7 @@ save ""
 appendonly yes
 appendfsync everysec
 maxmemory 512mb
-maxmemory-policy volatile-lru
+maxmemory-policy volatile-ttl
 CONF
 } >/tmp/redis.conf.$$
 chmod 600 /tmp/redis.conf.$$

@@ -130,7 +130,7 @@ impl Node {
         Ok(reading::routes(Reading {
             access: Arc::clone(&self.access),
             records: Arc::new(records),
-            cache: Arc::new(Cache::new(self.config.cache.memory_bytes)),
+            cache: Arc::new(Cache::open(&self.config.cache).context("cache.url")?),
             // those of the other node are under its own storage.dir
             series: None,
             present: Arc::new(Mirrored {
