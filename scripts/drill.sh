@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Faults, long and timed: a table of what was injected, expected and counted; non-zero when one is
 # outside. Names run only those: scripts/drill.sh kill power. MIMAMORI_DRILL_SECONDS shortens
-# away, blocked, overload and memory.
+# away, blocked, the five of PostgreSQL (pg-…), overload and memory.
 . "$(dirname "$0")/lib.sh"
 
 need_rust
@@ -30,4 +30,14 @@ if [ $# -eq 0 ]; then
     say "the journal against its model: 10,000 stories"
     MIMAMORI_DRILL_ROUNDS=10 cargo test --locked --lib -- journal::tests::model
 fi
-cargo bench --locked "${with_faults[@]}" --bench drill -- "$@"
+status=0
+wanted=()
+for name in "$@"; do [ "$name" = year ] || wanted+=("$name"); done
+if [ $# -eq 0 ] || [ ${#wanted[@]} -lt $# ]; then
+    say "year: the reading calls over 7.3 million executions, in a file and on a server (20 GB on the disk)"
+    MIMAMORI_BENCH_DAYS=365 cargo bench --locked --bench spine -- reading || status=1
+fi
+if [ $# -eq 0 ] || [ ${#wanted[@]} -gt 0 ]; then
+    cargo bench --locked "${with_faults[@]}" --bench drill -- "${wanted[@]}" || status=1
+fi
+exit $status

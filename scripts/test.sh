@@ -5,6 +5,7 @@
 need_rust
 need_faults
 need_postgres
+need openssl openssl
 need_redis
 need_nginx
 need node nodejs

@@ -218,6 +218,7 @@ impl Server {
                 say_goodbye(dropped, &self.open).await;
                 Ok(())
             }
+            reason = self.stores.records.lost() => anyhow::bail!(reason),
             reason = tree.ended() => anyhow::bail!("{reason}; see the log"),
         }
     }

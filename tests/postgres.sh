@@ -3,9 +3,13 @@
 #
 # Made in a temporary directory, on this port of the loopback, with the superuser
 # `postgres` whose password is `not-for-logs`. It says `ready` on standard output
-# and obeys the words `stop` (as a crash), `start` and `freeze`, `thaw` on standard input, one
-# a line, each answered by itself. When standard input ends, however that comes
+# and obeys the words `stop` (as a crash), `kill` (all of its processes, with -9), `start`,
+# `freeze` and `thaw` on standard input, one a line, each answered by itself. What runs
+# already is not started. When standard input ends, however that comes
 # about, the server is ended and its directory removed.
+#
+# POSTGRES_TLS: a directory with server.crt and server.key: it speaks TLS too.
+# POSTGRES_DIR: where it is made (a small disk, say) instead of under /tmp.
 set -euo pipefail
 
 if [ "$(id -u)" = 0 ]; then
@@ -14,6 +18,7 @@ if [ "$(id -u)" = 0 ]; then
     id -u "$user" >/dev/null 2>&1 || user=nobody
     text=$(cat "$0")
     cd /
+    [ -z "${POSTGRES_DIR:-}" ] || chown "$user" "$POSTGRES_DIR"
     exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env HOME=/nonexistent bash -c "$text" "$0" "$@"
 fi
 
@@ -23,7 +28,7 @@ bin=$(find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n
     echo "PostgreSQL is missing: install it (on Debian: apt-get install postgresql)"
     exit 1
 }
-dir=$(mktemp -d /tmp/mimamori-postgres-XXXXXX)
+dir=$(mktemp -d "${POSTGRES_DIR:-/tmp}/mimamori-postgres-XXXXXX")
 control() {
     # what it starts must not hold our standard input and output open
     "$bin/pg_ctl" -D "$dir/data" -s -w "$@" </dev/null >>"$dir/control.log" 2>&1
@@ -48,7 +53,7 @@ echo not-for-logs >"$dir/password"
     exit 1
 }
 cat >>"$dir/data/postgresql.conf" <<CONF
-listen_addresses = '127.0.0.1'
+listen_addresses = '127.0.0.1, 127.0.0.2'
 port = $port
 unix_socket_directories = '$dir'
 max_connections = 200
@@ -56,6 +61,10 @@ shared_buffers = '32MB'
 shared_preload_libraries = 'pg_stat_statements'
 pg_stat_statements.max = 20000
 CONF
+if [ -n "${POSTGRES_TLS:-}" ]; then
+    install -m 600 "$POSTGRES_TLS/server.crt" "$POSTGRES_TLS/server.key" "$dir/data"
+    echo "ssl = on" >>"$dir/data/postgresql.conf"
+fi
 control -l "$dir/log" start || {
     cat "$dir/control.log" "$dir/log"
     exit 1
@@ -64,7 +73,8 @@ echo ready
 while read -r word; do
     case $word in
     stop) control -m immediate stop ;;
-    start) control -l "$dir/log" start ;;
+    kill) each_process KILL ;;
+    start) control status || control -l "$dir/log" start ;;
     freeze) each_process STOP ;;
     thaw) each_process CONT ;;
     esac

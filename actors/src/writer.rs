@@ -29,14 +29,17 @@ const JOURNAL_READS_WITHIN: Duration = Duration::from_secs(30);
 /// it waits for has its own time, and comes as progress: there may be any
 /// number of them for one batch of which a store refuses a part.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// So many entries are written at a time when the writer is behind: one fsync for all of them.
+/// So many entries are written at a time: few by one who is up to date, so that they can be
+/// read soon; …
+const SMALLEST_BATCH: usize = 500;
+/// … and by one who is behind as many as pay: one fsync for all of them.
 const BATCH: usize = 4_000;
 /// What comes within this time after a quiet moment is written together: 500 events a second
 /// would else be 500 fsyncs, which the journal's own would have to wait behind.
 const GATHER: Duration = Duration::from_millis(100);
 /// Between two tries of a store that is not there: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) enum WriterMessage {
     /// Write what there is.
@@ -148,7 +151,9 @@ impl WriterState {
         let end = *journal.end().borrow();
         self.vitals.set_lag(end.0.saturating_sub(offset.0));
         let waiting = self.vitals.waiting(JOURNAL_READS_WITHIN);
-        let read = journal.read(offset, BATCH).await;
+        let read = journal
+            .read(offset, batch_for(end.0.saturating_sub(offset.0)))
+            .await;
         drop(waiting);
         let batch = match read {
             Ok(batch) => batch,
@@ -338,7 +343,7 @@ impl WriterState {
         self.vitals.degraded(reason);
         let wait = self.wait;
         self.wait = (wait * 2).min(LONGEST_WAIT);
-        Next::After(wait)
+        Next::After(scattered(wait))
     }
 
     fn come_back(&mut self, next: Next) {
@@ -377,8 +382,47 @@ async fn in_time<T>(
     answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
 }
 
+/// How many entries are read at a time by one who is so many behind.
+fn batch_for(lag: u64) -> usize {
+    usize::try_from(lag)
+        .unwrap_or(BATCH)
+        .clamp(SMALLEST_BATCH, BATCH)
+}
+
+/// Three to five quarters of it: those who lost the same store do not come back to it in step.
+fn scattered(wait: Duration) -> Duration {
+    let mut random = [0];
+    // without randomness it is only as long as it is
+    let quarter = match getrandom::fill(&mut random) {
+        Ok(()) => f64::from(random[0]) / 255.0 / 2.0,
+        Err(_) => 0.25,
+    };
+    wait.mul_f64(0.75 + quarter)
+}
+
 fn last_position(entries: &[Arc<Entry>]) -> Position {
     entries
         .last()
         .map_or(Position::ZERO, |entry| entry.position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_who_is_up_to_date_writes_little_at_a_time() {
+        assert_eq!(batch_for(0), SMALLEST_BATCH);
+        assert_eq!(batch_for(1_700), 1_700);
+        assert_eq!(batch_for(1_000_000), BATCH);
+    }
+
+    #[test]
+    fn waits_are_scattered_by_a_quarter_to_either_side() {
+        let waits: Vec<_> = (0..100).map(|_| scattered(LONGEST_WAIT)).collect();
+
+        assert!(waits.iter().all(|wait| *wait >= LONGEST_WAIT * 3 / 4));
+        assert!(waits.iter().all(|wait| *wait <= LONGEST_WAIT * 5 / 4));
+        assert!(waits.iter().any(|wait| *wait != waits[0]));
+    }
 }

@@ -19,7 +19,7 @@ pub use show::show;
 
 use super::error::JournalError;
 use super::index;
-use super::segment::SegmentHeader;
+use super::segment::{self, SegmentHeader};
 
 /// Everything that was found in the files of a journal and of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -217,6 +217,24 @@ impl Survey {
 /// When a file cannot be read, or is of a later version.
 pub fn survey(dir: &Path) -> Result<Survey, JournalError> {
     survey_knowing(dir, Position::ZERO)
+}
+
+/// Whether there is a journal under this directory (`storage.dir`): else the next start begins one.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn has_segments(dir: &Path) -> Result<bool, JournalError> {
+    let path = dir.join("journal");
+    if !path.is_dir() {
+        return Ok(false);
+    }
+    Ok(!segment::list(&path)?.is_empty())
+}
+
+/// How far a consumer was when the program noted it last; it may have been further.
+pub fn noted_offset(dir: &Path, consumer: &str) -> Option<Position> {
+    let noted = noted::read(&dir.join("journal"))?;
+    noted["consumers"][consumer].as_u64().map(Position)
 }
 
 /// As [`survey`], if somebody knows that positions up to `known` were given.

@@ -58,6 +58,7 @@ pub use damage::DamagedSpot;
 pub use disk::{Disk, RealDisk};
 pub use error::JournalError;
 pub use formats::check_formats;
+pub use inspect::{has_segments, noted_offset};
 pub use pin::Pin;
 pub use room::RoomState;
 pub use trim::Consumer;

@@ -1,14 +1,15 @@
 //! Everything under `storage.dir`, opened in order.
 
 mod gone;
+mod unseen;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use mimamori_actors::domain::{Moment, Position};
+use mimamori_actors::domain::{JournalId, Moment, Position};
 use mimamori_actors::ports::{Clock, Journal, Snapshots, Store};
 use tokio::time::timeout;
 
@@ -16,12 +17,14 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::journal::{
     Consumer, FileJournal, JournalOptions, JournalReport, RealDisk, SEGMENT_BYTES, check_formats,
+    has_segments, noted_offset,
 };
 use crate::keys::Keys;
-use crate::storage::records::{Records, RecordsAt};
+use crate::storage::records::{Records, RecordsAt, RecordsError};
 use crate::storage::series::Series;
 use crate::storage::snapshots::FjallSnapshots;
 use gone::{Reach, Reaches};
+use unseen::Unseen;
 
 /// A store has more of the journal than the journal itself. What would be
 /// accepted now would get positions that the store takes for known.
@@ -54,14 +57,15 @@ impl Stores {
         // writing, and first that which cannot be looked at otherwise
         check_formats(dir)?;
         let records_at = RecordsAt::of(config);
-        check_records(&records_at).await?;
+        let patience = patience_with_records(dir)?;
+        let is_away = check_records(&records_at, patience).await?;
         let snapshots = open_snapshots(dir.join("snapshots")).await?;
         let series = Series::open(dir).context("the series can't be opened")?;
         let keys = Keys::of(config)?;
-        let records = open_records(&records_at).await?;
+        let records = open_records(&records_at, patience, is_away).await?;
         let cache = open_cache(config, &records).await?;
         let highest = (
-            records.highest_position().await?,
+            highest_of_records(&records, dir).await?,
             series.highest_position().await?,
             snapshots.highest_position(),
         );
@@ -70,11 +74,9 @@ impl Stores {
         let (journal, report) =
             tokio::task::spawn_blocking(move || open_journal(options)).await??;
         let id = journal.id();
+        let of_records = reach_of_records(&records, &id, highest.0).await?;
         let reaches = Reaches {
-            records: Reach {
-                offset: records.offset(&id).await?,
-                highest: highest.0,
-            },
+            records: of_records,
             series: Reach {
                 offset: series.reach(&id).await?,
                 highest: highest.1,
@@ -85,12 +87,13 @@ impl Stores {
             },
         };
         let offsets = [
-            ("records", reaches.records.offset),
             ("series", reaches.series.offset),
             // of whichever journal: a session ignores what is not behind its state
             ("snapshots", Some(reaches.sessions.highest)),
         ];
-        none_beyond(report.end, offsets)?;
+        none_beyond(report.end, &offsets)?;
+        let records = Arc::new(records);
+        compare_with_records(&records, &records_at, of_records, &report, dir)?;
         for line in gone::what_is_gone(&report, &reaches) {
             tracing::warn!("{line}");
         }
@@ -101,7 +104,7 @@ impl Stores {
             keys: Arc::new(keys),
             journal: Arc::new(journal),
             snapshots: Arc::new(snapshots),
-            records: Arc::new(records),
+            records,
             series: Arc::new(series),
             cache: Arc::new(cache),
             last_accepted: report.last_accepted,
@@ -133,9 +136,9 @@ impl Stores {
 /// everything up to where it stands.
 fn none_beyond(
     end: Position,
-    offsets: [(&'static str, Option<Position>); 3],
+    offsets: &[(&'static str, Option<Position>)],
 ) -> Result<(), BeyondTheEnd> {
-    for (store, offset) in offsets {
+    for &(store, offset) in offsets {
         if let Some(offset) = offset.filter(|offset| *offset > end) {
             return Err(BeyondTheEnd { store, offset, end });
         }
@@ -175,18 +178,126 @@ fn journal_options(
     }
 }
 
-async fn check_records(at: &RecordsAt) -> anyhow::Result<()> {
-    let known = Records::check_format(at).await;
-    known.with_context(|| format!("the records ({at}) can't be opened"))
+/// How long a server of the records that is not there is waited for. A new journal
+/// goes on behind all stores, so it needs them; one that is there holds what
+/// comes until the records do.
+fn patience_with_records(dir: &Path) -> anyhow::Result<Patience> {
+    let is_there = has_segments(dir).context("the journal can't be looked at")?;
+    Ok(if is_there {
+        Patience::Little
+    } else {
+        Patience::Usual
+    })
 }
 
-async fn open_records(at: &RecordsAt) -> anyhow::Result<Records> {
-    let opened = Records::open(at).await;
-    opened.with_context(|| format!("the records ({at}) can't be opened"))
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Usual,
+    /// And without them it is gone on.
+    Little,
+}
+
+/// So long the records are waited for at a start that can go on without them, if nothing answers at once.
+const A_LITTLE: Duration = Duration::from_secs(2);
+/// So long another server, which writes into the same database, may take to end.
+const OTHERS_END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether they can be read; if they are away, why.
+async fn check_records(at: &RecordsAt, patience: Patience) -> anyhow::Result<Option<RecordsError>> {
+    let checked = match patience {
+        Patience::Usual => Records::check_format(at).await,
+        Patience::Little => Records::check_format_within(at, A_LITTLE).await,
+    };
+    match checked {
+        Ok(()) => Ok(None),
+        Err(error) if patience == Patience::Little && error.is_away() => Ok(Some(error)),
+        Err(error) => Err(error).with_context(|| format!("the records ({at}) can't be opened")),
+    }
+}
+
+async fn open_records(
+    at: &RecordsAt,
+    patience: Patience,
+    is_away: Option<RecordsError>,
+) -> anyhow::Result<Records> {
+    let opened = match (is_away, at) {
+        (Some(error), RecordsAt::Postgres(_)) => Err(error),
+        _ => claimed(at).await,
+    };
+    match (opened, at) {
+        (Err(error), RecordsAt::Postgres(address))
+            if patience == Patience::Little && error.is_away() =>
+        {
+            tracing::warn!(store = "records", %error, "the records are away: events are taken, the journal holds");
+            Records::away(address, &error)
+        }
+        (opened, _) => opened,
+    }
+    .with_context(|| format!("the records ({at}) can't be opened"))
+}
+
+async fn claimed(at: &RecordsAt) -> Result<Records, RecordsError> {
+    let records = Records::open(at).await?;
+    records.claim(OTHERS_END_WITHIN).await?;
+    Ok(records)
+}
+
+/// The highest position that the records know; of those that are away what the journal noted of them.
+async fn highest_of_records(records: &Records, dir: &Path) -> anyhow::Result<Position> {
+    if records.is_open() {
+        return Ok(records.highest_position().await?);
+    }
+    Ok(noted_offset(dir, "records").unwrap_or_default())
+}
+
+/// How far the records are; nothing of those that are away.
+async fn reach_of_records(
+    records: &Records,
+    journal: &JournalId,
+    highest: Position,
+) -> anyhow::Result<Option<Reach>> {
+    if !records.is_open() {
+        return Ok(None);
+    }
+    let offset = records.offset(journal).await?;
+    Ok(Some(Reach { offset, highest }))
+}
+
+/// Holds the records against the journal: now, or when they come. Where the journal
+/// ended when it first went on without them counts until they are seen: what
+/// was accepted since has later positions, whatever the records know.
+fn compare_with_records(
+    records: &Arc<Records>,
+    at: &RecordsAt,
+    reach: Option<Reach>,
+    journal: &JournalReport,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    let unseen = Unseen::of(dir, &journal.id);
+    let end = unseen.since()?.unwrap_or(journal.end).min(journal.end);
+    if let Some(reach) = reach {
+        none_beyond(end, &[("records", reach.offset)])?;
+        return unseen.are_seen();
+    }
+    none_beyond(end, &[("records", noted_offset(dir, "records"))])?;
+    unseen.note(end)?;
+    let RecordsAt::Postgres(address) = at else {
+        return Ok(());
+    };
+    let check = move |offset: Option<Position>| {
+        none_beyond(end, &[("records", offset)]).map_err(|error| error.to_string())?;
+        unseen.are_seen().map_err(|error| error.to_string())
+    };
+    records.open_when_there(address.clone(), journal.id.clone(), Box::new(check));
+    Ok(())
 }
 
 /// With Redis only if nothing there can be taken for an answer of these records as they are now.
 async fn open_cache(config: &Config, records: &Records) -> anyhow::Result<Cache> {
+    if !records.is_open() {
+        // what others keep may be of rows that were changed since: nobody can tell yet
+        return Ok(Cache::new(config.cache.memory_bytes));
+    }
     if let Err(error) = records.renew_all().await {
         // a full disk is no reason not to start
         tracing::warn!(store = "records", %error, "the cache stays in memory until the next start");

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::client::{Connection, execution};
+use crate::it::harness::postgres::ask;
 use crate::it::harness::{ADMIN, Api, Counted, INGEST_KEY, ROOM, Server};
 
 /// What begins the id of each event here; the microsecond it was sent at follows.
@@ -285,6 +286,22 @@ pub async fn count(dir: &Path, sent: &Sent, recovered: Duration) -> Counted {
             .iter()
             .filter(|id| !seen.contains(id))
             .count(),
+        doubled: stored - seen.len(),
+        refused: sent.refused,
+        recovered,
+    }
+}
+
+/// As [`count`], of a database of PostgreSQL, by its own client.
+pub fn count_in(url: &str, sent: &Sent, recovered: Duration) -> Counted {
+    let ids = ask(url, "SELECT event_id FROM events");
+    let stored = ids.lines().count();
+    let seen: HashSet<u64> = ids.lines().map(hash).collect();
+    let is_lost = |id: &&u64| !seen.contains(id);
+    Counted {
+        acknowledged: sent.acknowledged.len(),
+        stored,
+        lost: sent.acknowledged.iter().filter(is_lost).count(),
         doubled: stored - seen.len(),
         refused: sent.refused,
         recovered,

@@ -16,6 +16,7 @@ mod crowd;
 mod faults;
 mod memory;
 mod overload;
+mod postgres;
 mod report;
 
 #[path = "../load/client.rs"]
@@ -68,6 +69,7 @@ fn drills() -> Vec<Drill> {
     all.extend(backups());
     #[cfg(feature = "faulty")]
     all.extend(faults::drills());
+    all.extend(postgres::drills());
     all.extend([blocked::drill(), overload::drill(), memory::drill()]);
     all
 }

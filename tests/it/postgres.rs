@@ -364,7 +364,7 @@ fn statements(url: &str) -> u64 {
     let sql = format!(
         "SELECT COALESCE(SUM(calls), 0)::bigint FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid \
          WHERE d.datname = '{name}' AND query LIKE 'SELECT%' \
-         AND query NOT LIKE '%offsets%' AND query NOT LIKE '%pg\\_%' AND query NOT LIKE '%current\\_setting%'"
+         AND query NOT LIKE '%offsets%' AND query NOT LIKE '%editions%' AND query NOT LIKE '%pg\\_%' AND query NOT LIKE '%current\\_setting%'"
     );
     ask(&format!("{server}/postgres"), &sql).parse().unwrap()
 }

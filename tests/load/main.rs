@@ -22,6 +22,7 @@ mod ingest;
 )]
 #[path = "../it/harness/postgres.rs"]
 mod postgres;
+mod reading;
 mod records;
 mod school;
 mod server;
@@ -70,6 +71,9 @@ async fn run() -> anyhow::Result<bool> {
     }
     if is_wanted("records") {
         all_met &= records::beside_copy().await?;
+    }
+    if is_wanted("reading") {
+        all_met &= reading::over_a_month().await?;
     }
     if is_wanted("fan-out") {
         all_met &= fan_out::to_200_consoles().await?;

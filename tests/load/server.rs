@@ -56,6 +56,18 @@ impl Server {
         Self::start(Command::new(env!("CARGO_BIN_EXE_mimamori")).arg("serve"))
     }
 
+    /// The real program with these variables, on a directory that is filled before it starts.
+    pub async fn real_on(
+        env: &[(&str, &str)],
+        fill: impl AsyncFnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let storage = tempfile::tempdir_in(target_dir())?;
+        fill(storage.path()).await?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mimamori"));
+        command.arg("serve").envs(env.iter().copied());
+        Self::start_on(storage, &mut command)
+    }
+
     /// The ingest route with the journal on disk, but no consumer behind it.
     pub fn with_journal_alone() -> anyhow::Result<Self> {
         Self::start(Command::new(std::env::current_exe()?).env(ROLE, WITH_JOURNAL))
@@ -75,7 +87,10 @@ impl Server {
     }
 
     fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let storage = tempfile::tempdir_in(target_dir())?;
+        Self::start_on(tempfile::tempdir_in(target_dir())?, command)
+    }
+
+    fn start_on(storage: tempfile::TempDir, command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
             .env("MIMAMORI_STORAGE__DIR", storage.path())
             .env("MIMAMORI_HTTP__LISTEN", "127.0.0.1:0")

@@ -160,6 +160,7 @@ impl From<RecordsError> for ApiError {
         metrics::counter!("mimamori_reading_records_failures_total").increment(1);
         match error {
             RecordsError::Unavailable(_)
+            | RecordsError::NotYet(_)
             | RecordsError::Unfit(_)
             | RecordsError::Newer(_)
             | RecordsError::Refused(_)

@@ -16,14 +16,15 @@ pub(super) struct Reach {
 /// How far the stores are.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reaches {
-    pub(super) records: Reach,
+    /// Nothing while they are away.
+    pub(super) records: Option<Reach>,
     pub(super) series: Reach,
     pub(super) sessions: Reach,
 }
 
 impl Reaches {
     fn highest(&self) -> Position {
-        [self.records, self.series, self.sessions]
+        [self.records.unwrap_or_default(), self.series, self.sessions]
             .map(|reach| reach.highest)
             .into_iter()
             .max()
@@ -55,7 +56,7 @@ fn lost_journal(journal: &JournalReport, stores: &Reaches) -> Option<String> {
     if known == Position::ZERO {
         return None;
     }
-    let records = stores.records.highest;
+    let records = stores.records.unwrap_or_default().highest;
     let missing = if known > records {
         format!(
             "positions {} to {known} were accepted and are not in the records, and whatever was behind them",
@@ -78,7 +79,10 @@ fn lost_stores(journal: &JournalReport, stores: &Reaches) -> Vec<String> {
         ""
     };
     let mut gone = Vec::new();
-    if stores.records.offset.is_none() {
+    if stores
+        .records
+        .is_some_and(|records| records.offset.is_none())
+    {
         gone.push(format!(
             "the records do not know this journal: they are filled again from position {from} on{before}"
         ));
@@ -127,7 +131,7 @@ mod tests {
     #[test]
     fn a_first_start_and_a_usual_one_have_nothing_to_say() {
         let usual = Reaches {
-            records: at(Some(9), 9),
+            records: Some(at(Some(9), 9)),
             series: at(Some(8), 8),
             sessions: at(Some(7), 7),
         };
@@ -144,7 +148,7 @@ mod tests {
     #[test]
     fn a_lost_journal_is_told_with_the_positions_that_the_records_lack() {
         let stores = Reaches {
-            records: at(None, 40),
+            records: Some(at(None, 40)),
             series: at(None, 30),
             sessions: at(None, 44),
         };
@@ -160,7 +164,7 @@ mod tests {
     #[test]
     fn lost_stores_are_told_with_where_they_begin_again() {
         let stores = Reaches {
-            records: at(None, 0),
+            records: Some(at(None, 0)),
             series: at(Some(9), 9),
             sessions: at(Some(9), 9),
         };

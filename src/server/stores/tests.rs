@@ -53,7 +53,7 @@ fn a_store_may_be_at_the_end_of_the_journal_and_not_beyond() {
             ("snapshots", snapshots),
         ];
 
-        let beyond = none_beyond(Position(10), offsets).err();
+        let beyond = none_beyond(Position(10), &offsets).err();
 
         let found = beyond.map(|beyond| (beyond.store, beyond.offset.0));
         assert_eq!(found, expected, "{offsets:?}");

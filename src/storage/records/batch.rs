@@ -3,6 +3,8 @@
 //! This is where the two databases part: how a transaction is made, and how many
 //! rows go in at once. What is written, and in which order, is common ([`super::write`]).
 
+use std::time::Duration;
+
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 use sea_orm::{DatabaseConnection, Value};
 
@@ -41,6 +43,14 @@ impl Writing {
         match self {
             Self::Sqlite(_) => Ok(0),
             Self::Postgres(writer) => postgres::drop_months(writer, terms, now).await,
+        }
+    }
+
+    /// A file is claimed with its directory; see [`postgres::Writer::claim`].
+    pub(super) async fn claim(&self, patience: Duration) -> Result<(), RecordsError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(writer) => writer.claim(patience).await,
         }
     }
 

@@ -17,8 +17,19 @@ impl Dialect {
         }
     }
 
-    /// Matches a pattern, case aside: of ASCII in SQLite, of every script in PostgreSQL.
-    pub(super) const fn like(self) -> &'static str {
+    /// Matches a pattern for this text, case aside: of ASCII in SQLite, of every script in PostgreSQL.
+    ///
+    /// There, folding every script takes ten times as long: a text of ASCII is
+    /// compared without, but then no index of parts is found.
+    pub(super) fn like(self, text: &str) -> &'static str {
+        match self {
+            Self::Postgres if text.is_ascii() => r#"COLLATE "C" ILIKE"#,
+            Self::Sqlite | Self::Postgres => self.indexed_like(),
+        }
+    }
+
+    /// As [`Self::like`], for rows that an index of parts finds.
+    pub(super) const fn indexed_like(self) -> &'static str {
         match self {
             Self::Sqlite => "LIKE",
             Self::Postgres => "ILIKE",

@@ -180,6 +180,7 @@ impl Records {
             sql.push(")");
             sql
         };
+        self.gate.pass()?;
         let mut batch = self.writing.begin().await?;
         if step == Step::Events {
             batch.run(&mut delete("executions")).await?;
@@ -197,6 +198,7 @@ impl Records {
         terms: &[(ClassroomId, Option<Timestamp>)],
         now: Timestamp,
     ) -> Result<u64, RecordsError> {
+        self.gate.pass()?;
         self.writing.drop_months(terms, now).await
     }
 

@@ -14,6 +14,9 @@ pub enum RecordsError {
     /// Busy, too slow, or the disk failed: it may do so later.
     #[error("the records are unavailable: {0}")]
     Unavailable(#[source] DbErr),
+    /// The database was not there when the program started, and is waited for.
+    #[error("the records are not open yet: {0}")]
+    NotYet(String),
     /// It took longer than a reading call may take and was broken off.
     #[error("the records took too long")]
     TooSlow,
@@ -29,6 +32,14 @@ pub enum RecordsError {
     /// What was to be written, or what stands there, has no form that can be written or read.
     #[error("a row has no valid form: {0}")]
     Malformed(String),
+}
+
+impl RecordsError {
+    /// Whether there is no server, or one that lets nobody in yet: it may be there
+    /// later, and nothing has to be changed for it.
+    pub fn is_away(&self) -> bool {
+        postgres::fault::is_away(self)
+    }
 }
 
 /// What a database's refusal asks for.
@@ -56,6 +67,7 @@ impl From<RecordsError> for StoreError {
     fn from(error: RecordsError) -> Self {
         match error {
             RecordsError::Unavailable(_)
+            | RecordsError::NotYet(_)
             | RecordsError::TooSlow
             | RecordsError::Unfit(_)
             | RecordsError::Newer(_) => Self::Unavailable(error.to_string()),

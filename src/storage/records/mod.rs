@@ -13,7 +13,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mimamori_actors::domain::{Entry, JournalId, Position};
@@ -31,6 +32,8 @@ mod editions;
 mod expire;
 mod fault;
 mod former;
+mod gate;
+mod later;
 mod postgres;
 mod read;
 mod rows;
@@ -45,6 +48,8 @@ use editions::{Editions, Written};
 pub(crate) use expire::Step;
 pub use fault::RecordsError;
 pub(crate) use former::{FormerName, FormerPeople, FormerStudent, Mode, NewPeople, SeenBefore};
+use gate::Gate;
+pub use later::Check;
 pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
     CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, Found, HelpKey, HelpRow, KnownStudent,
@@ -62,8 +67,10 @@ pub struct Records {
     reading: DatabaseConnection,
     dialect: Dialect,
     editions: Editions,
-    /// Looks after the months of PostgreSQL for as long as these are open.
-    _keeping: Option<postgres::Keeping>,
+    gate: Gate,
+    /// Opens them when their server comes, and looks after the months of
+    /// PostgreSQL for as long as these are there.
+    keeping: OnceLock<postgres::Keeping>,
 }
 
 /// Where the records are.
@@ -104,28 +111,54 @@ impl Records {
     /// # Errors
     /// When they cannot be reached or opened, or their tables cannot be brought up to date.
     pub async fn open(at: &RecordsAt) -> Result<Self, RecordsError> {
-        Ok(match at {
+        Self::open_within(at, postgres::SERVER_STARTS_WITHIN).await
+    }
+
+    /// As [`Records::open`]; a server that is starting too is waited for no longer than this.
+    ///
+    /// # Errors
+    /// As [`Records::open`]. [`RecordsError::is_away`] tells that there is no server (yet).
+    pub async fn open_within(at: &RecordsAt, patience: Duration) -> Result<Self, RecordsError> {
+        match at {
             RecordsAt::Dir(dir) => {
                 let (writing, reading) = sqlite::open(dir).await?;
-                Self {
+                Ok(Self {
                     writing: Writing::Sqlite(writing),
                     reading,
                     dialect: Dialect::Sqlite,
                     editions: Editions::default(),
-                    _keeping: None,
-                }
+                    gate: Gate::open(),
+                    keeping: OnceLock::new(),
+                })
             }
             RecordsAt::Postgres(address) => {
-                let opened = postgres::open(address).await?;
-                Self {
-                    writing: Writing::Postgres(Box::new(opened.writing)),
-                    reading: opened.reading,
-                    dialect: Dialect::Postgres,
-                    editions: Editions::default(),
-                    _keeping: Some(opened.keeping),
-                }
+                postgres::prepare(address, patience).await?;
+                let keeping = postgres::Keeping::by(postgres::keep_months(address.clone()));
+                let parts = postgres::parts(address)?;
+                Ok(Self::of_server(parts, Gate::open(), Some(keeping)))
             }
-        })
+        }
+    }
+
+    fn of_server(parts: postgres::Parts, gate: Gate, keeping: Option<postgres::Keeping>) -> Self {
+        Self {
+            writing: Writing::Postgres(Box::new(parts.writing)),
+            reading: parts.reading,
+            dialect: Dialect::Postgres,
+            editions: Editions::default(),
+            gate,
+            keeping: keeping.map_or_else(OnceLock::new, OnceLock::from),
+        }
+    }
+
+    /// Makes this process the one that writes, until it ends: a server of PostgreSQL
+    /// is shared, and two journals would give the same positions. One that still
+    /// writes is waited for so long.
+    ///
+    /// # Errors
+    /// When another server writes into this database, or it does not answer.
+    pub async fn claim(&self, patience: Duration) -> Result<(), RecordsError> {
+        self.writing.claim(patience).await
     }
 
     /// Opens those of another node, to be read alone: nothing is made or brought up to date,
@@ -138,14 +171,8 @@ impl Records {
             let reason = "records in a file are its own node's";
             return Err(RecordsError::Unfit(reason.to_owned()));
         };
-        let (writing, reading) = postgres::open_to_read(address)?;
-        Ok(Self {
-            writing: Writing::Postgres(Box::new(writing)),
-            reading,
-            dialect: Dialect::Postgres,
-            editions: Editions::default(),
-            _keeping: None,
-        })
+        let parts = postgres::parts(address)?;
+        Ok(Self::of_server(parts, Gate::open(), None))
     }
 
     /// Whether this program knows the tables, if there are any. Changes nothing.
@@ -153,9 +180,20 @@ impl Records {
     /// # Errors
     /// When a later version wrote them, or a server does not answer.
     pub async fn check_format(at: &RecordsAt) -> Result<(), RecordsError> {
+        Self::check_format_within(at, postgres::SERVER_STARTS_WITHIN).await
+    }
+
+    /// As [`Records::check_format`]; a server that is starting too is waited for no longer than this.
+    ///
+    /// # Errors
+    /// As [`Records::check_format`].
+    pub async fn check_format_within(
+        at: &RecordsAt,
+        patience: Duration,
+    ) -> Result<(), RecordsError> {
         match at {
             RecordsAt::Dir(dir) => Ok(sqlite::format::check(&dir.join(sqlite::FILE)).await?),
-            RecordsAt::Postgres(address) => postgres::check_format(address).await,
+            RecordsAt::Postgres(address) => postgres::check_format(address, patience).await,
         }
     }
 
@@ -190,6 +228,7 @@ impl Records {
         sql.bind(after).push(" WHERE journal = ");
         sql.bind(journal.as_str()).push(" AND consumer = ");
         sql.bind(CONSUMER).push(" AND position > ").bind(after);
+        self.gate.pass()?;
         let mut batch = self.writing.begin().await?;
         batch.run(&mut sql).await?;
         batch.commit().await
@@ -210,6 +249,7 @@ impl Records {
         entries: &[Arc<Entry>],
         through: Position,
     ) -> Result<(), RecordsError> {
+        self.gate.pass()?;
         let mut batch = self.writing.begin().await?;
         let written = write_batch(&mut batch, journal, entries, through).await?;
         batch.commit().await?;
@@ -235,9 +275,46 @@ async fn write_batch(
         .map(AsRef::as_ref)
         .filter(|entry| entry.position > known)
         .collect();
+    alone(batch, journal, &fresh).await?;
     write::entries(batch, &fresh).await?;
     write::offset(batch, journal, through).await?;
     editions::write(batch, &fresh).await
+}
+
+/// A journal goes on behind all others that were written here. One that does not
+/// belongs to another server, or to another state of the database.
+async fn alone(
+    batch: &mut Batch<'_>,
+    journal: &JournalId,
+    fresh: &[&Entry],
+) -> Result<(), RecordsError> {
+    let Some(first) = fresh.first() else {
+        return Ok(());
+    };
+    let others = batch
+        .positions(&mut write::offset_of_others(journal))
+        .await?;
+    let others = others.first().map(|known| position(*known));
+    match others.filter(|others| *others >= first.position) {
+        None => Ok(()),
+        Some(others) => Err(RecordsError::Unfit(format!(
+            "it has positions up to {others} of another journal, and this one is at {}: another server wrote into it, or the database is not the one that this journal was with",
+            first.position
+        ))),
+    }
+}
+
+/// How far a database is with this journal.
+async fn offset_in(
+    reading: &DatabaseConnection,
+    dialect: Dialect,
+    journal: &JournalId,
+) -> Result<Option<Position>, RecordsError> {
+    let statement = write::offset_of(journal).statement(dialect);
+    let row = PositionRow::find_by_statement(statement)
+        .one(reading)
+        .await?;
+    Ok(row.and_then(|row| row.position).map(position))
 }
 
 #[derive(Debug, FromQueryResult)]

@@ -39,6 +39,14 @@ pub(super) fn offset_of(journal: &JournalId) -> Sql {
     sql
 }
 
+/// How far this store is with any other journal, in the column `position`.
+pub(super) fn offset_of_others(journal: &JournalId) -> Sql {
+    let mut sql =
+        Sql::new("SELECT COALESCE(MAX(position), 0) AS position FROM offsets WHERE journal <> ");
+    sql.bind(journal.as_str());
+    sql
+}
+
 async fn write_events(batch: &mut Batch<'_>, entries: &[&Entry]) -> Result<(), RecordsError> {
     let mut placed = placed_events(entries);
     let mut executions = Vec::new();

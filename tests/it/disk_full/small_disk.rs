@@ -1,8 +1,9 @@
 //! A file system so small that a test can fill it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -17,14 +18,21 @@ const DISK_BYTES: u64 = 96 << 20;
 /// A small disk; unmounted when it is dropped.
 pub struct SmallDisk {
     mounted_at: PathBuf,
-    _dir: TempDir,
+    /// Gone with this.
+    #[allow(dead_code, reason = "it is dropped")]
+    dir: TempDir,
 }
 
 impl SmallDisk {
     /// In memory. Nothing, with one line, where mounting is refused.
     pub fn in_memory() -> Option<Self> {
+        Self::in_memory_of(DISK_BYTES)
+    }
+
+    /// As [`SmallDisk::in_memory`], of this size.
+    pub fn in_memory_of(bytes: u64) -> Option<Self> {
         Self::mounted(|_| {
-            let size = format!("size={DISK_BYTES}");
+            let size = format!("size={bytes}");
             Ok(["-t", "tmpfs", "-o", &size, "tmpfs"]
                 .map(Into::into)
                 .to_vec())
@@ -58,15 +66,20 @@ impl SmallDisk {
             io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
         }
-        Some(Self {
-            mounted_at,
-            _dir: dir,
-        })
+        Some(Self { mounted_at, dir })
     }
 
     /// Where the server has its files.
     pub fn data(&self) -> PathBuf {
         self.mounted_at.join("data")
+    }
+
+    #[allow(dead_code, reason = "for a drill")]
+    /// The file system itself, which other users may look into.
+    pub fn open_to_all(&self) -> &Path {
+        let all_read = Permissions::from_mode(0o755);
+        fs::set_permissions(self.dir.path(), all_read).unwrap();
+        &self.mounted_at
     }
 
     /// Leaves so many bytes.

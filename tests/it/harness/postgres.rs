@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -20,10 +21,26 @@ pub struct Postgres {
 impl Postgres {
     /// Makes one and waits until it answers.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One that also speaks TLS, with `server.crt` and `server.key` of this directory, which all may read.
+    pub fn start_with_tls(certificates: &Path) -> Self {
+        Self::start_with(&[("POSTGRES_TLS", certificates)])
+    }
+
+    #[allow(dead_code, reason = "for a drill")]
+    /// One whose data are in this directory, which is empty.
+    pub fn start_in(data: &Path) -> Self {
+        Self::start_with(&[("POSTGRES_DIR", data)])
+    }
+
+    fn start_with(asked: &[(&str, &Path)]) -> Self {
         let port = free_port();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres.sh");
         let mut child = Command::new(script)
             .arg(port.to_string())
+            .envs(asked.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -38,7 +55,7 @@ impl Postgres {
         server
     }
 
-    /// `stop` (as a crash), `start`, `freeze` or `thaw`; it is so when this returns.
+    /// `stop` (as a crash), `kill` (-9), `start`, `freeze` or `thaw`; it is so when this returns.
     pub fn say(&mut self, word: &str) {
         let words = self.words.as_mut().unwrap();
         writeln!(words, "{word}").unwrap();

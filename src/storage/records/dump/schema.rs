@@ -10,8 +10,10 @@ use super::{DumpError, FILED_AT};
 
 /// Tables that PostgreSQL cuts into months.
 const FILED: [&str; 2] = ["events", "executions"];
-/// The migrations keep books of their own.
-const NOT_OURS: &str = "name NOT LIKE 'sqlite_%' AND name <> 'seaql_migrations'";
+/// The migrations keep books of their own, and what is derived from executions is made
+/// anew by triggers when those are read in.
+const NOT_OURS: &str = "name NOT LIKE 'sqlite_%' AND name NOT LIKE 'executions\\_%' ESCAPE '\\' \
+    AND name NOT IN ('seaql_migrations', 'expansions')";
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

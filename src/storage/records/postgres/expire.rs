@@ -90,6 +90,7 @@ async fn drop_if_past(
     if has_more(&mut transaction, month, terms).await? {
         return Ok(false);
     }
+    take_off_the_hours(&mut transaction, month).await?;
     for table in TABLES {
         let drop = format!("DROP TABLE IF EXISTS {}", month.partition_of(table));
         sqlx::raw_sql(AssertSqlSafe(drop))
@@ -98,6 +99,31 @@ async fn drop_if_past(
     }
     transaction.commit().await?;
     Ok(true)
+}
+
+/// What is dropped fires no trigger: its runs are taken off the hours here.
+async fn take_off_the_hours(session: &mut PgConnection, month: Month) -> Result<(), sqlx::Error> {
+    let partition = month.partition_of("executions");
+    if !is_there(session, &partition).await? {
+        return Ok(());
+    }
+    let text = format!(
+        "UPDATE executions_hours h SET executions = h.executions - gone.executions, errors = h.errors - gone.errors \
+         FROM (SELECT classroom, at_ms - at_ms % 3600000 AS hour_ms, \
+         COUNT(*) FILTER (WHERE status IN ('ok', 'error', 'interrupted')) AS executions, \
+         COUNT(*) FILTER (WHERE status = 'error') AS errors FROM {partition} GROUP BY 1, 2) AS gone \
+         WHERE h.classroom = gone.classroom AND h.hour_ms = gone.hour_ms"
+    );
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(session).await?;
+    Ok(())
+}
+
+async fn is_there(session: &mut PgConnection, partition: &str) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query("SELECT to_regclass($1) IS NOT NULL")
+        .bind(partition)
+        .fetch_one(session)
+        .await?;
+    row.try_get(0)
 }
 
 /// Whether a row of the month is not past its term, each classroom looked up in an index.
@@ -117,12 +143,7 @@ async fn has_more(
     }
     for table in TABLES {
         let name = month.partition_of(table);
-        let there = sqlx::query("SELECT to_regclass($1) IS NOT NULL").bind(&name);
-        if !there
-            .fetch_one(&mut *session)
-            .await?
-            .try_get::<bool, _>(0)?
-        {
+        if !is_there(session, &name).await? {
             continue;
         }
         let text =

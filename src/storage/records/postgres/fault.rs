@@ -1,5 +1,7 @@
 //! What PostgreSQL's error codes ask for.
 
+use std::io;
+
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
@@ -16,16 +18,19 @@ const WILL_NEVER_PASS: [&str; 3] = ["22", "23", "54"];
 /// A limit of time that we set ourselves.
 const QUERY_CANCELED: &str = "57014";
 /// The server is starting or stopping.
-const CANNOT_CONNECT_NOW: [&str; 3] = ["57P01", "57P02", "57P03"];
+const CANNOT_CONNECT_NOW: [&str; 4] = ["57P01", "57P02", "57P03", TOO_MANY];
+/// It has no room for a further connection.
+const TOO_MANY: &str = "53300";
 
-/// Whether a server that was asked for the first time may be there in a moment:
-/// nothing answers, or it says that it is starting.
-pub(super) fn may_be_starting(error: &RecordsError) -> bool {
+/// Whether a server that was asked for the first time may be there later: nothing
+/// answers, or it says that it is starting or full.
+pub(in crate::storage::records) fn is_away(error: &RecordsError) -> bool {
     let RecordsError::Unavailable(DbErr::Conn(RuntimeErr::SqlxError(cause))) = error else {
         return false;
     };
     match cause.as_ref() {
-        sqlx::Error::Io(_) => true,
+        // of TLS: what a certificate says will be the same later
+        sqlx::Error::Io(failure) => failure.kind() != io::ErrorKind::InvalidData,
         sqlx::Error::Database(refusal) => refusal
             .code()
             .is_some_and(|code| CANNOT_CONNECT_NOW.contains(&code.as_ref())),

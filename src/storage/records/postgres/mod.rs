@@ -4,17 +4,14 @@
 //! column (`write`), the tables of events are cut into months (`months`), and
 //! what makes searches quick depends on what the role may do (`search`).
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::Clock as _;
-use mimamori_migrations::Migrator;
+use mimamori_migrations::{Found, bring_up_to_date as migrate, newer_than_known, newest_known};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::{self, Connection as _, PgConnection, Row as _};
+use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
-use sea_orm_migration::MigratorTrait;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -23,6 +20,7 @@ use crate::clock::SystemClock;
 use crate::config;
 use crate::storage::format::UnknownFormat;
 
+mod claim;
 mod expire;
 pub(super) mod fault;
 pub(super) mod months;
@@ -35,7 +33,7 @@ pub(super) use session::Writer;
 pub(super) use write::Batch;
 
 /// A start waits so long for a server that is starting too.
-const SERVER_STARTS_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const SERVER_STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// Between two tries of a server that is not there.
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
 /// A reading call waits so long for a connection of its own.
@@ -49,23 +47,21 @@ const MONTHS_EVERY: Duration = Duration::from_secs(10 * 60);
 /// Whoever brings the tables up to date holds the advisory lock of this number ("mimamori").
 const MIGRATION_LOCK: i64 = 0x6d69_6d61_6d6f_7269;
 
-/// What was opened.
-pub(super) struct Opened {
+/// What writes and what reads; neither is connected before it is used.
+pub(super) struct Parts {
     pub(super) writing: Writer,
     pub(super) reading: DatabaseConnection,
-    pub(super) keeping: Keeping,
 }
 
-/// For a node that only reads: its writer is never asked for a session, and so has none.
-pub(super) fn open_to_read(config: &Address) -> Result<(Writer, DatabaseConnection), RecordsError> {
-    let options = config.options()?;
-    let reading = reading(&options, config.max_connections);
-    Ok((Writer::new(options), reading))
-}
-
-/// The task that looks after the months; it ends with this.
+/// A task that looks after the database; it ends with this.
 #[derive(Debug)]
 pub(super) struct Keeping(JoinHandle<()>);
+
+impl Keeping {
+    pub(super) fn by(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+}
 
 impl Drop for Keeping {
     fn drop(&mut self) {
@@ -73,18 +69,22 @@ impl Drop for Keeping {
     }
 }
 
-/// Brings the tables up to date, under a lock, and opens them for writing and for reading.
-pub(super) async fn open(config: &Address) -> Result<Opened, RecordsError> {
+/// Brings the tables up to date, under a lock. A server that is starting is waited for so long.
+pub(super) async fn prepare(config: &Address, patience: Duration) -> Result<(), RecordsError> {
     let options = config.options()?;
-    let mut session = reach(&options).await?;
+    let mut session = reach(&options, patience).await?;
     take_turn(&mut session, MIGRATION_LOCK).await?;
     bring_up_to_date(&options, &mut session).await?;
     let _ = session.close().await; // gives the lock back
-    let reading = reading(&options, config.max_connections);
-    Ok(Opened {
-        writing: Writer::new(options.clone()),
-        reading,
-        keeping: Keeping(tokio::spawn(keep_months(options))),
+    Ok(())
+}
+
+/// What works on tables that are up to date.
+pub(super) fn parts(config: &Address) -> Result<Parts, RecordsError> {
+    let options = config.options()?;
+    Ok(Parts {
+        reading: reading(&options, config.max_connections),
+        writing: Writer::new(options),
     })
 }
 
@@ -109,48 +109,60 @@ impl Address {
     }
 }
 
-/// Whether this program knows every migration that the database has had. Changes nothing.
-pub(super) async fn check_format(config: &Address) -> Result<(), RecordsError> {
-    let mut session = reach(&config.options()?).await?;
-    let known: BTreeSet<String> = Migrator::migrations()
-        .iter()
-        .map(|migration| migration.name().to_owned())
-        .collect();
-    let applied = applied(&mut session).await.map_err(unavailable)?;
+/// Whether this program can live with every migration that the database has had. Changes nothing.
+pub(super) async fn check_format(config: &Address, patience: Duration) -> Result<(), RecordsError> {
+    let mut session = reach(&config.options()?, patience).await?;
+    let found = found(&mut session).await.map_err(unavailable)?;
     let _ = session.close().await;
-    match applied.into_iter().rfind(|name| !known.contains(name)) {
-        Some(found) => Err(UnknownFormat {
+    match newer_than_known(&found) {
+        Some(newer) => Err(UnknownFormat {
             path: config.url.to_string().into(),
-            found,
-            newest: known.into_iter().next_back().unwrap_or_default(),
+            found: newer.clone(),
+            newest: newest_known(),
         }
         .into()),
         None => Ok(()),
     }
 }
 
-/// The migrations that the database has had, in their order.
-async fn applied(session: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    let is_there = sqlx::query("SELECT to_regclass('seaql_migrations') IS NOT NULL")
+async fn found(session: &mut PgConnection) -> Result<Found, sqlx::Error> {
+    Ok(Found {
+        applied: versions(session, "seaql_migrations").await?,
+        expansions: versions(session, "expansions").await?,
+    })
+}
+
+/// What stands in a table of migrations; nothing if there is none.
+async fn versions(
+    session: &mut PgConnection,
+    table: &'static str,
+) -> Result<Vec<String>, sqlx::Error> {
+    let is_there = sqlx::query("SELECT to_regclass($1) IS NOT NULL")
+        .bind(table)
         .fetch_one(&mut *session)
         .await?;
     if !is_there.try_get::<bool, _>(0)? {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query("SELECT version FROM seaql_migrations ORDER BY version")
-        .fetch_all(session)
-        .await?;
+    let text = format!("SELECT version FROM {table}");
+    let rows = sqlx::query(AssertSqlSafe(text)).fetch_all(session).await?;
     rows.iter().map(|row| row.try_get("version")).collect()
 }
 
 /// The first session of a start: waits for a server that is starting, too, and
 /// for no other reason.
-async fn reach(options: &PgConnectOptions) -> Result<PgConnection, RecordsError> {
+async fn reach(
+    options: &PgConnectOptions,
+    patience: Duration,
+) -> Result<PgConnection, RecordsError> {
+    if patience.is_zero() {
+        return session::connect(options).await;
+    }
     let mut is_told = false;
     let trying = async {
         loop {
             match session::connect(options).await {
-                Err(error) if fault::may_be_starting(&error) => {
+                Err(error) if fault::is_away(&error) => {
                     if !is_told {
                         is_told = true;
                         tracing::warn!(store = "records", %error, "waiting for the database");
@@ -161,7 +173,7 @@ async fn reach(options: &PgConnectOptions) -> Result<PgConnection, RecordsError>
             }
         }
     };
-    match timeout(SERVER_STARTS_WITHIN, trying).await {
+    match timeout(patience, trying).await {
         Ok(done) => done,
         Err(_) => session::connect(options).await,
     }
@@ -194,7 +206,7 @@ async fn bring_up_to_date(
         .acquire_timeout(READER_COMES_WITHIN)
         .connect_lazy_with(session::quiet(options));
     let migrating = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-    Migrator::up(&migrating, None).await?;
+    migrate(&migrating).await?;
     migrating.close().await?;
     months::keep(session, SystemClock.now()).await?;
     search::prepare(session).await
@@ -214,8 +226,10 @@ fn reading(options: &PgConnectOptions, max_connections: u32) -> DatabaseConnecti
 }
 
 /// Makes months ahead and empties the default partitions, again and again.
-async fn keep_months(options: PgConnectOptions) {
-    let options = Arc::new(options);
+pub(super) async fn keep_months(config: Address) {
+    let Ok(options) = config.options() else {
+        return; // it was opened with this address
+    };
     loop {
         sleep(MONTHS_EVERY).await;
         if let Err(error) = keep_months_once(&options, SystemClock.now()).await {

@@ -1,14 +1,16 @@
 //! Sessions: how they are made, and the one that writes.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::RENEWED_AFTER;
+use super::claim::{CLAIMS_EVERY, Claim};
 use super::fault::unavailable;
 use crate::storage::records::RecordsError;
 
@@ -24,7 +26,8 @@ const OLDEST_SERVER: i32 = 150_000;
 /// of a batch before it comes again. What they mean: <https://www.postgresql.org/docs/15/runtime-config-client.html>.
 const WRITES: &str = "SET synchronous_commit = on; SET statement_timeout = '20s'; \
     SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'; \
-    SET jit = off; SET timezone = 'UTC'";
+    SET jit = off; SET timezone = 'UTC'; \
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 /// A plan for the values at hand: a pattern of three letters and one of thirty are not read the same way.
 const READS: &str = "SET default_transaction_read_only = on; SET statement_timeout = '10s'; \
     SET lock_timeout = '5s'; SET plan_cache_mode = force_custom_plan; \
@@ -132,6 +135,7 @@ impl Facts {
 pub(in crate::storage::records) struct Writer {
     options: PgConnectOptions,
     kept: Mutex<Option<Kept>>,
+    claim: Claim,
 }
 
 /// A session between two batches.
@@ -151,6 +155,28 @@ impl Writer {
         Self {
             options,
             kept: Mutex::new(None),
+            claim: Claim::default(),
+        }
+    }
+
+    /// Takes the lock of the one that writes, now and with every session to come.
+    pub(in crate::storage::records) async fn claim(
+        &self,
+        patience: Duration,
+    ) -> Result<(), RecordsError> {
+        self.claim.is_wanted.store(true, Ordering::Release);
+        let trying = async {
+            loop {
+                match self.begin().await {
+                    Ok(lent) => return lent.commit().await,
+                    Err(RecordsError::Unfit(_)) => sleep(CLAIMS_EVERY).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        match timeout(patience, trying).await {
+            Ok(done) => done,
+            Err(_) => self.begin().await?.commit().await,
         }
     }
 
@@ -158,13 +184,15 @@ impl Writer {
     /// session in the middle of something is closed, and so its transaction undone.
     pub(super) async fn begin(&self) -> Result<Lent<'_>, RecordsError> {
         let mut home = self.kept.lock().await;
-        if let Some(mut kept) = home.take()
-            && kept.made.elapsed() < RENEWED_AFTER
-            && is_well(timeout(ANSWERS_WITHIN, begin(&mut kept.session)).await)
-        {
-            return Ok(Lent { kept, home });
+        if let Some(mut kept) = home.take() {
+            if kept.made.elapsed() >= RENEWED_AFTER {
+                let _ = timeout(ANSWERS_WITHIN, kept.session.close()).await;
+            } else if is_well(timeout(ANSWERS_WITHIN, begin(&mut kept.session)).await) {
+                return Ok(Lent { kept, home });
+            }
         }
         let mut session = connect(&self.options).await?;
+        self.claim.take(&mut session).await?;
         begin(&mut session).await.map_err(unavailable)?;
         let made = Instant::now();
         let kept = Kept { session, made };

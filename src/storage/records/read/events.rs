@@ -118,7 +118,7 @@ impl Records {
 }
 
 impl Records {
-    fn all_events(&self) -> Sql {
+    pub(in crate::storage::records) fn all_events(&self) -> Sql {
         let mut sql = Sql::new(EVENTS);
         sql.push(self.dialect.executions_of_events());
         sql

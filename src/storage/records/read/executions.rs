@@ -57,6 +57,14 @@ impl Weigh for ExecutionRow {
     }
 }
 
+/// A notebook's path is written in so many ways at the most.
+const MOST_PATHS: i64 = 100;
+
+#[derive(FromQueryResult)]
+struct PathRow {
+    path: String,
+}
+
 impl Records {
     /// Executions of a classroom in the order of `at`, newest first.
     pub(crate) async fn executions(
@@ -67,45 +75,141 @@ impl Records {
         after: Option<TimeKey>,
         limit: usize,
     ) -> Result<Found<ExecutionRow>, RecordsError> {
+        let mut list = List {
+            classroom,
+            range,
+            filter,
+            paths: None,
+            after,
+            dialect: self.dialect,
+        };
+        if let Some(notebook) = &filter.notebook {
+            list.paths = Some(self.paths(classroom, notebook).await?);
+        }
+        match list.parts() {
+            Some(parts) => self.search(&list, parts, limit).await,
+            None => self.page(&mut list.newest_first(), limit).await,
+        }
+    }
+
+    /// The paths that are the same notebook: one each is read from its index in order.
+    async fn paths(
+        &self,
+        classroom: &ClassroomId,
+        notebook: &str,
+    ) -> Result<Vec<String>, RecordsError> {
+        let mut sql = Sql::new("SELECT path FROM notebooks WHERE classroom = ");
+        sql.bind(classroom.as_str());
+        sql.push(" AND key = ").bind(comparable(notebook));
+        sql.push(" ORDER BY path LIMIT ").bind(MOST_PATHS);
+        let rows: Vec<PathRow> = self.all(&mut sql).await?;
+        Ok(rows.into_iter().map(|row| row.path).collect())
+    }
+}
+
+/// What is asked for.
+pub(in crate::storage::records) struct List<'a> {
+    pub(in crate::storage::records) classroom: &'a ClassroomId,
+    pub(in crate::storage::records) range: TimeRange,
+    pub(in crate::storage::records) filter: &'a ExecutionFilter,
+    /// The paths of the filter's notebook.
+    pub(in crate::storage::records) paths: Option<Vec<String>>,
+    pub(in crate::storage::records) after: Option<TimeKey>,
+    pub(in crate::storage::records) dialect: Dialect,
+}
+
+/// The order of the list, and of every part of it.
+pub(super) const ORDER: &str = " ORDER BY x.at_ms DESC, x.position DESC";
+
+impl List<'_> {
+    /// The list as it is read by an index, but for its LIMIT.
+    pub(in crate::storage::records) fn newest_first(&self) -> Sql {
+        let mut sql = self.selected("executions x");
+        sql.push(" WHERE x.classroom = ")
+            .bind(self.classroom.as_str());
+        self.narrow(&mut sql, Way::ByTime);
+        sql.push(ORDER);
+        sql
+    }
+
+    /// The columns of a list, from these rows `x` and their events.
+    pub(super) fn selected(&self, from: &str) -> Sql {
         let mut sql = Sql::new(
             "SELECT x.position, e.event_id, x.student, x.notebook, x.cell_id, x.cell_index, \
              x.cell_type, x.status, x.execution_count, x.code, x.error, x.result, \
-             e.event_time_ms, e.received_at_ms, x.at_ms \
-             FROM executions x",
+             e.event_time_ms, e.received_at_ms, x.at_ms FROM ",
         );
-        sql.push(self.dialect.events_of_executions());
-        sql.push(" WHERE x.classroom = ").bind(classroom.as_str());
-        sql.push(" AND x.at_ms >= ").bind(range.begin_ms());
-        sql.push(" AND x.at_ms < ").bind(range.end_ms());
-        filter.narrow(&mut sql, classroom, self.dialect);
-        if let Some(key) = after {
-            sql.push(" AND (x.at_ms, x.position) < (").bind(key.at_ms);
+        sql.push(from).push(self.dialect.events_of_executions());
+        sql
+    }
+
+    /// Everything but the classroom.
+    pub(super) fn narrow(&self, sql: &mut Sql, way: Way) {
+        let at = way.number("x.at_ms");
+        sql.push(&format!(" AND {at} >= "))
+            .bind(self.range.begin_ms());
+        sql.push(&format!(" AND {at} < ")).bind(self.range.end_ms());
+        if let Some(key) = self.after {
+            sql.push(&format!(" AND ({at}, x.position) < ("))
+                .bind(key.at_ms);
             sql.push(", ").bind(key.position).push(")");
         }
-        sql.push(" ORDER BY x.at_ms DESC, x.position DESC");
-        self.page(&mut sql, limit).await
+        self.filter
+            .narrow(sql, self.paths.as_deref(), self.dialect, way);
+    }
+}
+
+/// How rows are to be found: columns that stand in an expression keep their indexes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By any index but those of the parts of texts; texts are compared one by one.
+    ByTime,
+    /// By the parts of texts.
+    ByParts,
+}
+
+impl Way {
+    fn number(self, column: &str) -> String {
+        match self {
+            Self::ByTime => column.to_owned(),
+            Self::ByParts => format!("+{column}"),
+        }
+    }
+
+    pub(super) fn text(self, column: &str) -> String {
+        match self {
+            Self::ByTime => column.to_owned(),
+            Self::ByParts => format!("({column} || '')"),
+        }
     }
 }
 
 impl ExecutionFilter {
-    fn narrow(&self, sql: &mut Sql, classroom: &ClassroomId, dialect: Dialect) {
+    fn narrow(&self, sql: &mut Sql, paths: Option<&[String]>, dialect: Dialect, way: Way) {
+        let mut equals = |column: &str, value: &str| {
+            sql.push(&format!(" AND {} = ", way.text(column)))
+                .bind(value);
+        };
         if let Some(student) = &self.student {
-            sql.push(" AND x.student = ").bind(student.as_str());
-        }
-        if let Some(status) = self.status {
-            sql.push(" AND x.status = ").bind(status.as_str());
-        }
-        if let Some(notebook) = &self.notebook {
-            sql.push(" AND x.notebook IN (SELECT path FROM notebooks WHERE classroom = ")
-                .bind(classroom.as_str());
-            sql.push(" AND key = ").bind(comparable(notebook)).push(")");
+            equals("x.student", student.as_str());
         }
         if let Some(cell) = &self.cell {
-            sql.push(" AND x.cell_id = ").bind(cell.as_str());
+            equals("x.cell_id", cell);
+        }
+        if let Some(status) = self.status {
+            // a word of ours; said outright, it lets a part of an index be chosen
+            let column = way.text("x.status");
+            sql.push(&format!(" AND {column} = '{}'", status.as_str()));
+        }
+        if let Some(paths) = paths {
+            one_of(sql, &way.text("x.notebook"), paths);
         }
         if let Some(query) = &self.query {
             let pattern = containing(query);
-            let like = dialect.like();
+            let like = match way {
+                Way::ByTime => dialect.like(query),
+                Way::ByParts => dialect.indexed_like(),
+            };
             sql.push(&format!(" AND (x.code {like} "))
                 .bind(pattern.as_str());
             sql.push(&format!(r" ESCAPE '\' OR x.error {like} "))
@@ -113,4 +217,19 @@ impl ExecutionFilter {
             sql.push(r" ESCAPE '\')");
         }
     }
+}
+
+fn one_of(sql: &mut Sql, column: &str, values: &[String]) {
+    match values {
+        [] => sql.push(" AND 1 = 0"),
+        [only] => sql.push(&format!(" AND {column} = ")).bind(only.as_str()),
+        many => {
+            sql.push(&format!(" AND {column} IN ("));
+            for (nth, value) in many.iter().enumerate() {
+                sql.push(if nth == 0 { "" } else { ", " })
+                    .bind(value.as_str());
+            }
+            sql.push(")")
+        }
+    };
 }

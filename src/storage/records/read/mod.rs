@@ -18,13 +18,18 @@ mod executions;
 mod faults;
 mod histories;
 mod people;
+mod search;
+mod totals;
 
 pub(crate) use events::StoredEvent;
 pub(crate) use executions::{ExecutionFilter, ExecutionRow};
 pub(crate) use faults::{DeadLetterRow, RejectedRow};
 pub(super) use histories::OpenedHelp;
 pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};
-pub(crate) use people::{CellRow, KnownStudent, SessionRow, Totals};
+pub(crate) use people::{CellRow, KnownStudent, SessionRow};
+pub(crate) use totals::Totals;
+#[cfg(test)]
+pub(super) use {executions::List, totals::totals};
 
 /// A reading statement that takes longer is broken off.
 pub(super) const READING_LIMIT: Duration = Duration::from_secs(10);
@@ -90,6 +95,7 @@ impl Records {
         &self,
         sql: &mut Sql,
     ) -> Result<Vec<T>, RecordsError> {
+        self.gate.pass()?;
         let rows = T::find_by_statement(sql.statement(self.dialect)).all(&self.reading);
         Ok(in_time(rows).await??)
     }
@@ -98,6 +104,7 @@ impl Records {
         &self,
         sql: &mut Sql,
     ) -> Result<Option<T>, RecordsError> {
+        self.gate.pass()?;
         let row = T::find_by_statement(sql.statement(self.dialect)).one(&self.reading);
         Ok(in_time(row).await??)
     }
@@ -116,6 +123,7 @@ impl Records {
     where
         T: FromQueryResult + Weigh + Send + Unpin,
     {
+        self.gate.pass()?;
         let stream = T::find_by_statement(sql.statement(self.dialect))
             .stream(&self.reading)
             .await?;

@@ -1,4 +1,4 @@
-//! Students, their sessions and cells, and a classroom's totals.
+//! Students, their sessions and cells.
 
 use mimamori_actors::domain::{ClassroomId, SessionKey, StudentId};
 use sea_orm::FromQueryResult;
@@ -37,17 +37,6 @@ pub(crate) struct CellRow {
     pub(crate) status: String,
     pub(crate) tries: i64,
     pub(crate) at_ms: i64,
-}
-
-/// What happened in a classroom within a range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromQueryResult, Serialize, Deserialize)]
-pub(crate) struct Totals {
-    /// Students with an event in the range.
-    pub(crate) active: i64,
-    pub(crate) executions: i64,
-    pub(crate) errors: i64,
-    /// Requests for help that were open at some time in the range.
-    pub(crate) help: i64,
 }
 
 #[derive(FromQueryResult)]
@@ -139,44 +128,6 @@ impl Records {
         sql.push(") AS known WHERE newness = 1 ORDER BY at_ms DESC LIMIT ")
             .bind(MOST_OF_STUDENT);
         self.all(&mut sql).await
-    }
-
-    /// What happened in a classroom within a range.
-    pub(crate) async fn totals(
-        &self,
-        classroom: &ClassroomId,
-        range: TimeRange,
-    ) -> Result<Totals, RecordsError> {
-        let room = classroom.as_str();
-        let mut sql = Sql::new("SELECT (SELECT COUNT(*) FROM students s WHERE s.classroom = ");
-        sql.bind(room);
-        // one look into the index a student, however long the range is
-        sql.push(" AND EXISTS (SELECT 1 FROM events e WHERE e.classroom = s.classroom AND e.student = s.id AND e.at_ms >= ");
-        sql.bind(range.begin_ms());
-        sql.push(" AND e.at_ms < ").bind(range.end_ms());
-        sql.push(")) AS active, x.executions, x.errors, (SELECT COUNT(*) FROM help h WHERE h.classroom = ");
-        sql.bind(room);
-        sql.push(" AND h.since_ms < ").bind(range.end_ms());
-        sql.push(" AND (h.until_ms IS NULL OR h.until_ms >= ")
-            .bind(range.begin_ms());
-        sql.push(
-            ")) AS help FROM (SELECT \
-             COALESCE(SUM(CASE WHEN status IN ('ok', 'error', 'interrupted') THEN 1 ELSE 0 END), 0) AS executions, \
-             COALESCE(SUM(CASE WHEN status = 'error' THEN 1 ELSE 0 END), 0) AS errors \
-             FROM executions WHERE classroom = ",
-        );
-        sql.bind(room);
-        sql.push(" AND at_ms >= ").bind(range.begin_ms());
-        sql.push(" AND at_ms < ")
-            .bind(range.end_ms())
-            .push(") AS x");
-        let none = Totals {
-            active: 0,
-            executions: 0,
-            errors: 0,
-            help: 0,
-        };
-        Ok(self.one(&mut sql).await?.unwrap_or(none))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use mimamori_migrations::Migrator;
+use mimamori_migrations::bring_up_to_date;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
     TransactionTrait, Value,
 };
-use sea_orm_migration::MigratorTrait;
 
 use super::RecordsError;
 use super::dialect::Dialect;
@@ -27,7 +26,7 @@ pub(super) async fn open(
 ) -> Result<(DatabaseConnection, DatabaseConnection), RecordsError> {
     let file = dir.join(FILE);
     let writing = connect::writing(&file).await?;
-    Migrator::up(&writing, None).await?;
+    bring_up_to_date(&writing).await?;
     let reading = connect::reading(&file).await?;
     Ok((writing, reading))
 }

@@ -17,10 +17,13 @@ use crate::storage::samples::{
     student,
 };
 
+mod counting;
 mod dumped;
 mod editions;
 mod expiry;
 mod full_disk;
+mod newer;
+mod plans;
 mod postgres_only;
 mod reading;
 // the tests of the whole program do more with it
@@ -124,6 +127,7 @@ async fn everything(records: &Records) -> Vec<String> {
         "notebooks",
         "events",
         "executions",
+        "executions_hours",
         "lessons",
         "sessions",
         "help",

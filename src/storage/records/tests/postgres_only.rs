@@ -2,14 +2,14 @@
 
 use mimamori_actors::domain::{Event, Timestamp};
 use mimamori_actors::ports::StoreError;
+use mimamori_migrations::Migrator;
+use sea_orm_migration::MigratorTrait as _;
 
 use super::server::{PASSWORD, ask, database};
 use super::*;
 use crate::storage::records::postgres::keep_months_once;
 use crate::storage::records::{ExecutionFilter, RecordsError};
 use crate::storage::samples::execution;
-use mimamori_migrations::Migrator;
-use sea_orm_migration::MigratorTrait as _;
 
 async fn open(url: &str) -> Result<Records, RecordsError> {
     Records::open(&at_url(url)).await
@@ -205,21 +205,6 @@ async fn what_keeps_a_server_from_being_used_is_told_in_one_line_without_the_pas
 }
 
 #[tokio::test]
-async fn tables_of_a_later_version_are_left_alone() {
-    let url = database();
-    open(&url).await.unwrap().close().await.unwrap();
-    ask(
-        &url,
-        "INSERT INTO seaql_migrations VALUES ('m9999_future', 0)",
-    );
-
-    let told = Records::check_format(&at_url(&url)).await.unwrap_err();
-
-    assert!(matches!(told, RecordsError::Newer(_)), "{told}");
-    assert!(told.to_string().contains("m9999_future"), "{told}");
-}
-
-#[tokio::test]
 async fn two_that_start_at_once_bring_the_tables_up_to_date_one_after_the_other() {
     let url = database();
 
@@ -229,61 +214,4 @@ async fn two_that_start_at_once_bring_the_tables_up_to_date_one_after_the_other(
     other.unwrap();
     let migrations = Migrator::migrations().len().to_string();
     assert_eq!(count(&url, "seaql_migrations"), migrations);
-}
-
-/// A month of a busy school.
-const BUSY_MONTH: &str = "\
-    INSERT INTO events SELECT n, 'default', 'stu_' || n % 200, 'e' || n, 'cell_executed', \
-        1793491200000 + n * 40000, 1793491200000 + n * 40000, 1793491200000 + n * 40000, '{}', \
-        timestamptz '2026-11-01' + n * interval '40 s' FROM generate_series(1::bigint, 60000) n; \
-    INSERT INTO executions SELECT n, 'default', 'stu_' || n % 200, 1793491200000 + n * 40000, 'ok', \
-        'nb' || n % 10, 'c' || n % 70, 1, 'code', n, 'for i in range(' || n || '):' || repeat(' x = compute(x)', 25), NULL, '1', \
-        timestamptz '2026-11-01' + n * interval '40 s' FROM generate_series(1::bigint, 60000) n; \
-    INSERT INTO students SELECT 'default', 'stu_' || n, 'a', 'n', NULL, 0, 0, n FROM generate_series(0, 199) n";
-
-#[tokio::test]
-async fn the_usual_lists_are_read_from_an_index() {
-    let url = database();
-    let records = open(&url).await.unwrap();
-    ask(&url, BUSY_MONTH);
-    ask(&url, "VACUUM ANALYZE");
-    let events = records.dialect.events_of_executions();
-    let executions = records.dialect.executions_of_events();
-
-    for (sql, index) in [
-        (
-            format!(
-                "SELECT x.code, e.event_id FROM executions x{events} WHERE x.classroom = 'default' \
-                 AND x.at_ms >= 1 AND x.at_ms < 9000000000000 ORDER BY x.at_ms DESC, x.position DESC LIMIT 1001"
-            ),
-            "executions_2026_11_classroom_at_ms_position_status_idx",
-        ),
-        (
-            format!(
-                "SELECT x.code, e.event_id FROM executions x{events} WHERE x.classroom = 'default' \
-                 AND x.student = 'stu_7' AND x.at_ms >= 1 ORDER BY x.at_ms DESC, x.position DESC LIMIT 51"
-            ),
-            "executions_2026_11_classroom_student_at_ms_position_idx",
-        ),
-        (
-            format!(
-                "SELECT e.body, x.code FROM events e{executions} WHERE e.classroom = 'default' \
-                 AND e.position > 7 ORDER BY e.position LIMIT 1001"
-            ),
-            "events_2026_11_classroom_position_idx",
-        ),
-        (
-            format!(
-                "SELECT x.code, e.event_id FROM executions x{events} WHERE x.classroom = 'default' \
-                 AND x.at_ms >= 1 AND (x.code ILIKE '%range(2345)%' OR x.error ILIKE '%range(2345)%') \
-                 ORDER BY x.at_ms DESC, x.position DESC LIMIT 51"
-            ),
-            "executions_2026_11_code_idx",
-        ),
-    ] {
-        let plan = ask(&url, &format!("EXPLAIN {sql}"));
-        assert!(plan.contains(index), "{index} is missing in\n{plan}");
-        assert!(!plan.contains("Seq Scan on events_2026_11"), "{plan}");
-        assert!(!plan.contains("Seq Scan on executions_2026_11"), "{plan}");
-    }
 }

@@ -6,8 +6,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::*;
+use crate::storage::records::ExecutionFilter;
 use crate::storage::records::read::{DeadLetterRow, ExecutionRow, HelpRow, LessonRow, RejectedRow};
-use crate::storage::records::{ExecutionFilter, Sql};
 use crate::storage::samples::execution;
 
 on_either!(
@@ -398,40 +398,4 @@ async fn a_store_is_filled_again_with_what_stood_in_the_journal(on: On) {
     assert_eq!(all.through, Position(13));
     assert_eq!(all.entries[1].record, mixed()[3].record);
     assert_eq!(first.unwrap().through, Position(4));
-}
-
-#[tokio::test]
-async fn the_usual_lists_are_read_from_an_index_in_their_order() {
-    let (_dir, records) = records(On::Sqlite).await;
-    let plan = async |sql: &str| -> String {
-        let mut sql = Sql::new(&format!("EXPLAIN QUERY PLAN {sql}"));
-        let rows = records
-            .reading
-            .query_all_raw(sql.statement(records.dialect))
-            .await
-            .unwrap();
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|it| it.try_get("", "detail").unwrap())
-            .collect();
-        lines.join("\n")
-    };
-
-    let lists = [
-        "SELECT x.code, e.event_id FROM executions x JOIN events e ON e.position = x.position \
-         WHERE x.classroom = 'a' AND x.at_ms >= 1 AND x.at_ms < 9 AND (x.at_ms, x.position) < (5, 5) \
-         ORDER BY x.at_ms DESC, x.position DESC",
-        "SELECT x.code, e.event_id FROM executions x JOIN events e ON e.position = x.position \
-         WHERE x.classroom = 'a' AND x.at_ms >= 1 AND x.at_ms < 9 AND x.student = 's' \
-         ORDER BY x.at_ms DESC, x.position DESC",
-        "SELECT * FROM events e WHERE e.classroom = 'a' AND e.position > 7 ORDER BY e.position",
-    ];
-
-    for list in lists {
-        let plan = plan(list).await;
-        assert!(
-            !plan.contains("TEMP B-TREE") && !plan.contains("SCAN"),
-            "{plan}"
-        );
-    }
 }

@@ -1,0 +1,95 @@
+//! Where the journal ended when the server first went on without its records.
+//!
+//! A store may not know more of a journal than the journal has itself. While the
+//! records are away nobody can tell, and what is accepted meanwhile gets the next
+//! positions: so the comparison is made with the end of then, however often the
+//! server is started until they come.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use mimamori_actors::domain::{JournalId, Position};
+use serde_json::{Value, json};
+
+/// Under `storage.dir`, for as long as the records are not seen.
+const FILE: &str = "records-unseen.json";
+
+#[derive(Debug, Clone)]
+pub(super) struct Unseen {
+    dir: PathBuf,
+    journal: JournalId,
+}
+
+impl Unseen {
+    pub(super) fn of(dir: &Path, journal: &JournalId) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            journal: journal.clone(),
+        }
+    }
+
+    /// The journal's end since when they are not seen; nothing if they were, or it was another journal.
+    pub(super) fn since(&self) -> anyhow::Result<Option<Position>> {
+        let path = self.path();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).context(format!("{} can't be read", path.display())),
+        };
+        let noted: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let is_of_this = noted["journal"] == self.journal.as_str();
+        Ok(noted["end"].as_u64().filter(|_| is_of_this).map(Position))
+    }
+
+    /// On disk when it returns.
+    pub(super) fn note(&self, end: Position) -> anyhow::Result<()> {
+        let path = self.path();
+        let beside = path.with_extension("tmp");
+        let text = json!({ "journal": self.journal.as_str(), "end": end.0 }).to_string();
+        let written = File::create(&beside).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            File::open(&self.dir)?.sync_all()
+        });
+        written.with_context(|| format!("{} can't be written", path.display()))
+    }
+
+    /// They are there, and know no more than the journal.
+    pub(super) fn are_seen(&self) -> anyhow::Result<()> {
+        let path = self.path();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context(format!("{} can't be removed", path.display()))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_counts_for_its_journal_until_the_records_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let unseen = Unseen::of(dir.path(), &JournalId::new("jrn_a"));
+        let other = Unseen::of(dir.path(), &JournalId::new("jrn_b"));
+        assert_eq!(unseen.since().unwrap(), None);
+
+        unseen.note(Position(7)).unwrap();
+
+        assert_eq!(unseen.since().unwrap(), Some(Position(7)));
+        assert_eq!(other.since().unwrap(), None);
+        unseen.are_seen().unwrap();
+        unseen.are_seen().unwrap();
+        assert_eq!(unseen.since().unwrap(), None);
+    }
+}

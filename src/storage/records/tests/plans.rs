@@ -1,0 +1,161 @@
+//! Which indexes the reading calls are answered from, by what the databases say themselves.
+
+use mimamori_actors::domain::{ClassroomId, ExecutionStatus, StudentId, Timestamp};
+use sea_orm::{ConnectionTrait, Statement};
+
+use super::server::{ask, database};
+use super::*;
+use crate::storage::records::ExecutionFilter;
+use crate::storage::records::read::{List, totals};
+
+/// A month of a busy school.
+const BUSY_MONTH: &str = "\
+    INSERT INTO events SELECT n, 'default', 'stu_' || n % 200, 'e' || n, 'cell_executed', \
+        1793491200000 + n * 40000, 1793491200000 + n * 40000, 1793491200000 + n * 40000, '{}', \
+        timestamptz '2026-11-01' + n * interval '40 s' FROM generate_series(1::bigint, 60000) n; \
+    INSERT INTO executions SELECT n, 'default', 'stu_' || n % 200, 1793491200000 + n * 40000, 'ok', \
+        'nb' || n % 10, 'c' || n % 70, 1, 'code', n, 'for i in range(' || n || '):' || repeat(' x = compute(x)', 25), NULL, '1', \
+        timestamptz '2026-11-01' + n * interval '40 s' FROM generate_series(1::bigint, 60000) n; \
+    INSERT INTO students SELECT 'default', 'stu_' || n, 'a', 'n', NULL, 0, 0, n FROM generate_series(0, 199) n";
+
+/// A list as it is asked for.
+fn list<'a>(filter: &'a ExecutionFilter, classroom: &'a ClassroomId, on: Dialect) -> List<'a> {
+    List {
+        classroom,
+        range: TimeRange {
+            from: Timestamp::from_millis(1),
+            to: Some(Timestamp::from_millis(9_000_000_000_000)),
+        },
+        filter,
+        paths: filter.notebook.clone().map(|path| vec![path]),
+        after: None,
+        dialect: on,
+    }
+}
+
+/// Each way to narrow a list, and the columns of the index that it is to be read from.
+fn filters() -> [(ExecutionFilter, &'static str); 5] {
+    let all = ExecutionFilter::default;
+    [
+        (all(), "classroom_at_ms_position_status"),
+        (
+            ExecutionFilter {
+                student: Some(StudentId::new("stu_7")),
+                ..all()
+            },
+            "classroom_student_at_ms_position",
+        ),
+        (
+            ExecutionFilter {
+                status: Some(ExecutionStatus::Interrupted),
+                ..all()
+            },
+            "classroom_status_at_ms_position",
+        ),
+        (
+            ExecutionFilter {
+                notebook: Some("nb3".to_owned()),
+                ..all()
+            },
+            "classroom_notebook_at_ms_position",
+        ),
+        (
+            ExecutionFilter {
+                cell: Some("c7".to_owned()),
+                ..all()
+            },
+            "classroom_cell_id_at_ms_position",
+        ),
+    ]
+}
+
+async fn plan_of(records: &Records, mut sql: Sql) -> String {
+    let (explain, column) = match records.dialect {
+        Dialect::Sqlite => ("EXPLAIN QUERY PLAN ", "detail"),
+        Dialect::Postgres => ("EXPLAIN ", "QUERY PLAN"),
+    };
+    let (text, values) = sql.take();
+    let text = format!("{explain}{text}");
+    let statement = Statement::from_sql_and_values(records.dialect.backend(), text, values);
+    let rows = records.reading.query_all_raw(statement).await.unwrap();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| row.try_get("", column).unwrap())
+        .collect();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn a_server_answers_every_call_over_a_month_from_an_index() {
+    let url = database();
+    let records = Records::open(&at_url(&url)).await.unwrap();
+    ask(&url, BUSY_MONTH);
+    ask(&url, "VACUUM ANALYZE");
+    let room = room();
+
+    let mut plans = Vec::new();
+    for (filter, index) in filters() {
+        let mut sql = list(&filter, &room, records.dialect).newest_first();
+        sql.push(" LIMIT ").bind(51_i64);
+        plans.push((
+            plan_of(&records, sql).await,
+            format!("executions_2026_11_{index}"),
+        ));
+    }
+    let search = ExecutionFilter {
+        query: Some("range(2345)".to_owned()),
+        ..ExecutionFilter::default()
+    };
+    let search = list(&search, &room, records.dialect);
+    let parts = search.parts().unwrap();
+    plans.push((
+        plan_of(&records, search.with_parts(parts, 50)).await,
+        "executions_2026_11_code_idx".to_owned(),
+    ));
+    plans.push((
+        plan_of(&records, totals(&room, search.range)).await,
+        "executions_hours".to_owned(),
+    ));
+    let mut events = records.all_events();
+    events.push(" WHERE e.classroom = 'default' AND e.position > 7 ORDER BY e.position LIMIT 1001");
+    plans.push((
+        plan_of(&records, events).await,
+        "events_2026_11_classroom_position_idx".to_owned(),
+    ));
+
+    for (plan, index) in plans {
+        assert!(plan.contains(&index), "{index} is missing in\n{plan}");
+        assert!(!plan.contains("Seq Scan on events_2026_11"), "{plan}");
+        assert!(!plan.contains("Seq Scan on executions_2026_11"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_answers_every_call_from_an_index_in_its_order() {
+    let (_home, records) = records(On::Sqlite).await;
+    let room = room();
+
+    for (filter, _) in filters() {
+        let plan = plan_of(
+            &records,
+            list(&filter, &room, records.dialect).newest_first(),
+        )
+        .await;
+        assert!(
+            !plan.contains("TEMP B-TREE") && !plan.contains("SCAN"),
+            "{plan}"
+        );
+    }
+    let search = ExecutionFilter {
+        query: Some("range(2345)".to_owned()),
+        ..ExecutionFilter::default()
+    };
+    let search = list(&search, &room, records.dialect);
+    let parts = search.parts().unwrap();
+    let plan = plan_of(&records, search.with_parts(parts, 50)).await;
+    assert!(plan.contains("VIRTUAL TABLE INDEX"), "{plan}");
+    assert!(!plan.contains("executions_by_time"), "{plan}");
+    let plan = plan_of(&records, totals(&room, search.range)).await;
+    assert!(plan.contains("executions_hours"), "{plan}");
+    assert!(!plan.contains("SCAN executions"), "{plan}");
+}

@@ -1,0 +1,274 @@
+//! The reading calls of the contract over a month of a busy class, or as many
+//! days as `MIMAMORI_BENCH_DAYS` says: a file of `SQLite` and PostgreSQL are filled
+//! directly, and the real program is asked.
+
+mod fill;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mimamori::clock::SystemClock;
+use mimamori_actors::domain::Timestamp;
+use mimamori_actors::ports::Clock as _;
+use tokio::time::{Instant, sleep};
+
+use crate::figures::{Latencies, verdict};
+use crate::postgres::{Postgres, ask};
+use crate::server::{Server, TOKEN};
+use fill::{EXECUTIONS_A_DAY, STUDENTS};
+
+/// 600,000 executions.
+const USUAL_DAYS: u64 = 30;
+/// So often each call is made; three before that are not counted.
+const TIMES: u64 = 200;
+const WARM: u64 = 3;
+/// The series are counted again from the records within this time.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1_800);
+
+/// What a call may take: over a month, and over more.
+struct Target {
+    month_ms: f64,
+    more_ms: f64,
+}
+
+const LIST: Target = Target {
+    month_ms: 50.0,
+    more_ms: 300.0,
+};
+const DASHBOARD: Target = Target {
+    month_ms: 50.0,
+    more_ms: 50.0,
+};
+
+/// A call, and how it is varied.
+struct Call {
+    name: &'static str,
+    target: Target,
+    path: fn(u64, &Range) -> String,
+}
+
+/// What is asked for.
+struct Range {
+    days: u64,
+    /// Everything that there is; each time a little later, so that no answer is one that was kept.
+    query: String,
+    /// The last day.
+    day: String,
+    last_week: u64,
+}
+
+impl Range {
+    fn of(days: u64, n: u64) -> anyhow::Result<Self> {
+        let ahead = Duration::from_millis(n);
+        let everything: Timestamp = "2020-01-01T00:00:00Z".parse()?;
+        let yesterday = SystemClock.now().minus(Duration::from_secs(24 * 60 * 60));
+        let from = |from: Timestamp| format!("from={}&to=2100-01-01T00:00:00Z", from.plus(ahead));
+        Ok(Self {
+            days,
+            query: from(everything),
+            day: from(yesterday),
+            last_week: days / 7,
+        })
+    }
+}
+
+fn student(n: u64) -> String {
+    format!("stu_{}", n * 37 % STUDENTS)
+}
+
+const CALLS: [Call; 20] = [
+    call("overview", DASHBOARD, |_, it| {
+        format!("/overview?{}", it.query)
+    }),
+    call("overview of a day", DASHBOARD, |_, it| {
+        format!("/overview?{}", it.day)
+    }),
+    call("a student", LIST, |n, it| {
+        format!("/students/{}?{}", student(n), it.query)
+    }),
+    call("a student, a day", LIST, |n, it| {
+        format!("/students/{}?{}", student(n), it.day)
+    }),
+    call("executions of a student", LIST, |n, it| {
+        format!("/students/{}/executions?{}", student(n), it.query)
+    }),
+    call("executions", LIST, |_, it| {
+        format!("/executions?{}", it.query)
+    }),
+    call("executions, 1,000 a page", LIST, |_, it| {
+        format!("/executions?limit=1000&{}", it.day)
+    }),
+    call("… that failed", LIST, |_, it| {
+        format!("/executions?status=error&{}", it.query)
+    }),
+    call("… that were interrupted (1 of 2,000)", LIST, |_, it| {
+        format!("/executions?status=interrupted&{}", it.query)
+    }),
+    call("… of a notebook", LIST, |n, it| {
+        format!(
+            "/executions?notebook=week{}.ipynb&{}",
+            n % (it.last_week + 1),
+            it.query
+        )
+    }),
+    call("… of a cell", LIST, |n, it| {
+        format!(
+            "/executions?cell=w{}c{}&{}",
+            n % (it.last_week + 1),
+            n % 70,
+            it.query
+        )
+    }),
+    call("search, common", LIST, |_, it| {
+        format!("/executions?query=compute(&{}", it.query)
+    }),
+    call("search, 1 of 100", LIST, |n, it| {
+        format!("/executions?query=range({})&{}", n % 97, it.query)
+    }),
+    call("search, 1 of 3,000", LIST, |n, it| {
+        format!("/executions?query=step_{}_end&{}", n * 13 % 2999, it.query)
+    }),
+    call("search, one", LIST, |n, it| {
+        format!(
+            "/executions?query=run{}_of&{}",
+            1 + n * 2_999 % (it.days * EXECUTIONS_A_DAY),
+            it.query
+        )
+    }),
+    call("search, none", LIST, |n, it| {
+        format!("/executions?query=compute_nothing_{n}&{}", it.query)
+    }),
+    call("search in errors of a student", LIST, |n, it| {
+        format!(
+            "/executions?query=nameerror&student={}&{}",
+            student(n),
+            it.query
+        )
+    }),
+    call("help", LIST, |_, it| format!("/help?{}", it.query)),
+    call("events", LIST, |n, it| {
+        format!("/events?since={}", n * 97 % (it.days * EXECUTIONS_A_DAY))
+    }),
+    call("lessons", LIST, |_, it| format!("/lessons?{}", it.query)),
+];
+
+const fn call(name: &'static str, target: Target, path: fn(u64, &Range) -> String) -> Call {
+    Call { name, target, path }
+}
+
+/// Every call on both databases.
+pub async fn over_a_month() -> anyhow::Result<bool> {
+    let days = std::env::var("MIMAMORI_BENCH_DAYS").ok();
+    let days = days.map_or(Ok(USUAL_DAYS), |days| days.parse())?;
+    let only = std::env::var("MIMAMORI_BENCH_STORE").unwrap_or_default();
+    println!(
+        "reading: {} executions of {days} days, 400 bytes of code each, {TIMES} calls of each kind",
+        days * EXECUTIONS_A_DAY
+    );
+    let mut all_met = true;
+    if only != "postgres" {
+        all_met &= in_a_file(days).await?;
+    }
+    if only != "sqlite" {
+        all_met &= on_a_server(days).await?;
+    }
+    Ok(all_met)
+}
+
+async fn in_a_file(days: u64) -> anyhow::Result<bool> {
+    let server = Server::real_on(&[], async |dir| fill::sqlite(dir, days).await).await?;
+    println!(
+        "  SQLite, {} MiB",
+        fill::mib_of(&server.dir.join("records.sqlite"))
+    );
+    measure(&server, days).await
+}
+
+async fn on_a_server(days: u64) -> anyhow::Result<bool> {
+    let postgres = Postgres::start();
+    let url = postgres.database();
+    fill::postgres(&url, days).await?;
+    println!(
+        "  PostgreSQL, {}",
+        ask(
+            &url,
+            "SELECT pg_size_pretty(pg_database_size(current_database()))"
+        )
+    );
+    let server = Server::real_on(&[("MIMAMORI_RECORDS__URL", &url)], async |_| Ok(())).await?;
+    let before = read_whole(&url);
+    let is_met = measure(&server, days).await?;
+    let read_whole = read_whole(&url) - before;
+    Ok(is_met
+        & verdict(
+            "partitions read from end to end by all these calls",
+            read_whole as f64,
+            read_whole == 0,
+            "0: indexes are used",
+        ))
+}
+
+/// How often a partition that is not small was read without an index.
+fn read_whole(url: &str) -> u64 {
+    ask(url, "SELECT pg_stat_force_next_flush()");
+    let sql = "SELECT COALESCE(SUM(seq_scan), 0) FROM pg_stat_user_tables \
+               WHERE n_live_tup > 10000 AND relname ~ '^(events|executions)_[0-9d]'";
+    ask(url, sql).parse().unwrap_or(0)
+}
+
+async fn measure(server: &Server, days: u64) -> anyhow::Result<bool> {
+    let took = series_are_counted(server).await?;
+    println!("  the series were counted from it within {took:.0?}");
+    let client = reqwest::Client::new();
+    let mut all_met = true;
+    for call in CALLS {
+        let mut latencies = Latencies::default();
+        let mut last = serde_json::Value::Null;
+        for n in 0..WARM + TIMES {
+            let path = (call.path)(n, &Range::of(days, n)?);
+            let url = format!("http://{}/api/v1/classrooms/default{path}", server.address);
+            let begun = Instant::now();
+            let answer = client.get(&url).bearer_auth(TOKEN).send().await?;
+            let status = answer.status();
+            let bytes = answer.bytes().await?;
+            anyhow::ensure!(
+                status == 200,
+                "{path}: {status} {}",
+                String::from_utf8_lossy(&bytes)
+            );
+            if n >= WARM {
+                latencies.add(begun.elapsed());
+            }
+            last = serde_json::from_slice(&bytes)?;
+        }
+        // a call that finds nothing says little
+        let items = last["items"].as_array().map_or(0, Vec::len);
+        let p99 = latencies.per_mille(990);
+        let target = if days <= USUAL_DAYS {
+            call.target.month_ms
+        } else {
+            call.target.more_ms
+        };
+        let what = format!(
+            "{:<38} {items:>4} items, p50 {:>7.2} ms, p99 in ms",
+            call.name,
+            latencies.per_mille(500)
+        );
+        all_met &= verdict(&what, p99, p99 < target, &format!("< {target}"));
+    }
+    Ok(all_met)
+}
+
+async fn series_are_counted(server: &Server) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    loop {
+        let lags = server.lags().await?;
+        let lag = lags.iter().find(|(name, _)| name == "series");
+        let (_, lag) = lag.context("the series do not tell their lag")?;
+        if *lag == 0 {
+            return Ok(begun.elapsed());
+        }
+        anyhow::ensure!(begun.elapsed() < COUNTED_WITHIN, "still {lag} behind");
+        sleep(Duration::from_millis(500)).await;
+    }
+}
