@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod erasure;
+pub mod export;
 pub mod http;
 pub mod journal;
 pub mod keys;

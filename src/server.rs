@@ -20,24 +20,29 @@ use mimamori_actors::root::{Parts as TreeParts, Tree};
 use mimamori_actors::session::careful::Careful;
 use mimamori_actors::tree::{Census, RestartError, Threads, Watchdog, Witness};
 use serde_json::{Value, json};
+use warp::Filter as _;
+use warp::filters::BoxedFilter;
 
 use crate::admit::StudentKey;
 use crate::backup::Serving;
 use crate::cli::Announce;
 use crate::clock::{SteadyClock, SystemClock};
 use crate::config::{Config, Role};
+use crate::export::Jobs;
 use crate::http::accept::{self, AcceptOptions};
 use crate::http::backup;
 use crate::http::connect::{self, Connect};
+use crate::http::export::{self, Exports};
 use crate::http::health::{Health, Readiness, TreeReport};
 use crate::http::ingest::{self, Gate, Ingest};
 use crate::http::live::{self, Live, LiveSettings, OpenSockets};
 use crate::http::privacy::{self, Notices};
 use crate::http::reading::{self, Folded, Reading};
 use crate::http::refusals::Refusals;
+use crate::http::research::{self, Research};
 use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::{Front, FrontOptions};
-use crate::http::{Access, ApiError};
+use crate::http::{Access, ApiError, Response};
 use crate::journal::FileJournal;
 use crate::keys::Keys;
 use crate::privacy::{Retaining, Terms};
@@ -251,6 +256,7 @@ impl Server {
                 classrooms: config.classrooms.clone(),
                 body_timeout: config.http.body_timeout,
             }),
+            export: self.exports(),
             privacy: privacy::routes(Notices {
                 privacy: config.privacy.clone(),
                 classrooms: config.classrooms.clone(),
@@ -278,6 +284,24 @@ impl Server {
             access: Arc::clone(access),
         });
         Front::new(routes, front_options(config), refusals, clock.clone())
+    }
+
+    /// Exports of a classroom, and who is not for research.
+    fn exports(&self) -> BoxedFilter<(Response,)> {
+        let exports = Exports {
+            access: Arc::clone(&self.access),
+            records: Arc::clone(&self.stores.records),
+            classrooms: self.config.classrooms.clone(),
+            jobs: Jobs::default(),
+            clock: self.clock.clone(),
+        };
+        let research = Research {
+            access: Arc::clone(&self.access),
+            records: Arc::clone(&self.stores.records),
+            clock: self.clock.clone(),
+        };
+        let research = research::routes(research);
+        export::routes(exports).or(research).unify().boxed()
     }
 
     fn connect(&self, access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Connect {

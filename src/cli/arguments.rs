@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::domain::{ClassroomId, Timestamp};
 
 use crate::config::PostgresUrl;
 use crate::moving::TimeZone;
@@ -35,6 +35,8 @@ pub(super) enum Command {
     Migrate(Migrate),
     Backup(Backup),
     Restore(Restore),
+    Export(Export),
+    Research(Research),
     Simulate(Simulate),
     Replay(Replay),
     Journal(Journal),
@@ -191,6 +193,67 @@ pub(super) struct Restore {
     /// Print what was restored as JSON, for programs.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Export a classroom's history as a file, for spreadsheets or for analysis.
+///
+/// Executions and events go by the time that the reading calls go by (`at`), the
+/// others by their beginning; without --from and --to, all there is. Students are
+/// named by their opaque ids: no address and no name is in the file. Students
+/// who are not for research (mimamori research) are left out, and how many is told
+/// on standard error. CSV has a byte order mark, and an apostrophe before every text
+/// that a spreadsheet might compute; Parquet has typed columns. The server that runs
+/// on this storage.dir reads for it, two exports at a time, in constant memory; if none
+/// runs, the records are opened here.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori export --what executions --format parquet --from 2026-10-01 --output autumn.parquet\n  \
+    mimamori export --what help --format csv --output help.csv"
+)]
+pub(super) struct Export {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// The classroom.
+    #[arg(long, value_name = "ID", default_value = "default")]
+    pub(super) classroom: String,
+    /// csv or parquet.
+    #[arg(long, value_name = "FORMAT", default_value = "csv", value_parser = ["csv", "parquet"])]
+    pub(super) format: String,
+    /// executions, events, sessions, help or lessons.
+    #[arg(long, value_name = "WHAT", default_value = "executions", value_parser = ["executions", "events", "sessions", "help", "lessons"])]
+    pub(super) what: String,
+    /// From this time on: ISO 8601, without an offset it is UTC.
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<Timestamp>,
+    /// Up to this time, exclusive.
+    #[arg(long, value_name = "TIME")]
+    pub(super) to: Option<Timestamp>,
+    /// A file instead of standard output; it has its name only when it is whole.
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+/// Set or tell whether what is kept of a student is for research.
+///
+/// Exports leave out the students who are not. It holds in every classroom, until
+/// it is allowed again.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori research --student hanako@example.ac.jp --refuse\n  \
+    mimamori research --student stu_0123456789abcdef01234567"
+)]
+pub(super) struct Research {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// The student: the address, however written, or the id (stu_…).
+    #[arg(long, value_name = "ADDRESS|ID")]
+    pub(super) student: String,
+    /// It is for research.
+    #[arg(long, conflicts_with = "refuse")]
+    pub(super) allow: bool,
+    /// It is not.
+    #[arg(long)]
+    pub(super) refuse: bool,
 }
 
 /// Act as a class: post what its notebooks would send.

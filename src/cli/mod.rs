@@ -9,13 +9,16 @@ mod announce;
 mod arguments;
 mod backup;
 mod check_config;
+mod export;
 mod failure;
 mod health;
+mod here;
 mod import;
 mod journal;
 mod link;
 mod lock;
 mod migrate;
+mod research;
 mod serve;
 mod storage_dir;
 #[cfg(test)]
@@ -82,6 +85,8 @@ fn run(command: Command, witness: Arc<dyn Witness>) -> Result<(), Failure> {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Backup(arguments) => backup::take(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Research(arguments) => research::run(&arguments),
         Command::Simulate(arguments) => tools::simulate(arguments),
         Command::Replay(arguments) => tools::replay(arguments),
         Command::Health(arguments) => health::run(&arguments),

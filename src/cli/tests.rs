@@ -37,6 +37,7 @@ fn the_words_of_the_contract_are_there() {
         [
             "backup",
             "check-config",
+            "export",
             "health",
             "import",
             "import cell-monitor",
@@ -45,6 +46,7 @@ fn the_words_of_the_contract_are_there() {
             "link",
             "migrate",
             "replay",
+            "research",
             "restore",
             "serve",
             "simulate"

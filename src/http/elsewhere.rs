@@ -118,6 +118,26 @@ pub fn backup(access: Arc<Access>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
+/// Exports of a classroom, and who is not for research.
+pub fn export(access: Arc<Access>) -> BoxedFilter<(Response,)> {
+    let detail =
+        "this node only serves consoles; exports are made by the node with serve.role = \"all\"";
+    let of_classroom = warp::path!("api" / "v1" / "classrooms" / String / "export")
+        .map(drop)
+        .untuple_one();
+    let research = warp::path!("api" / "v1" / "admin" / "students" / String / "research")
+        .map(drop)
+        .untuple_one();
+    of_classroom
+        .or(warp::path!("api" / "v1" / "exports"))
+        .unify()
+        .or(research)
+        .unify()
+        .and(head())
+        .map(move |head: Head| refuse(&head, &access, detail))
+        .boxed()
+}
+
 fn refuse(head: &Head, access: &Access, detail: &str) -> Response {
     let refused = access
         .viewer(head)

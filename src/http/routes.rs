@@ -24,6 +24,9 @@ pub struct Parts {
     pub health: Health,
     /// `POST /api/v1/events`.
     pub ingest: BoxedFilter<(Response,)>,
+    /// Exports of a classroom, and who is not for research; before the reading calls,
+    /// whose paths that of an export is among.
+    pub export: BoxedFilter<(Response,)>,
     /// `GET /privacy/…`.
     pub privacy: BoxedFilter<(Response,)>,
     /// `GET /api/v1/live`.
@@ -45,6 +48,9 @@ pub fn routes(parts: Parts) -> BoxedFilter<(Response,)> {
     parts
         .ingest // the busiest first
         .or(parts.live)
+        .unify()
+        .boxed()
+        .or(parts.export)
         .unify()
         .boxed()
         .or(parts.reading)

@@ -92,6 +92,7 @@ impl Node {
             connect: elsewhere::connect(Arc::clone(access)),
             health: self.health(),
             backup: elsewhere::backup(Arc::clone(access)),
+            export: elsewhere::export(Arc::clone(access)),
             privacy: privacy::routes(Notices {
                 privacy: self.config.privacy.clone(),
                 classrooms: self.config.classrooms.clone(),

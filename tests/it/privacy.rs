@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    ALWAYS, PATIENCE, Run, Server, ensure, event, event_id, eventually, run, skipped,
+    ALWAYS, PATIENCE, Run, Server, ensure, event, event_id, eventually, program, run, skipped,
 };
 
 /// Stands in everything that a student writes or sees, and nowhere else.
@@ -183,4 +183,124 @@ async fn what_is_past_its_term_goes_and_the_rest_stays() {
         )
     })
     .await;
+}
+
+/// What a command said, once it succeeded: standard output and standard error.
+async fn run_command(dir: &Path, words: &[&str]) -> (String, String) {
+    let output = program(dir).args(words).output().await.unwrap();
+    let (said, told) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(output.status.success(), "{words:?}: {told}");
+    (said, told)
+}
+
+/// The addressable cells of a CSV file: of each record, column by column.
+fn records_of(csv: &str) -> Vec<std::collections::HashMap<String, String>> {
+    let text = csv.strip_prefix('\u{feff}').expect("a byte order mark");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn a_classroom_is_exported_without_those_who_are_not_for_research() {
+    let server = Server::start().await;
+    let mut formula = run("e1", "hanako", "c1", Run::Ok);
+    formula["code"] = "=cmd|' /C calc'!A0".into();
+    let events = [
+        formula,
+        run("e2", "taro", "c1", Run::Error),
+        event("e3", "notebook_saved", "hanako"),
+    ];
+    server.api().accepted(&events).await;
+    let export = ["export", "--what", "executions", "--format", "csv"];
+    eventually("both are exported", PATIENCE, async || {
+        let (csv, _) = run_command(server.dir(), &export).await;
+        let found = records_of(&csv).len();
+        ensure(found == 2, || format!("{found} of 2"))
+    })
+    .await;
+
+    let (csv, _) = run_command(server.dir(), &export).await;
+    let refuse = ["research", "--student", "Taro@example.ac.jp", "--refuse"];
+    let (said, _) = run_command(server.dir(), &refuse).await;
+    let (without, told) = run_command(server.dir(), &export).await;
+
+    let records = records_of(&csv);
+    assert_eq!(records[0]["code"], "'=cmd|' /C calc'!A0");
+    assert_eq!(records[1]["status"], "error");
+    assert!(
+        !csv.contains("@example.ac.jp") && !csv.contains("学生"),
+        "{csv}"
+    );
+    assert!(said.contains("is not for research"), "{said}");
+    assert_eq!(records_of(&without).len(), 1);
+    assert!(told.contains("1 students are left out"), "{told}");
+
+    // what was said is kept, and the stores are read where no server runs
+    let mut server = server;
+    server.kill9().await;
+    let file = server.dir().join("events.parquet");
+    let path = file.to_str().unwrap();
+    let offline = [
+        "export", "--what", "events", "--format", "parquet", "--output", path,
+    ];
+    let (_, told) = run_command(server.dir(), &offline).await;
+    assert!(told.contains("1 students are left out"), "{told}");
+    let parquet = std::fs::read(&file).unwrap();
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    let student = ["research", "--student", "taro@example.ac.jp"];
+    let (said, _) = run_command(server.dir(), &student).await;
+    assert!(said.contains("is not for research"), "{said}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_exported_is_one_line_and_leaves_no_file() {
+    let server = Server::start().await;
+    let file = server.dir().join("out.csv");
+    let path = file.to_str().unwrap();
+    for (words, code, part) in [
+        (
+            vec!["export", "--classroom", "physics"],
+            2,
+            "there is no such classroom",
+        ),
+        (vec!["export", "--format", "xlsx"], 2, "xlsx"),
+        (vec!["export", "--from", "soon"], 2, "soon"),
+        (
+            vec!["export", "--from", "2026-11-02", "--to", "2026-11-01"],
+            1,
+            "no earlier than from",
+        ),
+        (
+            vec!["research", "--student", "nobody@example.ac.jp", "--refuse"],
+            1,
+            "nothing is known",
+        ),
+    ] {
+        let is_export = words[0] == "export";
+        let output = is_export
+            .then_some(["--output", path])
+            .into_iter()
+            .flatten();
+        let done = program(server.dir())
+            .args(&words)
+            .args(output)
+            .output()
+            .await
+            .unwrap();
+
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(code), "{words:?}: {told}");
+        assert!(told.contains(part), "{words:?}: {told}");
+        assert_eq!(told.trim_end().lines().count(), 1, "{told}");
+    }
+    let left: Vec<_> = std::fs::read_dir(server.dir()).unwrap().collect();
+    let names = left.iter().map(|it| it.as_ref().unwrap().file_name());
+    assert!(
+        !names
+            .into_iter()
+            .any(|name| name.to_string_lossy().starts_with("out.csv"))
+    );
 }

@@ -68,6 +68,7 @@ fn parts(refusals: &Arc<Refusals>) -> Parts {
         ingest: only_at("/api/v1/events"),
         live: only_at("/api/v1/live"),
         privacy: only_at("/privacy/default"),
+        export: only_at("/api/v1/exports"),
         reading: only_at("/api/v1/classrooms"),
     }
 }
@@ -98,6 +99,7 @@ async fn every_subject_is_reached_at_its_path() {
         ("/readyz", 503),
         ("/metrics", 200),
         ("/privacy/default", 200),
+        ("/api/v1/exports", 200),
         ("/", 200),
     ] {
         assert_eq!(answer("GET", path).await.status(), status, "{path}");

@@ -52,8 +52,9 @@ use gate::Gate;
 pub use later::Check;
 pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
-    CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, Found, HelpKey, HelpRow, KnownStudent,
-    LessonKey, LessonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange, Totals,
+    CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, ExportedEvent, ExportedSpan, Found,
+    HelpKey, HelpRow, History, KnownStudent, LessonKey, LessonRow, RejectedRow, SessionRow,
+    StoredEvent, TimeKey, TimeRange, Totals,
 };
 use sql::Sql;
 

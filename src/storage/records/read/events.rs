@@ -157,6 +157,6 @@ impl EventRow {
     }
 }
 
-fn output(json: &str) -> Result<Output, RecordsError> {
+pub(super) fn output(json: &str) -> Result<Output, RecordsError> {
     serde_json::from_str(json).map_err(|error| RecordsError::Malformed(error.to_string()))
 }

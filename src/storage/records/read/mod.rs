@@ -15,6 +15,7 @@ use super::{Records, RecordsError};
 
 mod events;
 mod executions;
+mod exports;
 mod faults;
 mod histories;
 mod people;
@@ -23,6 +24,7 @@ mod totals;
 
 pub(crate) use events::StoredEvent;
 pub(crate) use executions::{ExecutionFilter, ExecutionRow};
+pub(crate) use exports::{ExportedEvent, ExportedSpan, History};
 pub(crate) use faults::{DeadLetterRow, RejectedRow};
 pub(super) use histories::OpenedHelp;
 pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};

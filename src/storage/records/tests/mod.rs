@@ -21,6 +21,7 @@ mod counting;
 mod dumped;
 mod editions;
 mod expiry;
+mod exports;
 mod full_disk;
 mod newer;
 mod plans;

@@ -1,0 +1,235 @@
+//! `mimamori export --classroom …`: a classroom's history as a file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use mimamori_actors::domain::{ClassroomId, Timestamp};
+use mimamori_actors::ports::Clock as _;
+use tokio::sync::mpsc;
+
+use super::arguments::Export;
+use super::here::Here;
+use super::lock::ServerLock;
+use super::{Failure, runtime};
+use crate::clock::SystemClock;
+use crate::export::{self, Format, Jobs, Request, What};
+use crate::storage::records::{Records, RecordsAt, TimeRange};
+
+pub(super) fn run(arguments: &Export) -> Result<(), Failure> {
+    let here = Here::of(arguments.file.config.as_deref())?;
+    let classroom = ClassroomId::new(arguments.classroom.as_str());
+    if here.config.classrooms.get(&classroom).is_none() {
+        let fault = format!("--classroom {classroom}: there is no such classroom");
+        return Err(Failure::Usage(fault));
+    }
+    let mut target = Target::open(arguments.output.as_deref())?;
+    let left_out = runtime()?.block_on(async {
+        match here.address(&format!("/api/v1/classrooms/{classroom}/export")) {
+            Some(address) => from_server(&here, address, arguments, &mut target).await,
+            None => from_records(&here, classroom, arguments, &mut target).await,
+        }
+    })?;
+    target.finish()?;
+    if left_out > 0 {
+        let note = format!(
+            "mimamori: {left_out} students are left out: what is kept of them is not for research"
+        );
+        let _ = writeln!(io::stderr(), "{note}");
+    }
+    Ok(())
+}
+
+/// How many students are left out.
+async fn from_server(
+    here: &Here,
+    mut address: reqwest::Url,
+    arguments: &Export,
+    target: &mut Target,
+) -> anyhow::Result<u64> {
+    {
+        let mut query = address.query_pairs_mut();
+        query.append_pair("what", &arguments.what);
+        query.append_pair("format", &arguments.format);
+        for (name, time) in [("from", arguments.from), ("to", arguments.to)] {
+            if let Some(time) = time {
+                query.append_pair(name, &time.to_string());
+            }
+        }
+    }
+    let mut response = here.ask(|client| client.get(address)).await?;
+    let number = |name: &str| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        value.parse::<u64>().ok()
+    };
+    let (job, rows) = (
+        number("mimamori-export-job"),
+        number("mimamori-rows-at-most"),
+    );
+    let left_out = number("mimamori-left-out-students").unwrap_or(0);
+    let bar = bar(rows.unwrap_or(0));
+    let writing = async {
+        while let Some(piece) = response.chunk().await.context("the export was cut off")? {
+            target.write(&piece)?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        done = writing => done?,
+        () = follow(here, job, &bar) => {}
+    }
+    bar.finish_and_clear();
+    Ok(left_out)
+}
+
+/// Shows how far the server is, for as long as it is polled.
+async fn follow(here: &Here, job: Option<u64>, bar: &ProgressBar) {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let (false, Some(address)) = (bar.is_hidden(), here.address("/api/v1/exports")) else {
+            continue;
+        };
+        let Ok(answer) = here.ask(|client| client.get(address)).await else {
+            continue;
+        };
+        let told: serde_json::Value = answer.json().await.unwrap_or_default();
+        let items = told["items"].as_array().into_iter().flatten();
+        for item in items.filter(|item| item["id"].as_u64() == job) {
+            bar.set_position(item["rows"].as_u64().unwrap_or(0));
+        }
+    }
+}
+
+async fn from_records(
+    here: &Here,
+    classroom: ClassroomId,
+    arguments: &Export,
+    target: &mut Target,
+) -> anyhow::Result<u64> {
+    let config = &here.config;
+    // none starts meanwhile
+    let _lock = ServerLock::take(&config.storage.dir)?;
+    let at = RecordsAt::of(config);
+    Records::check_format(&at).await?;
+    let records = Arc::new(Records::open(&at).await?);
+    let request = request(classroom, arguments)?;
+    let now = SystemClock.now();
+    let mut begun = export::begin(&records, &Jobs::default(), request, now).await?;
+    let bar = bar(0);
+    take(&mut begun.pieces, target).await?;
+    bar.finish_and_clear();
+    records.close().await?;
+    Ok(begun.left_out)
+}
+
+async fn take<E: std::error::Error + Send + Sync + 'static>(
+    pieces: &mut mpsc::Receiver<Result<Bytes, E>>,
+    target: &mut Target,
+) -> anyhow::Result<()> {
+    while let Some(piece) = pieces.recv().await {
+        target.write(&piece?)?;
+    }
+    Ok(())
+}
+
+fn request(classroom: ClassroomId, arguments: &Export) -> anyhow::Result<Request> {
+    // clap has looked at both words
+    let what = What::ALL
+        .into_iter()
+        .find(|known| known.as_str() == arguments.what);
+    let format = Format::ALL
+        .into_iter()
+        .find(|known| known.as_str() == arguments.format);
+    Ok(Request {
+        classroom,
+        what: what.context("--what is unknown")?,
+        format: format.context("--format is unknown")?,
+        range: TimeRange {
+            from: arguments.from.unwrap_or(Timestamp::from_millis(i64::MIN)),
+            to: arguments.to,
+        },
+    })
+}
+
+fn bar(rows: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("exporting {bar:40} {pos} of {len} rows {eta}");
+    ProgressBar::new(rows).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Standard output, or a file that has its name when it is whole.
+enum Target {
+    Out(io::Stdout),
+    File {
+        file: File,
+        making: PathBuf,
+        path: PathBuf,
+        is_whole: bool,
+    },
+}
+
+impl Target {
+    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else {
+            return Ok(Self::Out(io::stdout()));
+        };
+        let mut making = path.as_os_str().to_owned();
+        making.push(".part");
+        let making = PathBuf::from(making);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&making)
+            .with_context(|| making.display().to_string())?;
+        Ok(Self::File {
+            file,
+            making,
+            path: path.to_owned(),
+            is_whole: false,
+        })
+    }
+
+    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Out(out) => out.write_all(piece),
+            Self::File { file, .. } => file.write_all(piece),
+        }
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        match &mut self {
+            Self::Out(out) => out.flush()?,
+            Self::File {
+                file,
+                making,
+                path,
+                is_whole,
+            } => {
+                file.sync_all()?;
+                fs::rename(making, &*path).with_context(|| path.display().to_string())?;
+                *is_whole = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Self::File {
+            making,
+            is_whole: false,
+            ..
+        } = self
+        {
+            // half a file is none
+            let _ = fs::remove_file(making);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Where the data is: with the server that runs on this storage.dir, or in the stores themselves.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mimamori_actors::domain::StudentId;
+use reqwest::RequestBuilder;
+
+use super::lock::ServerLock;
+use super::{Failure, load_config, storage_dir};
+use crate::admit::StudentKey;
+use crate::config::Config;
+use crate::keys::Keys;
+
+/// It is on this machine.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
+
+/// A configuration, its keys, and the server that runs with it, if one does.
+pub(super) struct Here {
+    pub(super) config: Config,
+    keys: Keys,
+    /// `http://address`
+    running: Option<String>,
+    client: reqwest::Client,
+}
+
+impl Here {
+    pub(super) fn of(file: Option<&Path>) -> Result<Self, Failure> {
+        let loaded = load_config(file)?;
+        storage_dir::prepare(&loaded)?;
+        let config = loaded.config;
+        let dir = &config.storage.dir;
+        let (admin, ingest) = (
+            config.auth.admin_token.clone(),
+            config.auth.ingest_key.clone(),
+        );
+        let keys = Keys::load_or_create(dir, admin, ingest).map_err(anyhow::Error::new)?;
+        let running = ServerLock::read(dir).map_err(anyhow::Error::new)?;
+        let running = running.map(|running| format!("http://{}", reachable(running.listening)));
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECTS_WITHIN)
+            .build()
+            .map_err(anyhow::Error::new)?;
+        Ok(Self {
+            config,
+            keys,
+            running,
+            client,
+        })
+    }
+
+    /// The address of a path of the server that runs.
+    pub(super) fn address(&self, path: &str) -> Option<reqwest::Url> {
+        let address = format!("{}{path}", self.running.as_ref()?);
+        address.parse().ok()
+    }
+
+    /// Asks the server with the admin token; an answer that is no success is an error in a line.
+    pub(super) async fn ask(
+        &self,
+        request: impl FnOnce(&reqwest::Client) -> RequestBuilder,
+    ) -> anyhow::Result<reqwest::Response> {
+        let token = self.keys.admin_token().expose();
+        let response = request(&self.client).bearer_auth(token).send().await;
+        let response = response.map_err(reqwest::Error::without_url);
+        let response = response.context("the server that runs on storage.dir does not answer")?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem: serde_json::Value = response.json().await.unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("no reason was given");
+        anyhow::bail!("the server answered {}: {detail}", status.as_u16())
+    }
+
+    /// An id is taken as it is, anything else for an address.
+    pub(super) fn student(&self, text: &str) -> StudentId {
+        let is_id = text.strip_prefix("stu_").is_some_and(|digits| {
+            digits.len() == 24 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        if is_id {
+            return StudentId::new(text);
+        }
+        StudentKey::from_bytes(*self.keys.student_key()).student(text)
+    }
+}
+
+/// One that listens on every address is reached from this machine.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening {
+        _ if !listening.ip().is_unspecified() => listening.ip(),
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, listening.port())
+}
