@@ -38,6 +38,8 @@ struct Room {
     waiting_bytes: usize,
     /// Redis has nothing that what comes next would follow.
     needs_snapshot: bool,
+    /// No snapshot of this epoch was put down: what Redis has of others is of no use to anybody.
+    is_new: bool,
     /// Since the last snapshot.
     bytes_since: usize,
     deltas_since: usize,
@@ -50,6 +52,8 @@ struct Room {
 pub(super) struct Work {
     pub(super) deltas: Vec<Arc<Delta>>,
     pub(super) snapshot: Option<Opening>,
+    /// What is before the snapshot is to go.
+    pub(super) is_new_epoch: bool,
 }
 
 impl HandOver {
@@ -67,6 +71,7 @@ impl HandOver {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             needs_snapshot: true,
+            is_new: true,
             bytes_since: 0,
             deltas_since: 0,
             snapshot_bytes: 0,
@@ -106,10 +111,13 @@ impl HandOver {
         is_something.then_some(work)
     }
 
-    /// How many bytes the snapshot had that was put down.
-    pub(super) fn put_down(&self, classroom: &ClassroomId, snapshot_bytes: usize) {
-        if let Some(room) = self.lock().get_mut(classroom) {
+    /// A snapshot of this epoch was put down; how many bytes it had.
+    pub(super) fn put_down(&self, classroom: &ClassroomId, epoch: &str, snapshot_bytes: usize) {
+        if let Some(room) = self.lock().get_mut(classroom)
+            && room.now.cursor().epoch == epoch
+        {
             room.snapshot_bytes = snapshot_bytes;
+            room.is_new = false;
         }
     }
 
@@ -173,6 +181,7 @@ impl Room {
             return Work {
                 deltas: Vec::new(),
                 snapshot: Some(self.snapshot()),
+                is_new_epoch: self.is_new,
             };
         }
         self.bytes_since += self.waiting_bytes;
@@ -184,6 +193,7 @@ impl Room {
         Work {
             deltas,
             snapshot: is_due.then(|| self.snapshot()),
+            is_new_epoch: false,
         }
     }
 

@@ -49,12 +49,14 @@ return false";
 
 /// Puts a snapshot down and marks it in the stream: the mark's place, or nothing without the lease.
 ///
-/// Keys: lease, stream, snapshot. Arguments: me, epoch, seq, frame, from where the stream is kept (or empty), for how many ms.
+/// Keys: lease, stream, snapshot. Arguments: me, epoch, seq, frame, from where the stream is kept (empty: from its beginning, `mark`: from here), for how many ms.
 pub(super) const PUT_SNAPSHOT: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 local id = redis.call('XADD', KEYS[2], '*', 'e', ARGV[2], 's', ARGV[3])
 redis.call('HSET', KEYS[3], 'e', ARGV[2], 's', ARGV[3], 'i', id, 'f', ARGV[4])
-if ARGV[5] ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', ARGV[5]) end
+local keep_from = ARGV[5]
+if keep_from == 'mark' then keep_from = id end
+if keep_from ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', keep_from) end
 redis.call('PEXPIRE', KEYS[2], ARGV[6])
 redis.call('PEXPIRE', KEYS[3], ARGV[6])
 return id";

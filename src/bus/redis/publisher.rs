@@ -211,8 +211,13 @@ impl Publisher {
             metrics::counter!("mimamori_bus_deltas_total").increment(work.deltas.len() as u64);
         }
         if let Some(opening) = work.snapshot {
-            let mark: Option<String> = self.put_snapshot(connection, classroom, &opening).await?;
-            let Some(mark) = mark else {
+            let keep_from = if work.is_new_epoch {
+                "mark"
+            } else {
+                self.marks.get(classroom).map_or("", String::as_str)
+            };
+            let put = self.put_snapshot(connection, &opening, keep_from).await?;
+            let Some(mark) = put else {
                 return Ok(false);
             };
             self.marks.insert(classroom.clone(), mark);
@@ -243,16 +248,16 @@ impl Publisher {
         Ok(add.query_async(connection).await?)
     }
 
-    async fn put_snapshot<T: FromRedisValue>(
+    /// The place of its mark; nothing without the lease.
+    async fn put_snapshot(
         &self,
         connection: &mut MultiplexedConnection,
-        classroom: &ClassroomId,
         opening: &Opening,
-    ) -> Result<T, RedisFault> {
+        keep_from: &str,
+    ) -> Result<Option<String>, RedisFault> {
         let frame = opening.frame();
-        self.hand_over.put_down(classroom, frame.len());
-        let keep_from = self.marks.get(classroom).map_or("", String::as_str);
-        let put = cmd("EVAL")
+        let classroom = &opening.classroom;
+        let put: Option<String> = cmd("EVAL")
             .arg(PUT_SNAPSHOT)
             .arg(3)
             .arg(LEASE)
@@ -266,6 +271,10 @@ impl Publisher {
             .arg(KEPT_FOR.as_millis() as u64)
             .query_async(connection)
             .await?;
+        if put.is_some() {
+            self.hand_over
+                .put_down(classroom, &opening.epoch, frame.len());
+        }
         Ok(put)
     }
 

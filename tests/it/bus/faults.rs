@@ -1,10 +1,12 @@
 //! Redis, or a node, is gone: who takes events in goes on, the others say so, and all repair themselves.
 
 use super::*;
+use crate::harness::redis::ask;
 
 /// A node of each kind, a console at each, on a Redis of their own.
 struct Nodes {
     redis: Redis,
+    url: String,
     ingest: Server,
     node: Server,
     here: Console,
@@ -23,6 +25,7 @@ impl Nodes {
             here: Console::watching(&ingest, ROOM).await,
             there: Console::watching(&node, ROOM).await,
             redis,
+            url,
             ingest,
             node,
             rounds: 1,
@@ -123,12 +126,7 @@ async fn who_was_told_that_nothing_comes_is_told_when_all_is_well_even_if_nothin
 #[tokio::test]
 async fn what_redis_forgot_without_being_gone_is_put_down_again() {
     let mut nodes = Nodes::start().await;
-    let url = nodes.redis.database();
-    let (server, number) = url.rsplit_once('/').unwrap();
-    let number: u32 = number.parse().unwrap();
-    let url = format!("{server}/{}", number - 1);
-
-    crate::harness::redis::ask(&url, &["FLUSHALL"]);
+    ask(&nodes.url, &["FLUSHALL"]);
     nodes.the_class_runs_and_is_seen_here().await;
 
     nodes.are_whole().await;
@@ -155,6 +153,12 @@ async fn the_node_that_takes_events_in_is_killed_and_begins_a_new_epoch_everywhe
     class_runs(&ingest, nodes.rounds, 3).await;
     shows_the_present(&mut nodes.there, &ingest).await;
     is_degraded(&ingest, &json!([])).await;
+    let kept = ask(
+        &nodes.url,
+        &["XRANGE", "mimamori:1:default:deltas", "-", "+"],
+    );
+    assert!(kept.contains(&nodes.there.rooms[ROOM].epoch));
+    assert!(!kept.contains(&before.epoch), "of no use to anybody");
 }
 
 #[tokio::test]
@@ -173,12 +177,7 @@ async fn while_nobody_takes_events_in_consoles_elsewhere_are_told_so() {
 #[tokio::test]
 async fn a_second_node_that_takes_events_in_on_the_same_redis_is_told_apart() {
     let mut nodes = Nodes::start().await;
-    let url = nodes.redis.database();
-    let (server, number) = url.rsplit_once('/').unwrap();
-    let number: u32 = number.parse().unwrap();
-    let url = format!("{server}/{}", number - 1);
-
-    let rival = ingest_on(&url, &[]).await;
+    let rival = ingest_on(&nodes.url, &[]).await;
     is_degraded(&rival, &json!(["bus"])).await;
     class_runs(&rival, 100, 5).await;
 

@@ -93,7 +93,7 @@ fn a_snapshot_is_put_down_anew_behind_so_much_that_a_node_must_not_read_more() {
 #[test]
 fn a_large_snapshot_is_put_down_anew_only_behind_deltas_that_weigh_four_times_as_much() {
     let hand_over = begun();
-    hand_over.put_down(&room(), 600 * 1024);
+    hand_over.put_down(&room(), "e", 600 * 1024);
     let mut renewed = Vec::new();
     for seq in 1..=10 {
         hand_over.put(&delta("e", seq, 300 * 1024));
@@ -116,6 +116,22 @@ fn what_an_incarnation_that_was_written_off_still_says_is_not_handed_over() {
     let stand = hand_over.stand()[&room()].cursor.clone();
     let epoch = "later".to_owned();
     assert_eq!(stand, Cursor { epoch, seq: 0 });
+}
+
+#[test]
+fn what_stands_before_an_epoch_goes_with_its_first_snapshot_that_is_put_down() {
+    let hand_over = HandOver::default();
+    hand_over.begin(opening("e"));
+
+    let is_new = || hand_over.take(&room()).unwrap().is_new_epoch;
+    let first = is_new();
+    hand_over.lost(&room());
+    let again = is_new();
+    hand_over.put_down(&room(), "e", 10);
+    hand_over.lost(&room());
+    let later = is_new();
+
+    assert_eq!((first, again, later), (true, true, false));
 }
 
 #[test]
