@@ -46,15 +46,14 @@ impl Carrier {
     pub(super) fn start(
         &self,
         journal: &JournalId,
-        census: &Census,
+        census: &Arc<Census>,
         access: &Arc<Access>,
     ) -> Vec<Task> {
         let Some((bus, redis)) = &self.over_redis else {
             return Vec::new();
         };
-        let part = bus::part(census);
         vec![
-            bus.publish_to(redis.clone(), journal, part),
+            bus.publish_to(redis.clone(), journal, census),
             bus::carry(ground(redis), access.clone()),
         ]
     }

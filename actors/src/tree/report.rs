@@ -250,6 +250,12 @@ impl Census {
         root.map(|root| grown(root, &mut children))
     }
 
+    /// Whether everything that stands in the journal has reached the classrooms: after a start, the present.
+    pub fn is_caught_up(&self) -> bool {
+        let waits = |kind| !self.longest_waits_of(kind).is_empty();
+        self.lag_of("router") == Some(0) && !waits("session") && !waits("classroom")
+    }
+
     /// The vital signs of a part that is no actor; it enters the tree if it is not there.
     pub fn part(&self, name: &str, kind: &'static str, parent: Option<&str>) -> Part {
         Part(self.enter(name, kind, parent, PARTS_PATIENCE))

@@ -52,9 +52,10 @@ impl RedisBus {
         }
     }
 
-    /// Publishes in this runtime until the task is ended. `part` shows how it goes.
-    pub fn publish_to(&self, redis: Redis, journal: &JournalId, part: Part) -> Task {
-        let publisher = Publisher::new(redis, Arc::clone(&self.hand_over), journal, part);
+    /// Publishes in this runtime until the task is ended, as soon as the tree of
+    /// this census has caught up. The part shows how it goes.
+    pub fn publish_to(&self, redis: Redis, journal: &JournalId, census: &Arc<Census>) -> Task {
+        let publisher = Publisher::new(redis, Arc::clone(&self.hand_over), journal, census);
         Task::spawn("publisher", move || publisher.clone().run())
     }
 }

@@ -9,7 +9,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{FromRedisValue, cmd, pipe};
 use mimamori_actors::domain::{ClassroomId, JournalId};
 use mimamori_actors::feed::{Delta, Opening};
-use mimamori_actors::tree::Part;
+use mimamori_actors::tree::{Census, Part};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::beat::{BEATS_EVERY, Beat};
@@ -18,6 +18,11 @@ use super::names::{
     self, ADD_DELTAS, BEAT, KEPT_FOR, LEASE, LEASE_LASTS, PUT_SNAPSHOT, TAKE_LEASE,
 };
 use crate::redis::{Backoff, Redis, RedisFault};
+
+/// After a start so long is waited for what is read again: less than consoles elsewhere notice.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks whether that is done.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// That there are two who publish is said again so often.
 const SAY_RIVAL_EVERY: Duration = Duration::from_secs(60);
@@ -30,6 +35,7 @@ pub(super) struct Publisher {
     me: String,
     journal: String,
     part: Part,
+    census: Arc<Census>,
     beats: u64,
     /// Since when another is known to publish, and when that was last said.
     rival: Option<Instant>,
@@ -44,7 +50,7 @@ impl Publisher {
         redis: Redis,
         hand_over: Arc<HandOver>,
         journal: &JournalId,
-        part: Part,
+        census: &Arc<Census>,
     ) -> Self {
         let mut bytes = [0; 8];
         // without random bytes two incarnations take each other for the same: the clone of a directory is not noticed
@@ -56,7 +62,8 @@ impl Publisher {
             hand_over,
             me: format!("{journal}{incarnation:016x}"),
             journal,
-            part,
+            part: super::part(census),
+            census: Arc::clone(census),
             beats: 0,
             rival: None,
             is_heir: true,
@@ -64,7 +71,17 @@ impl Publisher {
         }
     }
 
+    /// What a start reads again is nobody's news: counters would seem to fall.
+    async fn await_the_present(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < CATCHES_UP_WITHIN && !self.census.is_caught_up() {
+            sleep(LOOK_EVERY).await;
+        }
+        sleep(LOOK_EVERY).await; // the tick that tells it
+    }
+
     pub(super) async fn run(mut self) {
+        self.await_the_present().await;
         let mut backoff = Backoff::default();
         let mut is_said = false;
         loop {
