@@ -36,6 +36,9 @@ BEGIN
             FROM changed GROUP BY 1, 2
         ) AS gone
         WHERE h.classroom = gone.classroom AND h.hour_ms = gone.hour_ms;
+    DELETE FROM executions_hours h
+        USING (SELECT DISTINCT classroom, at_ms - at_ms % 3600000 AS hour_ms FROM changed) AS gone
+        WHERE h.classroom = gone.classroom AND h.hour_ms = gone.hour_ms AND h.executions = 0;
     RETURN NULL;
 END $$;
 CREATE TRIGGER executions_hours_take AFTER DELETE ON executions

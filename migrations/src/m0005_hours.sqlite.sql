@@ -16,6 +16,8 @@ CREATE TRIGGER executions_hours_take AFTER DELETE ON executions BEGIN
         executions = executions - (old.status IN ('ok', 'error', 'interrupted')),
         errors = errors - (old.status = 'error')
         WHERE classroom = old.classroom AND hour_ms = old.at_ms - old.at_ms % 3600000;
+    DELETE FROM executions_hours WHERE classroom = old.classroom
+        AND hour_ms = old.at_ms - old.at_ms % 3600000 AND executions = 0;
 END;
 
 -- what went well is found soon by time; what is rare is not

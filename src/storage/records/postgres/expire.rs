@@ -112,7 +112,8 @@ async fn take_off_the_hours(session: &mut PgConnection, month: Month) -> Result<
          FROM (SELECT classroom, at_ms - at_ms % 3600000 AS hour_ms, \
          COUNT(*) FILTER (WHERE status IN ('ok', 'error', 'interrupted')) AS executions, \
          COUNT(*) FILTER (WHERE status = 'error') AS errors FROM {partition} GROUP BY 1, 2) AS gone \
-         WHERE h.classroom = gone.classroom AND h.hour_ms = gone.hour_ms"
+         WHERE h.classroom = gone.classroom AND h.hour_ms = gone.hour_ms; \
+         DELETE FROM executions_hours WHERE executions = 0"
     );
     sqlx::raw_sql(AssertSqlSafe(text)).execute(session).await?;
     Ok(())
