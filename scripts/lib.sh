@@ -55,6 +55,12 @@ need_nginx() {
     need nginx nginx-light
 }
 
+# Its server and its own client.
+need_influxdb() {
+    need influxd influxdb
+    need influx influxdb-client
+}
+
 # What every build needs. SQLite and ring are compiled from C.
 need_rust() {
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or newer from https://rustup.rs"

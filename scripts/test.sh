@@ -8,6 +8,7 @@ need_postgres
 need openssl openssl
 need_redis
 need_nginx
+need_influxdb
 need node nodejs
 need npm npm
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium

@@ -183,6 +183,10 @@ pub enum StoreError {
     /// It will never take this batch as it is.
     #[error("refused: {0}")]
     Refused(String),
+    /// It is another one than before, or an older state of it, and took nothing:
+    /// it must be asked again how far it is.
+    #[error("it knows less than it took: {0}")]
+    Forgot(String),
 }
 
 /// A store behind a writer: records, series.

@@ -187,6 +187,10 @@ pub(crate) struct MemoryStore {
     pub(crate) refuses: Mutex<Option<Position>>,
     pub(crate) is_away: AtomicBool,
     pub(crate) calls: AtomicUsize,
+    /// How far it says it is with any journal.
+    pub(crate) known: Mutex<Option<Position>>,
+    /// It is another one than before at the next write.
+    pub(crate) forgets: AtomicBool,
     /// How long each call takes.
     pub(crate) takes: Mutex<Duration>,
 }
@@ -204,7 +208,7 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn offset(&self, _journal: &JournalId) -> Result<Option<Position>, StoreError> {
         self.take_its_time().await;
-        Ok(None)
+        Ok(*self.known.lock().unwrap())
     }
 
     async fn write(
@@ -217,6 +221,10 @@ impl Store for MemoryStore {
         self.take_its_time().await;
         if self.is_away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable("away".to_owned()));
+        }
+        if self.forgets.swap(false, Ordering::Relaxed) {
+            self.rows.lock().unwrap().clear();
+            return Err(StoreError::Forgot("empty".to_owned()));
         }
         let refused = *self.refuses.lock().unwrap();
         if entries.iter().any(|entry| Some(entry.position) == refused) {

@@ -236,6 +236,10 @@ impl WriterState {
                 | (Err(StoreError::Refused(reason)), []) => {
                     return Ok(self.store_is_away(&reason));
                 }
+                (Err(StoreError::Forgot(reason)), _) => {
+                    self.offset = None;
+                    return Ok(self.store_is_away(&reason));
+                }
                 (Err(StoreError::Refused(reason)), [only]) => {
                     self.bury(only, &reason).await?;
                     open.push((&[], through));
@@ -264,6 +268,13 @@ impl WriterState {
                     Some(_) => Position::ZERO,
                     None => Position(journal.oldest().0.saturating_sub(1)),
                 });
+                // one that was not there when we started could not stop the start
+                let end = *journal.end().borrow();
+                if offset > end {
+                    return Ok(self.store_is_away(&format!(
+                        "it is at position {offset} of a journal that ends at {end}: see to it, and start again"
+                    )));
+                }
                 self.vitals.set_state(ActorState::Running);
                 self.moved(offset);
                 Ok(Next::Again)

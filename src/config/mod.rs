@@ -8,6 +8,7 @@
 mod auth;
 mod classrooms;
 mod fault;
+mod influx_url;
 mod postgres_url;
 mod public_url;
 mod read;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use classrooms::{Classroom, Classrooms, Privacy};
 pub use fault::{Fault, Faults, Origin};
+pub use influx_url::{BadInfluxUrl, InfluxUrl};
 pub use postgres_url::{BadPostgresUrl, PostgresUrl};
 pub use public_url::{BadUrl, PublicUrl};
 pub use redis_url::{BadRedisUrl, RedisUrl};
@@ -132,8 +134,8 @@ pub struct Records {
 #[derive(Debug, Clone)]
 pub struct Series {
     /// Nothing: embedded.
-    pub url: Option<String>,
-    /// For that store.
+    pub url: Option<InfluxUrl>,
+    /// What opens that store, in place of a user's name and password.
     pub token: Option<Secret>,
 }
 
@@ -268,10 +270,7 @@ impl Config {
                 ),
             },
             records: Records::read(reader),
-            series: Series {
-                url: not_in_this_version(reader, "series.url"),
-                token: secret(reader, "series.token", VISIBLE),
-            },
+            series: Series::read(reader),
             bus: Bus {
                 url: reader.read(
                     "bus.url",
@@ -399,6 +398,25 @@ impl Records {
     }
 }
 
+impl Series {
+    fn read(reader: &mut Reader) -> Self {
+        let url: Option<InfluxUrl> = reader.read(
+            "series.url",
+            "empty, or an address such as http://HOST:8086/?db=NAME",
+            read::optional,
+        );
+        let token = secret(reader, "series.token", VISIBLE);
+        if token.is_some() && url.as_ref().is_some_and(|url| url.login().is_some()) {
+            reader.fault(
+                "series.token",
+                "empty where series.url carries a user",
+                "both are given",
+            );
+        }
+        Self { url, token }
+    }
+}
+
 fn count(reader: &mut Reader, key: &'static str) -> usize {
     reader.read(key, "a whole number from 1 to 1000000", |given| {
         let number = read::whole(given, 1, 1_000_000)?;
@@ -412,16 +430,6 @@ fn network_list(given: &source::Given) -> Result<Networks, String> {
             .map_err(|_: BadNetwork| "it is none of these".to_owned())
     })?;
     Ok(networks.into_iter().collect())
-}
-
-fn not_in_this_version(reader: &mut Reader, key: &'static str) -> Option<String> {
-    reader.read(key, "empty", |given| match read::text(given)? {
-        "" => Ok(None),
-        _ => Err(
-            "this version has only the embedded default; a later one takes an address here"
-                .to_owned(),
-        ),
-    })
 }
 
 fn log_format(given: &source::Given) -> Result<LogFormat, String> {

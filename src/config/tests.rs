@@ -220,7 +220,7 @@ const WRONG: [(&str, &str, &str); 30] = [
     (
         "MIMAMORI_SERIES__URL",
         "http://hidden-2:8086",
-        "only the embedded default",
+        "it names no database",
     ),
     (
         "MIMAMORI_SERIES__TOKEN",
@@ -441,4 +441,18 @@ fn variables_of_other_programs_are_left_alone() {
     ];
 
     assert!(load(&others).is_ok());
+}
+
+#[test]
+fn a_token_and_a_user_for_the_series_are_one_too_many() {
+    let url = "http://user:hidden@influx.example:8086/?db=m";
+
+    let faults = load(&[
+        ("MIMAMORI_SERIES__URL", url),
+        ("MIMAMORI_SERIES__TOKEN", "hidden-token"),
+    ]);
+
+    let report = faults.unwrap_err().to_string();
+    assert!(report.contains("series.token") && report.contains("both are given"));
+    assert!(!report.contains("hidden"), "{report}");
 }

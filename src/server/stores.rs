@@ -21,7 +21,7 @@ use crate::journal::{
 };
 use crate::keys::Keys;
 use crate::storage::records::{Records, RecordsAt, RecordsError};
-use crate::storage::series::Series;
+use crate::storage::series::{Series, SeriesAt, SeriesError};
 use crate::storage::snapshots::FjallSnapshots;
 use gone::{Reach, Reaches};
 use unseen::Unseen;
@@ -60,13 +60,14 @@ impl Stores {
         let patience = patience_with_records(dir)?;
         let is_away = check_records(&records_at, patience).await?;
         let snapshots = open_snapshots(dir.join("snapshots")).await?;
-        let series = Series::open(dir).context("the series can't be opened")?;
+        let series = Series::at(&SeriesAt::of(config)).context("the series can't be opened")?;
         let keys = Keys::of(config)?;
         let records = open_records(&records_at, patience, is_away).await?;
         let cache = open_cache(config, &records).await?;
+        let of_series = if_there(&series, series.highest_position().await)?;
         let highest = (
             highest_of_records(&records, dir).await?,
-            series.highest_position().await?,
+            of_series.unwrap_or_default(),
             snapshots.highest_position(),
         );
         let known = highest.0.max(highest.1).max(highest.2);
@@ -77,17 +78,14 @@ impl Stores {
         let of_records = reach_of_records(&records, &id, highest.0).await?;
         let reaches = Reaches {
             records: of_records,
-            series: Reach {
-                offset: series.reach(&id).await?,
-                highest: highest.1,
-            },
+            series: reach_of(&series, &id, of_series).await?,
             sessions: Reach {
                 offset: snapshots.router(&id)?.map(|(_, offset)| offset),
                 highest: highest.2,
             },
         };
         let offsets = [
-            ("series", reaches.series.offset),
+            ("series", reaches.series.and_then(|series| series.offset)),
             // of whichever journal: a session ignores what is not behind its state
             ("snapshots", Some(reaches.sessions.highest)),
         ];
@@ -129,6 +127,30 @@ impl Stores {
             "the disk did not answer in time: what waited for it was acknowledged to nobody"
         );
         Ok(())
+    }
+}
+
+async fn reach_of(
+    series: &Series,
+    journal: &JournalId,
+    highest: Option<Position>,
+) -> Result<Option<Reach>, SeriesError> {
+    let Some(highest) = highest else {
+        return Ok(None);
+    };
+    let offset = if_there(series, series.reach(journal).await)?;
+    Ok(offset.map(|offset| Reach { offset, highest }))
+}
+
+/// What the series answered; nothing if they are on a machine that is away: nobody waits
+/// for it. What is wrong then is found by the writer, when it comes back.
+fn if_there<T>(series: &Series, answer: Result<T, SeriesError>) -> Result<Option<T>, SeriesError> {
+    match answer {
+        Err(error) if series.may_be_away() => {
+            tracing::warn!(store = "series", %error, "the series are not there, the start goes on");
+            Ok(None)
+        }
+        answer => answer.map(Some),
     }
 }
 

@@ -23,6 +23,7 @@ mod disk_full;
 mod faults;
 mod fsync_order;
 mod harness;
+mod influxdb;
 mod ingest;
 mod inspect;
 mod interleaving;

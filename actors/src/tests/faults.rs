@@ -171,6 +171,44 @@ async fn a_store_that_the_journal_went_on_without_is_filled_from_the_records() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_forgot_is_asked_how_far_it_is_and_filled_again() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    let event = |number| event("taro", EventKind::CellExecuted, number);
+    grove.append((0..6).map(event).collect()).await;
+    let stored = || grove.series.rows.lock().unwrap().len();
+    until("the series have all", || {
+        stored() == grove.journal.all().len()
+    })
+    .await;
+
+    grove.series.forgets.store(true, Ordering::Relaxed);
+    grove.append(vec![event(6)]).await;
+
+    until("the series have all again", || {
+        stored() == grove.journal.all().len() && tree.census().degraded().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_beyond_the_end_of_the_journal_is_told_of_and_takes_nothing() {
+    let grove = Grove::new();
+    *grove.series.known.lock().unwrap() = Some(Position(1_000));
+    let tree = grove.plant().await;
+
+    grove
+        .append(vec![event("taro", EventKind::CellExecuted, 1)])
+        .await;
+
+    until("the series are named", || {
+        tree.census().degraded() == ["series"]
+    })
+    .await;
+    assert_eq!(grove.series.calls.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_named_within_5_seconds_and_waited_for() {
     let grove = Grove::new();
     *grove.records.takes.lock().unwrap() = Duration::from_secs(20);

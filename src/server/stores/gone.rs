@@ -18,17 +18,22 @@ pub(super) struct Reach {
 pub(super) struct Reaches {
     /// Nothing while they are away.
     pub(super) records: Option<Reach>,
-    pub(super) series: Reach,
+    /// Nothing if they were not there to be asked.
+    pub(super) series: Option<Reach>,
     pub(super) sessions: Reach,
 }
 
 impl Reaches {
     fn highest(&self) -> Position {
-        [self.records.unwrap_or_default(), self.series, self.sessions]
-            .map(|reach| reach.highest)
-            .into_iter()
-            .max()
-            .unwrap_or_default()
+        [
+            self.records.unwrap_or_default(),
+            self.series.unwrap_or_default(),
+            self.sessions,
+        ]
+        .map(|reach| reach.highest)
+        .into_iter()
+        .max()
+        .unwrap_or_default()
     }
 }
 
@@ -87,7 +92,7 @@ fn lost_stores(journal: &JournalReport, stores: &Reaches) -> Vec<String> {
             "the records do not know this journal: they are filled again from position {from} on{before}"
         ));
     }
-    if stores.series.offset.is_none() {
+    if stores.series.is_some_and(|series| series.offset.is_none()) {
         gone.push(format!(
             "the series do not know this journal: they are counted again from position {from} on, and what was before from the records"
         ));
@@ -132,7 +137,7 @@ mod tests {
     fn a_first_start_and_a_usual_one_have_nothing_to_say() {
         let usual = Reaches {
             records: Some(at(Some(9), 9)),
-            series: at(Some(8), 8),
+            series: Some(at(Some(8), 8)),
             sessions: at(Some(7), 7),
         };
 
@@ -149,7 +154,7 @@ mod tests {
     fn a_lost_journal_is_told_with_the_positions_that_the_records_lack() {
         let stores = Reaches {
             records: Some(at(None, 40)),
-            series: at(None, 30),
+            series: Some(at(None, 30)),
             sessions: at(None, 44),
         };
 
@@ -165,13 +170,18 @@ mod tests {
     fn lost_stores_are_told_with_where_they_begin_again() {
         let stores = Reaches {
             records: Some(at(None, 0)),
-            series: at(Some(9), 9),
+            series: Some(at(Some(9), 9)),
             sessions: at(Some(9), 9),
         };
 
         let all = what_is_gone(&report(false, 1, 9), &stores);
         let part = what_is_gone(&report(false, 5, 9), &stores);
 
+        let no_series = Reaches {
+            series: None,
+            ..stores
+        };
+        assert_eq!(what_is_gone(&report(false, 1, 9), &no_series), all);
         assert_eq!(all.len(), 1);
         assert!(all[0].contains("from position 1 on"), "{all:?}");
         assert!(!all[0].contains("gone"), "{all:?}");

@@ -2,10 +2,15 @@
 
 mod actors;
 mod api;
+// the tests of the library do more with these two
+#[allow(dead_code)]
+pub mod between;
 mod console;
 mod events;
 mod files;
 mod hold;
+#[allow(dead_code)]
+pub mod influxdb;
 mod ledger;
 mod nginx;
 pub mod postgres;

@@ -4,16 +4,13 @@ use fjall::PersistMode;
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 use std::sync::PoisonError;
 
-use super::keys::{Level, minute_of, prefix};
-use super::{Inner, Series, SeriesError};
+use super::keys::{Level, prefix};
+use super::{EmbeddedSeries, Inner, SeriesError};
+use crate::storage::series::buckets::minute_of;
 
-impl Series {
-    /// Deletes at most about `most` of a classroom's cells that end at `before` or earlier,
-    /// the shortest first; how many. Fewer than `most` means that none is left.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn expire(
+impl EmbeddedSeries {
+    /// As [`super::super::Series::expire`], the shortest cells first.
+    pub(in crate::storage::series) async fn expire(
         &self,
         classroom: &ClassroomId,
         before: Timestamp,
@@ -71,14 +68,14 @@ mod tests {
     #[tokio::test]
     async fn cells_go_when_all_of_them_is_past() {
         let dir = tempfile::tempdir().unwrap();
-        let series = Series::open(dir.path()).unwrap();
+        let series = EmbeddedSeries::open(dir.path()).unwrap();
         // in the first and in the third minute of an hour
         let entries = [executed(1, 1), executed(130, 1)];
         let through = entries[1].position;
         series.write(&journal(), &entries, through).await.unwrap();
         let counted = async || {
             let room = room();
-            let buckets = series.activity(&room, at(0), Some(at(180)), at(180), 300);
+            let buckets = series.activity(&room, at(0)..at(180), at(180), 300);
             let buckets = buckets.await.unwrap();
             buckets.iter().map(|it| it.executions).collect::<Vec<_>>()
         };

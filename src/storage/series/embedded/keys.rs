@@ -1,10 +1,8 @@
 //! The names of the cells that are counted in, in the order of time.
 
-use mimamori_actors::domain::{ClassroomId, StudentId, Timestamp};
+use mimamori_actors::domain::{ClassroomId, StudentId};
 
-use super::SeriesError;
-
-const MINUTE_MS: i64 = 60_000;
+use crate::storage::series::SeriesError;
 
 /// How long a cell is. Each event counts in one cell of every length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,16 +42,6 @@ impl Level {
             Self::Day => b'd',
         }
     }
-}
-
-/// Minutes since 1970: this one's beginning is at or before `time`.
-pub(super) fn minute_of(time: Timestamp) -> i64 {
-    time.as_millis().div_euclid(MINUTE_MS)
-}
-
-/// When a minute begins.
-pub(super) fn beginning(minute: i64) -> Timestamp {
-    Timestamp::from_millis(minute.saturating_mul(MINUTE_MS))
 }
 
 /// What one count belongs to.

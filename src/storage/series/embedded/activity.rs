@@ -8,50 +8,15 @@ use fjall::Keyspace;
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 use tokio::time::Instant;
 
-use super::SeriesError;
 use super::counts::Counts;
-use super::keys::{Level, begin_and_student, beginning, minute_of, prefix};
+use super::keys::{Level, begin_and_student, prefix};
+use crate::storage::series::SeriesError;
+use crate::storage::series::buckets::{Bucket, empty, minutes_of, shown, width};
 
 /// A reading that takes longer is broken off.
 const READING_LIMIT: Duration = Duration::from_secs(10);
 /// How many cells pass between two looks at the clock.
 const CELLS_A_LOOK: usize = 4096;
-
-const DAY: i64 = Level::Day.minutes();
-/// Widths in minutes that read well on an axis. Beyond them, whole days.
-const WIDTHS: [i64; 16] = [
-    1,
-    2,
-    5,
-    10,
-    15,
-    20,
-    30,
-    60,
-    2 * 60,
-    3 * 60,
-    6 * 60,
-    12 * 60,
-    DAY,
-    2 * DAY,
-    5 * DAY,
-    10 * DAY,
-];
-
-/// How much happened in one stretch of time; all buckets of an answer are equally wide.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bucket {
-    /// Its beginning, a multiple of its width.
-    pub at: Timestamp,
-    /// Runs: ok, error and interrupted.
-    pub executions: u64,
-    /// Runs that failed.
-    pub errors: u64,
-    /// Requests for help that opened.
-    pub help: u64,
-    /// Students with an event.
-    pub active: u64,
-}
 
 pub(super) fn read(
     counts: &Keyspace,
@@ -60,18 +25,16 @@ pub(super) fn read(
     now: Timestamp,
     most: usize,
 ) -> Result<Vec<Bucket>, SeriesError> {
-    let from = minute_of(range.start);
-    // up to the minute that holds the last millisecond
-    let mut to = minute_of(range.end.minus(Duration::from_millis(1))).saturating_add(1);
-    let newest = newest_minute(counts, classroom, from..to)?;
-    to = to.min(newest.unwrap_or(i64::MIN).max(minute_of(now)) + 1);
-    if range.is_empty() || to <= from {
+    let asked = minutes_of(&range);
+    let newest = newest_minute(counts, classroom, asked.clone())?;
+    let shown = shown(asked, newest, now);
+    if shown.is_empty() {
         return Ok(Vec::new());
     }
-    let width = width(&(from..to), most);
-    let mut buckets = Buckets::new(&(from..to), width);
+    let width = width(&shown, most);
+    let mut buckets = Buckets::new(&shown, width);
     let deadline = Instant::now() + READING_LIMIT;
-    for (level, part) in parts(from..to, coarsest(width)) {
+    for (level, part) in parts(shown, coarsest(width)) {
         let keys = prefix(level, classroom, part.start)..prefix(level, classroom, part.end);
         for (number, cell) in counts.range(keys).enumerate() {
             if number % CELLS_A_LOOK == 0 && Instant::now() > deadline {
@@ -100,21 +63,6 @@ fn newest_minute(
         Some(cell) => Ok(Some(begin_and_student(&cell.key()?, classroom)?.0)),
         None => Ok(None),
     }
-}
-
-/// The smallest width that needs no more than `most` buckets.
-fn width(range: &Range<i64>, most: usize) -> i64 {
-    let most = i64::try_from(most).unwrap_or(i64::MAX).max(2);
-    let fits = |width: &i64| buckets_of(range, *width) <= most;
-    WIDTHS.into_iter().find(fits).unwrap_or_else(|| {
-        // one bucket may be lost to the alignment
-        let minutes = (range.end - range.start) / (most - 1) + 1;
-        minutes.div_euclid(DAY) * DAY + DAY
-    })
-}
-
-fn buckets_of(range: &Range<i64>, width: i64) -> i64 {
-    (range.end - 1).div_euclid(width) - range.start.div_euclid(width) + 1
 }
 
 /// The longest cells that lie wholly within buckets of this width.
@@ -158,21 +106,10 @@ struct Buckets {
 
 impl Buckets {
     fn new(range: &Range<i64>, width: i64) -> Self {
-        let first = range.start.div_euclid(width) * width;
-        let empty = (first..range.end)
-            .step_by(usize::try_from(width).unwrap_or(usize::MAX))
-            .map(|begin| Bucket {
-                at: beginning(begin),
-                executions: 0,
-                errors: 0,
-                help: 0,
-                active: 0,
-            })
-            .collect();
         Self {
             width,
-            first,
-            done: empty,
+            first: range.start.div_euclid(width) * width,
+            done: empty(range, width),
             students: HashSet::new(),
             current: 0,
         }
@@ -205,18 +142,7 @@ impl Buckets {
 mod tests {
     use super::*;
 
-    #[test]
-    fn any_range_fits_into_the_buckets_allowed() {
-        for minutes in [1, 5, 299, 300, 301, 1440, 10_000, 525_600, 1_000_000_000] {
-            for start in [0, 7, 1_439, 29_500_123] {
-                let range = start..start + minutes;
-
-                let width = width(&range, 300);
-
-                assert!(buckets_of(&range, width) <= 300, "{minutes} {start}");
-            }
-        }
-    }
+    const DAY: i64 = Level::Day.minutes();
 
     #[test]
     fn parts_cover_a_range_once_with_long_cells_in_the_middle() {

@@ -9,9 +9,10 @@ use mimamori_actors::domain::{
 };
 use unicode_normalization::UnicodeNormalization;
 
-use super::SeriesError;
-use super::keys::{Cell, Level, minute_of};
+use super::keys::{Cell, Level};
 use crate::storage::placed_at;
+use crate::storage::series::SeriesError;
+use crate::storage::series::buckets::minute_of;
 
 /// How much happened in a cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,446 @@
+//! The only place that talks to InfluxDB: its 1.x routes, which 2.x and 3 also serve.
+//!
+//! Points and their lines are made with the crate `influxdb`. Its own client
+//! hides why something was refused, takes a word in a name for an error, and
+//! neither compresses nor ends: so the requests are made here. What the server
+//! says may repeat names and paths of students: only words that we know are
+//! taken from it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use influxdb::{Query as _, WriteQuery};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::SeriesError;
+use crate::config::InfluxUrl;
+use crate::keys::Secret;
+
+/// Until a connection is there.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
+/// Until points are in.
+const WRITES_WITHIN: Duration = Duration::from_secs(10);
+/// An idle connection is kept so long: less than what stands between us may do.
+const IDLE: Duration = Duration::from_secs(20);
+/// An answer to a question has at most so much.
+const MOST_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// What is said about points that were not taken has at most so much; the rest is not read.
+const MOST_REASON_BYTES: usize = 16 * 1024;
+
+/// What is wrong with points themselves, whenever they come.
+const FOR_GOOD: [&str; 7] = [
+    "partial write",
+    "unable to parse",
+    "invalid boolean",
+    "invalid number",
+    "field type conflict",
+    "max-values-per-tag limit exceeded",
+    "max-series-per-database limit exceeded",
+];
+/// What else is worth telling.
+const WORTH_TELLING: [&str; 9] = [
+    NOT_EXECUTED,
+    "retention policy not found",
+    "authorization failed",
+    "unauthorized",
+    "no space left on device",
+    "cache-max-memory-size exceeded",
+    "timeout",
+    "not supported",
+    "database is required",
+];
+/// One of several statements did not get its turn: it may be said again.
+pub(super) const NOT_EXECUTED: &str = "not executed";
+/// Older than what the database keeps: by the will of whoever runs it.
+const BEYOND_RETENTION: &str = "beyond retention policy";
+
+/// One table of an answer.
+#[derive(Debug, Deserialize)]
+pub(super) struct Table {
+    /// What all of its rows have in common.
+    #[serde(default)]
+    pub(super) tags: BTreeMap<String, String>,
+    /// The rows, the time first.
+    #[serde(default)]
+    pub(super) values: Vec<Vec<Value>>,
+    #[serde(default)]
+    partial: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    results: Vec<Answered>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answered {
+    #[serde(default)]
+    series: Vec<Table>,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    partial: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    writing: Url,
+    asking: Url,
+    token: Option<HeaderValue>,
+    login: Option<(String, Secret)>,
+    database: String,
+}
+
+impl Client {
+    pub(super) fn new(url: &InfluxUrl, token: Option<&Secret>) -> Result<Self, SeriesError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECTS_WITHIN)
+            .pool_idle_timeout(IDLE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| SeriesError::Away(format!("no client: {error}")))?;
+        let of = |route: &str, name: &str| {
+            let mut of = url.route(route);
+            of.query_pairs_mut()
+                .append_pair("db", url.database())
+                .append_pair(name, "ns");
+            of
+        };
+        let token = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Token {}", token.expose()))
+                .expect("the configuration takes visible characters only");
+            value.set_sensitive(true);
+            value
+        });
+        let login = url.login();
+        Ok(Self {
+            http,
+            writing: of("write", "precision"),
+            asking: of("query", "epoch"),
+            token,
+            login: login.map(|(user, password)| (user.to_owned(), password.clone())),
+            database: url.database().to_owned(),
+        })
+    }
+
+    /// Makes the database if that may be and must be; whether it is there is seen by what follows.
+    pub(super) async fn make_database(&self, within: Duration) -> Result<(), SeriesError> {
+        let statement = format!("CREATE DATABASE {}", quoted_name(&self.database));
+        match self.order(&statement, within).await {
+            // by far the most are not allowed to: not with 2.x, and not without administration
+            Ok(()) | Err(SeriesError::Refused(_) | SeriesError::NoDatabase) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes points, all with times in nanoseconds. How many of them are older
+    /// than what the database keeps, and therefore are not in it.
+    pub(super) async fn write(&self, points: Vec<WriteQuery>) -> Result<u64, SeriesError> {
+        if points.is_empty() {
+            return Ok(0);
+        }
+        let lines = points.build();
+        let lines = lines.map_err(|error| SeriesError::Refused(error.to_string()))?;
+        let request = self
+            .http
+            .post(self.writing.clone())
+            .header(CONTENT_ENCODING, "gzip")
+            .header(CONTENT_TYPE, "text/plain; charset=utf-8")
+            .body(compressed(lines.get().as_bytes()));
+        let answer = self.send(request, WRITES_WITHIN).await?;
+        let status = answer.status();
+        let body = read(answer, MOST_REASON_BYTES)
+            .await
+            .unwrap_or_else(|so_far| so_far.bytes);
+        taken(status, &String::from_utf8_lossy(&body))
+    }
+
+    /// Asks one question.
+    pub(super) async fn ask(
+        &self,
+        statement: &str,
+        within: Duration,
+    ) -> Result<Vec<Table>, SeriesError> {
+        let mut url = self.asking.clone();
+        url.query_pairs_mut().append_pair("q", statement);
+        match self.answer(self.http.get(url), within).await {
+            Ok(answer) => Ok(answer.into_iter().flat_map(|one| one.series).collect()),
+            // no point is at fault when we are told nothing
+            Err(SeriesError::Refused(reason)) => Err(SeriesError::Away(reason)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says what is to be done: one statement or several.
+    pub(super) async fn order(
+        &self,
+        statements: &str,
+        within: Duration,
+    ) -> Result<(), SeriesError> {
+        let mut form = self.asking.clone();
+        form.query_pairs_mut().clear().append_pair("q", statements);
+        let request = self
+            .http
+            .post(self.asking.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.query().unwrap_or_default().to_owned());
+        self.answer(request, within).await.map(|_| ())
+    }
+
+    async fn answer(
+        &self,
+        request: RequestBuilder,
+        within: Duration,
+    ) -> Result<Vec<Answered>, SeriesError> {
+        let answer = self.send(request, within).await?;
+        let status = answer.status();
+        let body = read(answer, MOST_ANSWER_BYTES).await;
+        let body = body.map_err(|failed| failed.error)?;
+        if !status.is_success() {
+            return Err(refusal(status, &String::from_utf8_lossy(&body)));
+        }
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| SeriesError::Away("its answer is none of InfluxDB".to_owned()))?;
+        for one in &answer.results {
+            if let Some(error) = &one.error {
+                return Err(refusal(StatusCode::OK, error));
+            }
+            if one.partial || one.series.iter().any(|table| table.partial) {
+                let reason = "it cuts its answers short (max-row-limit)";
+                return Err(SeriesError::Away(reason.to_owned()));
+            }
+        }
+        Ok(answer.results)
+    }
+
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        within: Duration,
+    ) -> Result<Response, SeriesError> {
+        let request = match (&self.token, &self.login) {
+            (Some(token), _) => request.header(AUTHORIZATION, token),
+            (None, Some((user, password))) => request.basic_auth(user, Some(password.expose())),
+            (None, None) => request,
+        };
+        request.timeout(within).send().await.map_err(lost)
+    }
+}
+
+/// What was read before it failed.
+struct Broken {
+    bytes: Vec<u8>,
+    error: SeriesError,
+}
+
+async fn read(mut answer: Response, most: usize) -> Result<Vec<u8>, Broken> {
+    let mut bytes = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) if bytes.len() + chunk.len() <= most => bytes.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => {
+                bytes.extend_from_slice(&chunk[..most - bytes.len()]);
+                let error = SeriesError::Away("its answer is too long".to_owned());
+                return Err(Broken { bytes, error });
+            }
+            Ok(None) => return Ok(bytes),
+            Err(error) => {
+                let error = lost(error);
+                return Err(Broken { bytes, error });
+            }
+        }
+    }
+}
+
+/// No answer, or none to its end. The address is not repeated.
+fn lost(error: reqwest::Error) -> SeriesError {
+    if error.is_timeout() && !error.is_connect() {
+        return SeriesError::TooSlow;
+    }
+    let what = if error.is_connect() {
+        "it cannot be reached"
+    } else {
+        "the connection broke"
+    };
+    let mut source: &dyn std::error::Error = &error;
+    while let Some(cause) = source.source() {
+        source = cause;
+    }
+    let cause = if source.is::<std::io::Error>() {
+        format!("{what}: {source}")
+    } else {
+        what.to_owned()
+    };
+    SeriesError::Away(cause)
+}
+
+/// What became of points.
+fn taken(status: StatusCode, body: &str) -> Result<u64, SeriesError> {
+    if status.is_success() {
+        return Ok(0);
+    }
+    let is_about_points = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY];
+    if is_about_points.contains(&status) {
+        if body.contains(BEYOND_RETENTION) {
+            return Ok(dropped(body));
+        }
+        if FOR_GOOD.iter().any(|said| body.contains(said)) {
+            return Err(SeriesError::Refused(told(status, body)));
+        }
+    }
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return Err(SeriesError::Refused(told(status, body)));
+    }
+    match refusal(status, body) {
+        // not one of the points is at fault
+        SeriesError::Refused(reason) => Err(SeriesError::Away(reason)),
+        other => Err(other),
+    }
+}
+
+/// Why a question was not answered, or an order not obeyed.
+fn refusal(status: StatusCode, body: &str) -> SeriesError {
+    let is_missing = status == StatusCode::NOT_FOUND || body.contains("database not found");
+    match status {
+        _ if is_missing => SeriesError::NoDatabase,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            SeriesError::Away(told(status, body))
+        }
+        _ if status.is_client_error() || status == StatusCode::OK => {
+            SeriesError::Refused(told(status, body))
+        }
+        _ => SeriesError::Away(told(status, body)),
+    }
+}
+
+/// How many points a partial write left out, as it says; at least one.
+fn dropped(body: &str) -> u64 {
+    let digits = body.rsplit("dropped=").next().unwrap_or_default();
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    let number = digits[..end.unwrap_or(digits.len())].parse();
+    number.unwrap_or(0).max(1)
+}
+
+/// What may be repeated of what the server said.
+fn told(status: StatusCode, body: &str) -> String {
+    let known = FOR_GOOD.iter().chain(&WORTH_TELLING);
+    let known: Vec<_> = known
+        .filter(|said| body.contains(**said))
+        .copied()
+        .collect();
+    let status = status.as_u16();
+    if known.is_empty() {
+        return format!("it answered {status}");
+    }
+    format!("it answered {status}: {}", known.join(", "))
+}
+
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    written.expect("writing into a Vec can't fail")
+}
+
+/// A name in a statement.
+pub(super) fn quoted_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A text in a statement.
+pub(super) fn quoted_text(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("'{}'", text.replace('\n', "\\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, body: &str) -> String {
+        match taken(StatusCode::from_u16(status).unwrap(), body) {
+            Ok(left_out) => format!("in, {left_out} left out"),
+            Err(SeriesError::Refused(reason)) => format!("refused: {reason}"),
+            Err(SeriesError::NoDatabase) => "no database".to_owned(),
+            Err(SeriesError::Away(reason)) => format!("away: {reason}"),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_says_whether_points_are_in_come_later_or_never() {
+        for (status, body, expected) in [
+            (204, "", "in, 0 left out"),
+            (200, "", "in, 0 left out"),
+            (
+                400,
+                r#"{"error":"partial write: points beyond retention policy dropped=12"}"#,
+                "in, 12 left out",
+            ),
+            (
+                422,
+                r#"{"code":"unprocessable entity","message":"failure writing points to database: partial write: points beyond retention policy dropped=3"}"#,
+                "in, 3 left out",
+            ),
+            (
+                400,
+                r#"{"error":"partial write: field type conflict: input field \"executions\" on measurement \"mimamori_events\" is type integer, already exists as type string dropped=1"}"#,
+                "refused: it answered 400: partial write, field type conflict",
+            ),
+            (
+                400,
+                r#"{"error":"partial write of line protocol occurred","data":[{"error_message":"invalid column type"}]}"#,
+                "refused: it answered 400: partial write",
+            ),
+            (413, "", "refused: it answered 413"),
+            (
+                404,
+                r#"{"error":"database not found: \"m\""}"#,
+                "no database",
+            ),
+            (
+                404,
+                r#"{"code":"not found","message":"bucket not found"}"#,
+                "no database",
+            ),
+            (
+                401,
+                r#"{"error":"authorization failed"}"#,
+                "away: it answered 401: authorization failed",
+            ),
+            (
+                500,
+                r#"{"error":"timeout"}"#,
+                "away: it answered 500: timeout",
+            ),
+            (503, "", "away: it answered 503"),
+            (302, "", "away: it answered 302"),
+            // whoever that is, it is no InfluxDB that says what is wrong with a point
+            (400, "<html>Bad Request</html>", "away: it answered 400"),
+        ] {
+            assert_eq!(judged(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_repeats_of_names_is_told_to_nobody() {
+        let body =
+            r#"{"error":"unable to parse 'mimamori_events,team=山田花子 ': missing fields"}"#;
+
+        let told = judged(400, body);
+
+        assert_eq!(told, "refused: it answered 400: unable to parse");
+    }
+
+    #[test]
+    fn a_text_in_a_statement_ends_where_it_should() {
+        assert_eq!(quoted_text(r"a' OR 'b\"), r"'a\' OR \'b\\'");
+        assert_eq!(quoted_name(r#"a"; DROP "#), r#""a\"; DROP ""#);
+    }
+}
