@@ -80,8 +80,8 @@ impl Drop for Redis {
 
 /// What the server's own client answers.
 pub fn ask(url: &str, words: &[&str]) -> String {
-    // it takes a name that is empty for one
-    let bare = url.replace(&format!(":{PASSWORD}@"), "");
+    let (_, place) = url.split_once('@').unwrap();
+    let bare = format!("redis://{place}");
     let output = Command::new("redis-cli")
         .env("REDISCLI_AUTH", PASSWORD)
         .args(["-e", "-u", &bare])
