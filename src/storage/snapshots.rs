@@ -8,6 +8,7 @@
 mod attempts;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -26,10 +27,17 @@ const ROUTER: &[u8] = b"router";
 const ATTEMPTS: &str = "attempts";
 const CACHE_BYTES: u64 = 16 << 20;
 const LOG_BYTES: u64 = 64 << 20;
-const MEMTABLE_BYTES: u64 = 16 << 20;
-/// Who flushes asks for it by a queue of 1,000 that writers fill meanwhile: a single
-/// worker waits there for itself, for ever, and nothing is flushed any more.
-const WORKERS: usize = 3;
+/// After so many bytes of states a commit has what is in memory flushed.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Well before this. From here on the database asks for it itself: one message a write, into a
+/// queue of 1,000 that the single worker, when it is busy, finds full; then it waits there for
+/// itself, for ever.
+const MEMTABLE_BYTES_AT_MOST: u64 = 32 * MEMTABLE_BYTES;
+/// With more of them the first passes a request to compact from its queue back into its queue
+/// for as long as the others compact: a core for nothing.
+const WORKERS: usize = 1;
+/// What a state takes in memory besides itself, about.
+const STATE_OVERHEAD_BYTES: usize = 128;
 
 /// Why the snapshots cannot be opened. A damaged database is no reason: it is set aside.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +73,8 @@ struct Files {
     router: Keyspace,
     /// Made with the first attempt: a start that is refused changes nothing of what an earlier version wrote.
     attempts: OnceLock<Keyspace>,
+    /// Bytes of states that were put since the last flush was asked for.
+    unflushed: AtomicU64,
 }
 
 impl FjallSnapshots {
@@ -128,7 +138,7 @@ fn explain(dir: &Path, failure: OpenFailure) -> OpenSnapshotsError {
 }
 
 fn options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_AT_MOST)
 }
 
 fn open_files(dir: &Path) -> Result<Files, OpenFailure> {
@@ -148,6 +158,7 @@ fn open_files(dir: &Path) -> Result<Files, OpenFailure> {
         sessions,
         router,
         attempts,
+        unflushed: AtomicU64::new(0),
     })
 }
 
@@ -265,6 +276,16 @@ impl Files {
         Ok(highest)
     }
 
+    /// Has the states that are in memory flushed if they are many. The database
+    /// offers this to its own tests; nothing else lets us come before it.
+    fn flush_if_many(&self) -> fjall::Result<()> {
+        if self.unflushed.load(Ordering::Relaxed) >= MEMTABLE_BYTES {
+            self.unflushed.store(0, Ordering::Relaxed);
+            self.sessions.rotate_memtable()?;
+        }
+        Ok(())
+    }
+
     fn visit_sessions(
         &self,
         visit: &mut dyn FnMut(SessionKey, &[u8]),
@@ -282,7 +303,10 @@ impl Files {
 impl FjallSnapshots {
     fn insert(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
         let files = self.files.writing()?;
-        let inserted = files.sessions.insert(key_bytes(key), state);
+        let key = key_bytes(key);
+        let bytes = key.len() + state.len() + STATE_OVERHEAD_BYTES;
+        let inserted = files.sessions.insert(key, state);
+        files.unflushed.fetch_add(bytes as u64, Ordering::Relaxed);
         self.files.judge(inserted).map_err(failed)
     }
 
@@ -322,7 +346,7 @@ impl FjallSnapshots {
         write.insert(&files.router, ROUTER, value);
         self.files.judge(write.commit()).map_err(failed)?;
         *last = Some((journal.clone(), offset));
-        Ok(())
+        self.files.judge(files.flush_if_many()).map_err(failed)
     }
 }
 

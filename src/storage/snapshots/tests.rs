@@ -1,4 +1,7 @@
 use std::fs;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::*;
 
@@ -210,4 +213,45 @@ fn snapshots_that_know_less_than_was_committed_take_no_other_commit() {
     assert!(refused.is_err());
     let router = snapshots.router(&journal).unwrap();
     assert_eq!(router, Some((Vec::new(), Position(7))));
+}
+
+#[test]
+fn what_is_in_memory_is_flushed_again_and_again_however_many_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = JournalId::new("jrn_a");
+    let snapshots = FjallSnapshots::open(dir.path()).unwrap();
+    let state = [1; 64 << 10];
+    let a_writer = MEMTABLE_BYTES / 4 / (64 << 10) + 1;
+
+    for round in 1..=6 {
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let (snapshots, state) = (&snapshots, &state);
+                scope.spawn(move || {
+                    for student in 0..a_writer {
+                        let key = key("c", &format!("{writer}-{student}"));
+                        snapshots.put_session(&key, state).unwrap();
+                    }
+                });
+            }
+        });
+        snapshots
+            .commit(&journal, b"router", Position(round))
+            .unwrap();
+    }
+
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let in_memory = || {
+        snapshots
+            .files
+            .reading()
+            .unwrap()
+            .database
+            .write_buffer_size()
+    };
+    while in_memory() > MEMTABLE_BYTES {
+        assert!(Instant::now() < deadline, "{} bytes wait", in_memory());
+        std::thread::yield_now();
+    }
+    assert_eq!(all(&snapshots).len() as u64, 4 * a_writer);
 }
