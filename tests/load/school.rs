@@ -54,17 +54,27 @@ pub const ROUND: Duration = Duration::from_secs(2);
 
 /// Events that are appended together.
 const TOGETHER: usize = 500;
+/// Events that are on their way at a time: less for each than a session's queue takes, and as
+/// many while memory is warmed up as while it is weighed.
+const ON_THE_WAY: usize = 1_000;
 /// A student takes so long for a cell.
 const A_CELL_TAKES: Duration = Duration::from_secs(4);
 /// Sessions sleep after five minutes without an event.
 const SLEEPY_AFTER: Duration = Duration::from_secs(6 * 60);
 /// Everything that is on its way arrives within this time, or the run is given up.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
+/// A class forgets what it told a minute ago.
+const CONSOLES_COME_BACK_WITHIN: Duration = Duration::from_secs(61);
 /// What memory holds whoever is there (the journal's newest entries, what the
 /// snapshots gather) is full after so many events of students who are not counted, …
 const WARM_EVENTS: usize = 60_000;
-/// … and so many states put into the snapshots.
-const WARM_STATES: usize = 150_000;
+/// … and so many states put into the snapshots, …
+const WARM_STATES: usize = 162_500;
+/// … some at a time: every second time they are flushed, so that what is gathered at last
+/// is there while others are weighed.
+const STATES_AT_A_TIME: usize = 12_500;
+/// The tree commits the snapshots every second.
+const A_CHECKPOINT_TAKES: Duration = Duration::from_millis(1_200);
 
 /// The system's clock, set forward by hand.
 #[derive(Default)]
@@ -155,12 +165,10 @@ fn first_day() -> anyhow::Result<()> {
         school.warm_up().await?;
         school.say("empty", 0);
         let diligent = school.students.diligent();
-        for _ in 0..students::CELLS {
-            school.all_run(&diligent, true).await?;
-        }
-        school.check(&diligent, students::CELLS).await?;
-        // what they need to be put into the snapshots is theirs, too
-        sleep(Duration::from_secs(3)).await;
+        let (half, rest) = diligent.split_at(diligent.len() / 2);
+        school.work_hard(half).await?;
+        school.say("half awake", half.len());
+        school.work_hard(rest).await?;
         school.say("awake", diligent.len());
         let others = school.students.others();
         for _ in 0..students::FEW {
@@ -298,8 +306,7 @@ impl School {
     /// Fills what memory holds whoever is there.
     async fn warm_up(&mut self) -> anyhow::Result<()> {
         let visitors = self.students.visitors();
-        // less for each at a time than a session's queue takes
-        let many: Vec<usize> = visitors.iter().copied().cycle().take(1_000).collect();
+        let many: Vec<usize> = visitors.iter().copied().cycle().take(ON_THE_WAY).collect();
         for _ in 0..WARM_EVENTS / many.len() {
             self.all_run(&many, false).await?;
         }
@@ -308,21 +315,29 @@ impl School {
             student: StudentId::new("stu_ffffffffffffffffffffffff"),
         };
         let state = SessionState::new(key.clone()).encode();
-        for _ in 0..WARM_STATES {
-            self.snapshots.put_session(&key, &state)?;
+        // not more at a time than is gathered before it is flushed
+        for _ in 0..WARM_STATES / STATES_AT_A_TIME {
+            for _ in 0..STATES_AT_A_TIME {
+                self.snapshots.put_session(&key, &state)?;
+            }
+            self.all_run(&visitors, false).await?;
+            sleep(A_CHECKPOINT_TAKES).await;
         }
-        sleep(Duration::from_secs(3)).await;
-        Ok(())
+        self.clock.set_forward(CONSOLES_COME_BACK_WITHIN);
+        self.give_back().await
     }
 
     /// Each of them runs the next cell, and it is applied.
     async fn all_run(&mut self, at_work: &[usize], is_error: bool) -> anyhow::Result<()> {
         self.clock.set_forward(A_CELL_TAKES);
-        let mut last = None;
-        for some in at_work.chunks(TOGETHER) {
-            last = self.append(some, is_error).await?;
+        for at_a_time in at_work.chunks(ON_THE_WAY) {
+            let mut last = None;
+            for some in at_a_time.chunks(TOGETHER) {
+                last = self.append(some, is_error).await?;
+            }
+            self.arrived(last).await?;
         }
-        self.arrived(last).await
+        Ok(())
     }
 
     /// Appends a run of each of them; gives the last one's student and position.
@@ -377,7 +392,24 @@ impl School {
         let census = Arc::clone(self.tree.census());
         let all_asleep = || census.of_kind("session", None, 1).0.is_empty();
         until("everybody sleeps", Duration::from_millis(200), all_asleep).await?;
-        // what is free goes back to the system while somebody works
+        self.give_back().await
+    }
+
+    /// Each of them has all cells fail once.
+    async fn work_hard(&mut self, students: &[usize]) -> anyhow::Result<()> {
+        for _ in 0..students::CELLS {
+            self.all_run(students, true).await?;
+        }
+        self.check(students, students::CELLS).await?;
+        // what they need to be put into the snapshots is theirs, too
+        sleep(Duration::from_secs(3)).await;
+        // what their classes remember for consoles that come back is not
+        self.clock.set_forward(CONSOLES_COME_BACK_WITHIN);
+        self.give_back().await
+    }
+
+    /// What is free goes back to the system while somebody works.
+    async fn give_back(&mut self) -> anyhow::Result<()> {
         for _ in 0..20 {
             let visitors = self.students.visitors();
             self.all_run(&visitors, false).await?;

@@ -18,7 +18,7 @@ const ALL: usize = 100_000;
 /// Classes of a thousand.
 const MANY_CLASSES: usize = 100;
 /// Those whose weight is taken awake and asleep, in classes of a thousand too.
-const WEIGHED: (usize, usize) = (10_000, 10);
+const WEIGHED: (usize, usize) = (20_000, 20);
 /// Alternating rounds.
 const ROUNDS: usize = 3;
 
@@ -64,21 +64,29 @@ pub async fn sessions() -> anyhow::Result<bool> {
 /// What memory a session takes awake, and what is left of it when it sleeps.
 fn weigh(mut some: Prepared) -> anyhow::Result<bool> {
     let empty = some.school.hear("empty")?;
+    let half = some.school.hear("half awake")?;
     let awake = some.school.hear("awake")?;
     some.school.hear("all awake")?;
     let asleep = some.school.hear("asleep")?;
     some.end()?;
-    let sessions = usize::try_from(awake.sessions)?;
-    let each = kib_each(&empty, &awake, sessions);
+    let (first, all) = (
+        usize::try_from(half.sessions)?,
+        usize::try_from(awake.sessions)?,
+    );
+    let each = kib_each(&half, &awake, all - first);
     let is_light = verdict(
-        &format!("KiB an awake session with 50 cells ({sessions} of them)"),
+        &format!(
+            "KiB an awake session with 50 cells, {} beside {first}",
+            all - first
+        ),
         each,
         each <= 16.0,
         "≤ 16",
     );
     println!(
-        "          when the same sleep, without a restart: {:.2} KiB each",
-        kib_each(&empty, &asleep, sessions)
+        "          the first {first}, with what the process keeps once anybody works: {:.2} KiB each; when all sleep, without a restart: {:.2} KiB each",
+        kib_each(&empty, &half, first),
+        kib_each(&empty, &asleep, all)
     );
     Ok(is_light)
 }

@@ -12,7 +12,7 @@ pub const CELLS: u64 = 50;
 /// So many have the others.
 pub const FEW: u64 = 3;
 /// Students with so many cells, apart from one class.
-const DILIGENT: usize = 10_000;
+const DILIGENT: usize = 20_000;
 /// Those who are there only to warm up.
 const VISITORS: usize = 100;
 
