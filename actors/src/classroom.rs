@@ -219,7 +219,7 @@ impl ClassroomState {
         let due = if self.feed.is_dirty() {
             (self.last_tick + self.pause_between_ticks()).max(now)
         } else {
-            match self.feed.next_status_change() {
+            match self.feed.next_tick() {
                 Some(at) => {
                     now + at
                         .since(self.context.clock.heard())

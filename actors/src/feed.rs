@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -46,6 +47,8 @@ pub struct FeedLimits {
     pub remember_bytes: usize,
     /// At most so many deltas are remembered.
     pub remember_deltas: usize,
+    /// A delta is remembered for so long, heard: whoever comes back later begins anew.
+    pub remember_for: Duration,
     /// So many of the last events are in a snapshot.
     pub recent: usize,
     /// At most so many events are in one delta, the newest; at least `recent`. The others are counted.
@@ -57,6 +60,7 @@ impl Default for FeedLimits {
         Self {
             remember_bytes: 4 * 1024 * 1024,
             remember_deltas: 4096,
+            remember_for: Duration::from_secs(60),
             recent: 50,
             max_events_per_delta: 500,
         }
@@ -217,8 +221,16 @@ impl Feed {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// When the next tick is due if nothing happens until then: somebody's status
+    /// changes, or nothing of what is remembered is of use any more.
+    pub fn next_tick(&self) -> Option<Heard> {
+        let forgets = self.memory.ends_at(&self.limits);
+        self.next_status_change().into_iter().chain(forgets).min()
+    }
+
     /// Everything that changed since the last delta, statuses that changed by silence included.
     pub fn tick(&mut self, now: Heard) -> Option<Arc<Delta>> {
+        self.memory.forget_old(now, &self.limits);
         self.show_restored(now);
         self.wake_due(now);
         let pending = mem::take(&mut self.pending);
@@ -239,7 +251,7 @@ impl Feed {
         }
         self.told(&parts);
         let delta = Arc::new(Delta::new(parts));
-        self.memory.remember(Arc::clone(&delta), &self.limits);
+        self.memory.remember(Arc::clone(&delta), now, &self.limits);
         Some(delta)
     }
 

@@ -1,5 +1,6 @@
 //! A student as consoles see them, now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,15 +41,15 @@ pub struct Student {
     /// Opaque and stable.
     pub id: StudentId,
     /// The name the client sent last; empty if it never sent one.
-    pub name: String,
+    pub name: Arc<str>,
     /// The team the client sent last.
-    pub team: Option<String>,
+    pub team: Option<Arc<str>>,
     /// What the student is doing.
     pub status: StudentStatus,
     /// Path of the current notebook.
-    pub notebook: Option<String>,
+    pub notebook: Option<Arc<str>>,
     /// The current cell.
-    pub cell_id: Option<String>,
+    pub cell_id: Option<Arc<str>>,
     /// Its place in the notebook.
     pub cell_index: Option<i64>,
     /// Runs in the current lesson: ok, error and interrupted.
@@ -74,13 +75,13 @@ pub struct Student {
 #[serde(rename_all = "camelCase")]
 pub struct Person {
     /// The name sent last; empty if none was sent.
-    pub name: String,
+    pub name: Arc<str>,
     /// The team sent last.
-    pub team: Option<String>,
+    pub team: Option<Arc<str>>,
     /// Path of the current notebook.
-    pub notebook: Option<String>,
+    pub notebook: Option<Arc<str>>,
     /// The current cell.
-    pub cell_id: Option<String>,
+    pub cell_id: Option<Arc<str>>,
     /// Its place in the notebook.
     pub cell_index: Option<i64>,
     /// When the last event was received.
@@ -113,17 +114,17 @@ pub struct StudentView {
     /// Opaque and stable.
     pub id: StudentId,
     /// The name the client sent last.
-    pub name: String,
+    pub name: Arc<str>,
     /// The team the client sent last.
-    pub team: Option<String>,
+    pub team: Option<Arc<str>>,
     /// Whether the address is the one that a client has before a student sets an own one.
     pub is_default_address: bool,
     /// Who works under this address, if that is more than one.
     pub people: Vec<Person>,
     /// Path of the current notebook.
-    pub notebook: Option<String>,
+    pub notebook: Option<Arc<str>>,
     /// The current cell.
-    pub cell_id: Option<String>,
+    pub cell_id: Option<Arc<str>>,
     /// Its place in the notebook.
     pub cell_index: Option<i64>,
     /// Runs in the current lesson.

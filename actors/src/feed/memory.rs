@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::delta::Delta;
 use super::merge::Merged;
 use super::{FeedLimits, Resume};
-use crate::domain::Cursor;
+use crate::domain::{Cursor, Heard};
 
 /// A console that missed more deltas than this gets them as one.
 const SEND_SINGLY: usize = 16;
@@ -14,10 +14,11 @@ const SEND_SINGLY: usize = 16;
 /// off together stand at a few places, not at one.
 const MERGED_RUNS: usize = 16;
 
-/// The last deltas without a gap, bounded in number and bytes.
+/// The last deltas without a gap, bounded in number, bytes and age.
 #[derive(Default)]
 pub(super) struct Memory {
-    deltas: VecDeque<Arc<Delta>>,
+    /// Each with when it was made.
+    deltas: VecDeque<(Heard, Arc<Delta>)>,
     bytes: usize,
     /// The long runs up to the newest delta that were merged, the latest last.
     merged: VecDeque<Arc<Delta>>,
@@ -25,14 +26,28 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Remembers the newest delta and forgets the oldest ones beyond the limits.
-    pub(super) fn remember(&mut self, delta: Arc<Delta>, limits: &FeedLimits) {
+    pub(super) fn remember(&mut self, delta: Arc<Delta>, now: Heard, limits: &FeedLimits) {
         self.merged.clear();
         self.bytes += weigh(&delta);
-        self.deltas.push_back(delta);
+        self.deltas.push_back((now, delta));
         while self.deltas.len() > limits.remember_deltas || self.bytes > limits.remember_bytes {
-            let Some(oldest) = self.deltas.pop_front() else {
-                break;
-            };
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets what is older than consoles take to come back, and the room that it took.
+    pub(super) fn forget_old(&mut self, now: Heard, limits: &FeedLimits) {
+        let is_old = |(made, _): &(Heard, _)| now.since(*made) >= limits.remember_for;
+        while self.deltas.front().is_some_and(is_old) {
+            self.forget_oldest();
+        }
+        if self.deltas.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, oldest)) = self.deltas.pop_front() {
             self.bytes -= weigh(&oldest);
         }
     }
@@ -52,15 +67,22 @@ impl Memory {
         Resume::Reset { reason }
     }
 
+    /// When the last of it is to be forgotten.
+    pub(super) fn ends_at(&self, limits: &FeedLimits) -> Option<Heard> {
+        let (made, _) = self.deltas.back()?;
+        Some(made.plus(limits.remember_for))
+    }
+
     /// Everything after `since` up to `newest`; nothing if some of it is forgotten.
     fn since(&mut self, since: u64, newest: u64, max_events: usize) -> Option<Vec<Arc<Delta>>> {
         if since == newest {
             return Some(Vec::new());
         }
         // seq grows by one a delta, so the place follows from the number
-        let begin = usize::try_from(since.checked_sub(self.deltas.front()?.after)?).ok()?;
+        let begin = usize::try_from(since.checked_sub(self.deltas.front()?.1.after)?).ok()?;
         if self.deltas.len() - begin <= SEND_SINGLY {
-            return Some(self.deltas.range(begin..).cloned().collect());
+            let deltas = self.deltas.range(begin..);
+            return Some(deltas.map(|(_, delta)| Arc::clone(delta)).collect());
         }
         match self.merged.iter().find(|merged| merged.after == since) {
             Some(merged) => Some(vec![Arc::clone(merged)]),
@@ -69,7 +91,7 @@ impl Memory {
     }
 
     fn merge(&mut self, begin: usize, max_events: usize) -> Option<Arc<Delta>> {
-        let mut run = self.deltas.range(begin..);
+        let mut run = self.deltas.range(begin..).map(|(_, delta)| delta);
         let mut merged = Merged::of(run.next()?, max_events);
         for delta in run {
             merged.add(delta);

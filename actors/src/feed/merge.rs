@@ -166,6 +166,6 @@ fn weigh_event(line: &EventBrief) -> usize {
         + weigh_text(&line.cell_id)
 }
 
-fn weigh_text(text: &Option<String>) -> usize {
-    text.as_ref().map_or(0, String::len)
+fn weigh_text(text: &Option<impl AsRef<str>>) -> usize {
+    text.as_ref().map_or(0, |text| text.as_ref().len())
 }

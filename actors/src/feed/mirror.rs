@@ -2,7 +2,8 @@
 //!
 //! Pure. It promises: after an opening and the deltas behind it, snapshot,
 //! cursor and what it remembers are what the [`Feed`](super::Feed) that made
-//! them would say, byte for byte; a delta that does not follow changes nothing.
+//! them would say, byte for byte, but that a feed forgets what is old; a delta
+//! that does not follow changes nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::delta::Delta;
 use super::memory::Memory;
 use super::opening::Opening;
 use super::{FeedLimits, Resume, is_open};
-use crate::domain::{Alert, AlertId, ClassroomId, Cursor, EventBrief, Student, StudentId};
+use crate::domain::{Alert, AlertId, ClassroomId, Cursor, EventBrief, Heard, Student, StudentId};
 
 /// A classroom as it was told.
 pub struct Mirror {
@@ -74,7 +75,7 @@ impl Mirror {
         }
         self.memory = Memory::default();
         for delta in &deltas[begin..] {
-            self.memory.remember(Arc::clone(delta), &self.limits);
+            self.remember(delta);
         }
     }
 
@@ -108,8 +109,15 @@ impl Mirror {
         self.recent.extend(delta.events.iter().cloned());
         let too_many = self.recent.len().saturating_sub(self.limits.recent);
         self.recent.drain(..too_many);
-        self.memory.remember(Arc::clone(delta), &self.limits);
+        self.remember(delta);
         Applied::Next
+    }
+
+    /// It has no clock: what it remembers is bounded by number and bytes only.
+    fn remember(&mut self, delta: &Arc<Delta>) {
+        let never_old = Heard::from_millis(0);
+        self.memory
+            .remember(Arc::clone(delta), never_old, &self.limits);
     }
 
     /// The classroom whole, in its parts.

@@ -29,12 +29,12 @@ pub(crate) fn view(student: &str, position: u64, executions: u64, seconds: i64) 
     StudentView {
         position: Position(position),
         id: StudentId::new(student),
-        name: format!("山田 {student}"),
-        team: Some("チームA".to_owned()),
+        name: format!("山田 {student}").into(),
+        team: Some("チームA".into()),
         is_default_address: false,
         people: Vec::new(),
-        notebook: Some("lesson/01.ipynb".to_owned()),
-        cell_id: Some(format!("cell-{executions}")),
+        notebook: Some("lesson/01.ipynb".into()),
+        cell_id: Some(format!("cell-{executions}").into()),
         cell_index: Some(3),
         executions,
         errors: 0,
@@ -69,8 +69,8 @@ fn line(view: &StudentView) -> EventBrief {
         event_id: EventId::new(format!("event-{}", view.position)),
         event_type: EventKind::CellExecuted,
         student: view.id.clone(),
-        notebook: view.notebook.clone(),
-        cell_id: view.cell_id.clone(),
+        notebook: view.notebook.as_deref().map(str::to_owned),
+        cell_id: view.cell_id.as_deref().map(str::to_owned),
         cell_index: view.cell_index,
         status: None,
         event_time: time(0),
@@ -439,4 +439,23 @@ fn what_is_remembered_is_bounded_in_bytes() {
 
     assert!(oldest > 40 && oldest < 51, "{oldest}");
     assert!(size < 4000);
+}
+
+#[test]
+fn what_nobody_comes_back_for_is_forgotten_after_a_minute() {
+    let mut feed = feed();
+    feed.apply(update("a", 1, 1, 0), at(0));
+    feed.tick(at(0));
+    feed.apply(update("a", 2, 2, 30), at(30));
+    feed.tick(at(30));
+    assert_eq!(feed.next_tick(), Some(at(90)));
+
+    assert!(feed.tick(at(60)).is_none());
+    assert_eq!(reset(feed.resume(&since("epoch-1", 0))), "forgotten");
+    assert_eq!(resumed(feed.resume(&since("epoch-1", 1))).len(), 1);
+
+    assert!(feed.tick(at(90)).is_none());
+    assert_eq!(reset(feed.resume(&since("epoch-1", 1))), "forgotten");
+    assert!(resumed(feed.resume(&since("epoch-1", 2))).is_empty());
+    assert_eq!(feed.next_tick(), feed.next_status_change());
 }

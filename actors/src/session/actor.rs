@@ -112,7 +112,10 @@ impl Actor for SessionActor {
         let vitals = Arc::clone(&state.vitals);
         let _working = vitals.working();
         match envelope.open() {
-            SessionMessage::Apply { entry, lesson } => state.apply(&entry, lesson.as_ref()).await,
+            // in a box: else every session that waits would hold room for the largest of its waits, twice
+            SessionMessage::Apply { entry, lesson } => {
+                Box::pin(state.apply(&entry, lesson.as_ref())).await
+            }
             SessionMessage::Save => state.save(),
         }
     }

@@ -255,8 +255,8 @@ impl From<Bucket> for BucketItem {
 pub(super) fn offline(known: KnownStudent) -> Student {
     Student {
         id: known.student_id(),
-        name: known.name.unwrap_or_default(),
-        team: known.team,
+        name: known.name.unwrap_or_default().into(),
+        team: known.team.map(Into::into),
         status: StudentStatus::Offline,
         notebook: None,
         cell_id: None,

@@ -17,14 +17,20 @@ fn read(delta: &Delta) -> Arc<Delta> {
 }
 
 proptest! {
-    /// Whenever it is opened, and from whichever cursor a console resumes: the same bytes.
+    /// Whenever it is opened, and from whichever cursor a console resumes: the same bytes, as
+    /// long as nothing is so old that the feed forgets it.
     #[test]
     fn a_mirror_and_its_feed_cannot_be_told_apart(
         steps in prop::collection::vec((0..6_u8, 0..8_u8, 0..400_i64), 1..60),
         opened_after in 0..60_usize,
         remember in 1..40_usize,
     ) {
-        let limits = FeedLimits { remember_deltas: remember, recent: 5, ..FeedLimits::default() };
+        let limits = FeedLimits {
+            remember_deltas: remember,
+            remember_for: Duration::from_secs(365 * 24 * 60 * 60),
+            recent: 5,
+            ..FeedLimits::default()
+        };
         let mut feed = Feed::new(classroom(), "e".to_owned(), limits);
         let mut mirror: Option<Mirror> = None;
         let mut told = Vec::new();

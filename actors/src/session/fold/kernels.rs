@@ -71,6 +71,8 @@ impl Kernels {
             if self.0.len() >= MAX_NOTEBOOKS {
                 self.0.remove(0).close(step);
             }
+            // most students have one notebook open
+            self.0.reserve_exact(1);
             self.0.push(Kernel::new(notebook, brief.by.session, count));
             return;
         };

@@ -7,6 +7,7 @@
 //! work at the same time: two people, or one with two browsers. A page that was
 //! loaded again is not: its old session is silent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,8 @@ impl People {
         if self.sources.len() >= MAX_SOURCES {
             self.sources.remove(0);
         }
+        // at most addresses there is one
+        self.sources.reserve_exact(1);
         self.sources.push(source);
     }
 
@@ -116,10 +119,10 @@ impl Source {
         let name = self.by.name.as_ref();
         let place = self.place.as_deref().cloned().unwrap_or_default();
         Person {
-            name: name.map(|name| name.text.to_string()).unwrap_or_default(),
-            team: self.by.team.as_deref().map(str::to_owned),
+            name: name.map(|name| Arc::clone(&name.text)).unwrap_or_default(),
+            team: self.by.team.clone(),
             notebook: place.notebook_path(),
-            cell_id: place.cell_id.as_deref().map(str::to_owned),
+            cell_id: place.cell_id,
             cell_index: place.cell_index,
             last_activity: self.received.at,
         }

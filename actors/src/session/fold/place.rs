@@ -64,8 +64,8 @@ impl Place {
         CellKey::of(self.notebook.as_ref(), self.cell_id.as_deref())
     }
 
-    pub(super) fn notebook_path(&self) -> Option<String> {
+    pub(super) fn notebook_path(&self) -> Option<Arc<str>> {
         let notebook = self.notebook.as_ref()?;
-        Some(notebook.text.to_string())
+        Some(Arc::clone(&notebook.text))
     }
 }

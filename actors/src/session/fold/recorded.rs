@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -79,7 +80,7 @@ fn the_recorded_requests_mean_what_a_person_reads_in_them() {
 
     let view = state.view();
     assert_eq!((view.executions, view.errors), (22, 5));
-    assert_eq!(view.name, "山田花子");
+    assert_eq!(&*view.name, "山田花子");
     assert_eq!(view.team.as_deref(), Some("チームB"));
     assert_eq!(view.notebook.as_deref(), Some("sub/nb3.ipynb"));
     assert_eq!(view.cell_id.as_deref(), Some("n3c0"));
@@ -97,7 +98,7 @@ fn the_recorded_requests_mean_what_a_person_reads_in_them() {
 }
 
 /// The student after this many entries: notebook, cell, errors in a row.
-fn after(count: usize) -> (Option<String>, Option<String>, u32) {
+fn after(count: usize) -> (Option<Arc<str>>, Option<Arc<str>>, u32) {
     let mut state = SessionState::new(key());
     for entry in &entries()[..count] {
         state.apply(entry, Some(&LessonId::new("les_1")));

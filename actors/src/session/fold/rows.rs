@@ -1,7 +1,5 @@
 //! Errors of each cell since its last `ok`: the largest part of a state, so cells are kept as hashes.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::brief::{Brief, Label, short_hash};
@@ -35,20 +33,22 @@ pub(super) trait Errors {
 /// The rows of the base. At most [`MAX_CELLS`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Rows {
-    cells: BTreeMap<CellKey, Row>,
+    /// Ordered by cell: a tree of the usual fifty takes twice the memory, and is no faster.
+    cells: Vec<Row>,
     /// Errors that were ever noted: tells which cell failed longest ago.
-    noted: u64,
+    noted: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
+    cell: CellKey,
     errors: u32,
-    noted: u64,
+    noted: u32,
 }
 
 impl Errors for Rows {
     fn of(&self, cell: CellKey) -> u32 {
-        self.cells.get(&cell).map_or(0, |row| row.errors)
+        self.place(cell).map_or(0, |place| self.cells[place].errors)
     }
 
     fn set(&mut self, cell: CellKey, errors: u32, _by: &Brief) {
@@ -58,23 +58,38 @@ impl Errors for Rows {
 
 impl Rows {
     pub(super) fn put(&mut self, cell: CellKey, errors: u32) {
+        let place = self.place(cell);
         if errors == 0 {
-            self.cells.remove(&cell);
+            if let Ok(place) = place {
+                self.cells.remove(place);
+            }
             return;
         }
-        self.noted += 1;
-        let noted = self.noted;
-        self.cells.insert(cell, Row { errors, noted });
+        self.noted = self.noted.saturating_add(1);
+        let row = Row {
+            cell,
+            errors,
+            noted: self.noted,
+        };
+        match place {
+            Ok(place) => self.cells[place] = row,
+            Err(place) => self.cells.insert(place, row),
+        }
         if self.cells.len() > MAX_CELLS {
-            let oldest = self.cells.iter().min_by_key(|(_, row)| row.noted);
-            if let Some(oldest) = oldest.map(|(cell, _)| *cell) {
-                self.cells.remove(&oldest);
+            let oldest = (0..self.cells.len()).min_by_key(|place| self.cells[*place].noted);
+            if let Some(oldest) = oldest {
+                self.cells.remove(oldest);
             }
         }
     }
 
+    /// Where the cell is, or would be.
+    fn place(&self, cell: CellKey) -> Result<usize, usize> {
+        self.cells.binary_search_by_key(&cell, |row| row.cell)
+    }
+
     pub(super) fn clear(&mut self) {
-        self.cells.clear();
+        self.cells = Vec::new();
     }
 
     /// As bytes: how many errors were ever noted and how many cells there are, then each cell, the
@@ -82,34 +97,42 @@ impl Rows {
     /// the others' it failed. Numbers are in LEB128.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
         let mut cells: Vec<_> = self.cells.iter().collect();
-        cells.sort_by_key(|(_, row)| row.noted);
-        write_number(self.noted, bytes);
+        cells.sort_by_key(|row| row.noted);
+        write_number(self.noted.into(), bytes);
         write_number(cells.len() as u64, bytes);
         let mut before = 0;
-        for (cell, row) in cells {
-            bytes.extend(cell.0.to_le_bytes());
+        for row in cells {
+            bytes.extend(row.cell.0.to_le_bytes());
             write_number(u64::from(row.errors), bytes);
-            write_number(row.noted - before, bytes);
+            write_number((row.noted - before).into(), bytes);
             before = row.noted;
         }
     }
 
     /// What [`Rows::write`] wrote, and what follows it; nothing if that is not what it is.
     pub(super) fn read(mut bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let mut rows = Self {
-            cells: BTreeMap::new(),
-            noted: read_number(&mut bytes)?,
-        };
+        let noted = u32::try_from(read_number(&mut bytes)?).ok()?;
         let count = read_number(&mut bytes)?;
-        let mut noted = 0_u64;
+        let room = usize::try_from(count).unwrap_or(MAX_CELLS).min(MAX_CELLS);
+        let mut rows = Self {
+            cells: Vec::with_capacity(room),
+            noted,
+        };
+        let mut noted = 0_u32;
         for _ in 0..count {
             let (cell, rest) = bytes.split_first_chunk::<8>()?;
             bytes = rest;
             let errors = u32::try_from(read_number(&mut bytes)?).ok()?;
-            noted = noted.checked_add(read_number(&mut bytes)?)?;
+            noted = noted.checked_add(u32::try_from(read_number(&mut bytes)?).ok()?)?;
             let cell = CellKey(u64::from_le_bytes(*cell));
-            rows.cells.insert(cell, Row { errors, noted });
+            rows.cells.push(Row {
+                cell,
+                errors,
+                noted,
+            });
         }
+        rows.cells.sort_by_key(|row| row.cell);
+        rows.cells.dedup_by_key(|row| row.cell);
         let is_bounded = rows.cells.len() <= MAX_CELLS && noted <= rows.noted;
         is_bounded.then_some((rows, bytes))
     }
@@ -123,10 +146,12 @@ impl Rows {
 
 /// What the last 3 s changed in the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Changed(BTreeMap<CellKey, Change>);
+pub(super) struct Changed(Vec<Change>);
 
+/// Ordered by cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Change {
+    cell: CellKey,
     errors: u32,
     /// The last event that changed it.
     by: Position,
@@ -139,14 +164,18 @@ impl Changed {
 
     /// This event is in the base now; so is what it was the last to change.
     pub(super) fn settle(&mut self, brief: &Brief) {
-        self.0.retain(|_, change| change.by != brief.position);
+        self.0.retain(|change| change.by != brief.position);
+    }
+
+    /// Where the cell is, or would be.
+    fn place(&self, cell: CellKey) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&cell, |change| change.cell)
     }
 
     /// Errors of a cell, as the last 3 s left them.
     pub(super) fn errors_of(&self, cell: CellKey, base: &Rows) -> u32 {
-        self.0
-            .get(&cell)
-            .map_or_else(|| base.of(cell), |change| change.errors)
+        self.place(cell)
+            .map_or_else(|_| base.of(cell), |place| self.0[place].errors)
     }
 }
 
@@ -163,7 +192,11 @@ impl Errors for Overlay<'_> {
 
     fn set(&mut self, cell: CellKey, errors: u32, by: &Brief) {
         let by = by.position;
-        self.changed.0.insert(cell, Change { errors, by });
+        let change = Change { cell, errors, by };
+        match self.changed.place(cell) {
+            Ok(place) => self.changed.0[place] = change,
+            Err(place) => self.changed.0.insert(place, change),
+        }
     }
 }
 

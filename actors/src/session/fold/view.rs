@@ -1,5 +1,7 @@
 //! What the outside sees of a state: the student, and what is to come by silence.
 
+use std::sync::Arc;
+
 use super::present::Present;
 use super::{HELP_SILENCE, SESSION_SILENCE, SessionState};
 use crate::domain::{Heard, StudentView, TimerCause};
@@ -21,15 +23,16 @@ impl SessionState {
                 .present
                 .name
                 .as_ref()
-                .map_or_else(String::new, |name| name.text.to_string()),
-            team: self.present.team.as_deref().map(str::to_owned),
+                .map(|name| Arc::clone(&name.text))
+                .unwrap_or_default(),
+            team: self.present.team.clone(),
             is_default_address: self.is_default_address,
             people: match sharing {
                 Some(_) => self.present.people.shown(),
                 None => Vec::new(),
             },
             notebook: place.notebook_path(),
-            cell_id: place.cell_id.as_deref().map(str::to_owned),
+            cell_id: place.cell_id.clone(),
             cell_index: place.cell_index,
             executions: self.counters.executions,
             errors: self.counters.errors,

@@ -33,6 +33,10 @@ impl Recent {
         let place = |brief: &Brief| (brief.order, brief.position);
         let index = self.0.partition_point(|known| place(known) < place(&brief));
         let is_newest = index == self.0.len();
+        if self.0.is_empty() {
+            // the last one waits here until the next comes
+            self.0.reserve_exact(1);
+        }
         self.0.insert(index, brief);
         is_newest
     }

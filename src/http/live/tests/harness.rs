@@ -440,7 +440,7 @@ fn update(student: &str, name: &str, position: u64) -> SessionUpdate {
     let view = StudentView {
         position: Position(position),
         id: id.clone(),
-        name: name.to_owned(),
+        name: name.into(),
         team: None,
         is_default_address: false,
         people: Vec::new(),

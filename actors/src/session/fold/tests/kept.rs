@@ -28,7 +28,7 @@ fn a_state_that_the_version_before_wrote_is_read() {
     let view = state.view();
     let times = |seconds: i64| Timestamp::from_millis(1_800_000_000_000 + seconds * 1_000);
     assert_eq!(
-        (view.name.as_str(), view.team.as_deref()),
+        (&*view.name, view.team.as_deref()),
         ("山田花子", Some("チームB"))
     );
     assert_eq!(view.notebook.as_deref(), Some("授業/が.ipynb"));
@@ -70,8 +70,8 @@ fn awake_bytes(state: &SessionState) -> usize {
     let texts = state.encode().len();
     size_of::<SessionState>()
         + briefs * size_of::<Brief>()
-        // the tree of rows: a key and a row each, nodes half full
-        + state.base.rows.len() * 2 * 32
+        // the rows, their list half full
+        + state.base.rows.len() * 2 * 16
         + 2 * texts
 }
 

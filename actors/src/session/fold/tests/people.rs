@@ -1,5 +1,7 @@
 //! Several people under one address.
 
+use std::sync::Arc;
+
 use super::*;
 
 fn of(session: &str, name: &str, notebook: &str) -> Event {
@@ -16,7 +18,7 @@ impl Bench {
         self
     }
 
-    fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<Arc<str>> {
         let people = self.view().people;
         people.into_iter().map(|person| person.name).collect()
     }
@@ -34,10 +36,10 @@ fn two_names_in_turn_are_two_people_and_are_listed_apart() {
 
     assert_eq!(said_by(&outcome), ["alert open"]);
     assert_eq!(bench.alert_kinds(), ["shared_identity"]);
-    assert_eq!(bench.names(), ["太郎", "花子"]);
+    assert_eq!(bench.names(), ["太郎", "花子"].map(Arc::from));
     let people = bench.view().people;
-    assert_eq!(people[0].notebook, text("other.ipynb"));
-    assert_eq!(people[1].notebook, text("nb.ipynb"));
+    assert_eq!(people[0].notebook.as_deref(), Some("other.ipynb"));
+    assert_eq!(people[1].notebook.as_deref(), Some("nb.ipynb"));
     assert!(people[1].last_activity > people[0].last_activity);
     assert_eq!(bench.view().status(bench.heard()), StudentStatus::Active);
 }
@@ -52,7 +54,7 @@ fn two_browsers_under_one_name_are_told_apart_by_their_sessions() {
     bench.wait(4).housekeep();
 
     assert_eq!(bench.alert_kinds(), ["shared_identity"]);
-    assert_eq!(bench.names(), ["花子", "花子"]);
+    assert_eq!(bench.names(), ["花子", "花子"].map(Arc::from));
 }
 
 #[test]
