@@ -115,6 +115,19 @@ async fn stored(api: &Api, events: usize) {
     .await;
 }
 
+/// Until what the sessions stand at is on disk, too: a class that is younger than the
+/// first checkpoint is folded again from the journal, and the log says so.
+async fn saved(server: &Server) {
+    eventually("the sessions are saved", PATIENCE, async || {
+        let output = command(server.dir(), &["journal", "inspect"], &[]).await;
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        let is_saved =
+            shown.contains("consumer sessions: ") && !shown.contains("consumer sessions: 0");
+        ensure(is_saved, || shown)
+    })
+    .await;
+}
+
 async fn answers(api: &Api) -> Value {
     let mut found = serde_json::Map::new();
     for path in [
@@ -140,6 +153,7 @@ async fn what_was_backed_up_is_there_again_and_known_again() {
     let sent = class();
     api.accepted(&sent).await;
     stored(&api, sent.len()).await;
+    saved(&server).await;
     let before = answers(&api).await;
     let (backups, elsewhere) = (place(), place());
     let dir = backups.path().join("today");
