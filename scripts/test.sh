@@ -25,9 +25,12 @@ cargo test --locked --workspace "${with_faults[@]}" --no-fail-fast
 
 if [ -f tests/browser/package.json ]; then
     say "browser"
-    # the same features: else all of it would be compiled again
-    build_server dev "${with_faults[@]}"
-    export MIMAMORI_BIN="$mimamori"
+    # the one that the tests had: built by itself its dependencies would have other features,
+    # and all of them would be compiled again
+    MIMAMORI_BIN=$(cargo test --locked --workspace "${with_faults[@]}" --no-run --message-format json-render-diagnostics |
+        sed -n 's#.*"executable":"\([^"]*/mimamori\)".*#\1#p' | tail -n 1)
+    [ -x "$MIMAMORI_BIN" ] || die "cargo did not say where the program is"
+    export MIMAMORI_BIN
     CHROMIUM=$(command -v chromium || command -v chromium-browser)
     export CHROMIUM
     cd tests/browser
