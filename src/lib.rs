@@ -27,6 +27,16 @@ pub mod storage;
 pub mod telemetry;
 pub mod tools;
 
+// how the tests hold the real servers that they share with the tests of the whole program
+#[cfg(test)]
+#[path = "../tests/it/harness/spoken.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each of the two needs a part of it"
+)]
+mod spoken;
+
 /// Many small allocations cross threads here: glibc's allocator took a sixth of the time of ingest.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,5 +1,6 @@
 //! On a real server.
 
+use crate::spoken; // for `server`
 use ::redis::cmd;
 
 use super::*;

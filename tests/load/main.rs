@@ -27,6 +27,13 @@ mod records;
 mod school;
 mod server;
 mod sessions;
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "written for the tests, which do more with it"
+)]
+#[path = "../it/harness/spoken.rs"]
+mod spoken;
 mod students;
 
 use std::process::ExitCode;

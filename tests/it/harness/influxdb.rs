@@ -1,16 +1,14 @@
 //! A real InfluxDB server, and databases on it. Used by the tests of the library, too.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
+
+use super::spoken::{Ports, Spoken};
 
 /// A server of its own; it ends when this is dropped, or when the process ends.
 pub struct Influxd {
-    child: Child,
-    words: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    server: Spoken,
     port: u16,
 }
 
@@ -29,42 +27,17 @@ impl Influxd {
     }
 
     fn start_with(users: &str) -> Self {
-        let port = free_port();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/influxdb.sh");
-        let mut child = Command::new(script)
-            .args([&port.to_string(), users])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut server = Self {
-            words: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().unwrap()),
-            child,
+        let port = Ports::Influx.next();
+        let mut script = Spoken::script("influxdb.sh");
+        Self {
+            server: Spoken::start("InfluxDB", script.args([&port.to_string(), users])),
             port,
-        };
-        server.hear("ready");
-        server
+        }
     }
 
     /// `stop` (kill -9), `start`, `freeze`, `thaw` or `forget`; it is so when this returns.
     pub fn say(&mut self, word: &str) {
-        let words = self.words.as_mut().unwrap();
-        writeln!(words, "{word}").unwrap();
-        words.flush().unwrap();
-        self.hear(word);
-    }
-
-    fn hear(&mut self, expected: &str) {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        if line.trim() != expected {
-            // the script says what is wrong and ends
-            for line in self.answers.by_ref().lines().map_while(Result::ok) {
-                println!("{line}");
-            }
-            panic!("the InfluxDB server: {line}");
-        }
+        self.server.say(word);
     }
 
     /// A database that nobody has used, not made yet.
@@ -74,13 +47,6 @@ impl Influxd {
             port: self.port,
             name: format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
         }
-    }
-}
-
-impl Drop for Influxd {
-    fn drop(&mut self) {
-        self.words = None;
-        let _ = self.child.wait();
     }
 }
 
@@ -131,18 +97,4 @@ pub fn database() -> Database {
     static SHARED: OnceLock<Mutex<Influxd>> = OnceLock::new();
     let server = SHARED.get_or_init(|| Mutex::new(Influxd::start()));
     server.lock().unwrap().database()
-}
-
-/// As the ports of the other servers: below those that the system gives to whoever asks
-/// for any, no two of this process the same, and a few for each process.
-fn free_port() -> u16 {
-    static GIVEN: AtomicU16 = AtomicU16::new(4);
-    let first = 15_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 8;
-    loop {
-        let port = first + GIVEN.fetch_add(1, Ordering::Relaxed);
-        assert!(port < 32_000, "one of thousands of ports is free");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -21,6 +21,7 @@ mod raw;
 mod recount;
 pub mod redis;
 mod server;
+mod spoken;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -1,13 +1,12 @@
 //! A real nginx with the configuration that is shipped.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::spoken::Spoken;
 
 /// In front of nodes; it ends when this is dropped, or when the process ends.
 pub struct Nginx {
-    child: Child,
-    words: Option<ChildStdin>,
+    _server: Spoken,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -20,24 +19,12 @@ impl Nginx {
             let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             socket.local_addr().unwrap().port()
         };
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nginx.sh");
-        let mut child = Command::new(script)
+        let mut script = Spoken::script("nginx.sh");
+        script
             .arg(port.to_string())
-            .args(nodes.map(|node| node.to_string()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut answers = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        answers.read_line(&mut line).unwrap();
-        if line.trim() != "ready" {
-            answers.read_to_string(&mut line).unwrap();
-            panic!("nginx: {line}");
-        }
+            .args(nodes.map(|node| node.to_string()));
         Self {
-            words: child.stdin.take(),
-            child,
+            _server: Spoken::start("nginx", &mut script),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         }
     }
@@ -45,12 +32,5 @@ impl Nginx {
     /// `http://127.0.0.1:PORT`
     pub fn base(&self) -> String {
         format!("http://{}", self.address)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        self.words = None;
-        let _ = self.child.wait();
     }
 }

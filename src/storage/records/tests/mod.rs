@@ -1,5 +1,6 @@
 //! The records in a real file and on a real server: one suite for both.
 
+use crate::spoken; // for `server`
 use std::sync::Arc;
 
 use mimamori_actors::domain::{
