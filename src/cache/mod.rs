@@ -2,11 +2,11 @@
 //!
 //! First in this process' memory, bounded by bytes, where of any number who ask
 //! the same at once one goes on: to Redis, if there is one, where nodes share what
-//! they know, and then to the store; the answer is filled in on the way back. A value is named by everything it depends on: the classroom, whose eyes
-//! it is for, what was asked, and the edition of the rows
-//! ([`crate::storage::records`]). So a write needs to find nothing in here:
-//! it makes another edition, and what is kept of the one before is not asked
-//! for again (docs/adr/0020-a-cache-by-editions.md).
+//! they know, and then to the store; the answer is filled in on the way back. A
+//! value is named by everything it depends on: the classroom, whose eyes it is
+//! for, what was asked, and the edition of the rows ([`crate::storage::records`]).
+//! So a write needs to find nothing in here: it makes another edition, and what is
+//! kept of the one before is not asked for again (docs/adr/0020-a-cache-by-editions.md).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use mimamori_actors::domain::ClassroomId;
 
 use super::A_MOMENT;
-use crate::http::Viewer;
 use crate::storage::records::{Edition, TimeRange};
 
 /// Whose eyes a value is for. Rights are checked before anything is asked; a
@@ -17,13 +16,6 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    /// What a viewer who may read this classroom sees of it.
-    pub(crate) const fn of(viewer: &Viewer) -> Self {
-        match viewer {
-            Viewer::Admin | Viewer::Instructor => Self::Classroom,
-        }
-    }
-
     const fn name(self) -> &'static str {
         match self {
             Self::Classroom => "classroom",

@@ -9,7 +9,15 @@ use serde::de::DeserializeOwned;
 
 use super::{ApiError, Reading, to_json};
 use crate::cache::{Holds, Question, Scope, Subject};
+use crate::http::Viewer;
 use crate::storage::records::{Edition, TimeRange};
+
+/// Whose eyes an answer is for that this viewer, who may read the classroom, gets.
+pub(super) const fn scope_of(viewer: &Viewer) -> Scope {
+    match viewer {
+        Viewer::Admin | Viewer::Instructor => Scope::Classroom,
+    }
+}
 
 /// What an answer depends on besides what was asked.
 #[derive(Debug, Clone, Copy)]

@@ -79,7 +79,7 @@ impl Reading {
             .ok_or_else(|| ApiError::not_found("nothing is at this path"))?;
         let method = subject.check_method(&head.method)?;
         // a person who is signed in reads every classroom of this server
-        let scope = Scope::of(&self.access.viewer(head)?);
+        let scope = kept::scope_of(&self.access.viewer(head)?);
         if let Some(classroom) = subject.classroom() {
             self.check_classroom(classroom)?;
         }
