@@ -1,6 +1,7 @@
 //! Deletes what is past its term: how long each classroom keeps what, and one turn of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,9 +19,11 @@ const TURN: Duration = Duration::from_secs(2);
 /// Rows of the first batch.
 const FIRST_ROWS: u64 = 100;
 /// A batch has at least and at most so many rows.
-const ROWS: std::ops::RangeInclusive<u64> = 10..=2_000;
-/// What writes waits for a batch, its commit included: about so long, on a disk that is not itself slower.
-const BATCH_TAKES: Duration = Duration::from_millis(15);
+const ROWS: RangeInclusive<u64> = 10..=2_000;
+/// What writes waits for a batch, its commit included: about twice as long as a commit
+/// alone takes on this disk, and within these bounds.
+const BATCH_TAKES: RangeInclusive<Duration> =
+    Duration::from_millis(15)..=Duration::from_millis(100);
 /// Between two batches whoever writes has so many times their length for itself.
 const REST: u32 = 3;
 /// Counts of the series that go at a time.
@@ -64,30 +67,52 @@ pub struct Retaining {
     series: Arc<Series>,
     cache: Arc<Cache>,
     pace: Mutex<Pace>,
+    /// When months were looked at last.
+    months_looked: Mutex<Option<Instant>>,
 }
 
-/// How many rows go at a time, and when months were looked at last.
+/// How many rows go at a time: as many as fit into the time that a batch may take.
 #[derive(Debug)]
 struct Pace {
     rows: u64,
-    months: Option<Instant>,
+    may_take: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            rows: FIRST_ROWS,
+            may_take: *BATCH_TAKES.start(),
+        }
+    }
 }
 
 impl Pace {
-    /// After a batch that took so long: half or twice as many, by what it took.
+    /// After a batch of the fewest rows: it took what a commit takes, whatever is in it.
+    /// With so much again for the rows, at least half of the time goes into rows.
+    fn tried(&mut self, elapsed: Duration) {
+        self.may_take = (elapsed * 2).clamp(*BATCH_TAKES.start(), *BATCH_TAKES.end());
+    }
+
+    /// After any other batch: as many rows as would have fitted, up to half as many less or
+    /// a quarter more, so that one slow moment or one quick one decides little.
     fn took(&mut self, elapsed: Duration) {
-        if elapsed > BATCH_TAKES {
-            self.rows /= 2;
-        } else if elapsed < BATCH_TAKES / 4 {
-            self.rows *= 2;
-        }
-        self.rows = self.rows.clamp(*ROWS.start(), *ROWS.end());
+        let elapsed = elapsed.as_micros().max(1);
+        let fitting = u128::from(self.rows) * self.may_take.as_micros() / elapsed;
+        let most = self.rows + self.rows / 4 + 1;
+        let rows = u64::try_from(fitting)
+            .unwrap_or(most)
+            .clamp(self.rows / 2, most);
+        self.rows = rows.clamp(*ROWS.start(), *ROWS.end());
     }
 }
 
 /// A turn under way.
 struct Turn {
     end: Instant,
+    /// Whether it is known what a commit takes: a disk is now quick, now slow.
+    has_tried: bool,
+    /// Of the classroom in hand.
     deleted: u64,
 }
 
@@ -110,10 +135,8 @@ impl Retaining {
             records,
             series,
             cache,
-            pace: Mutex::new(Pace {
-                rows: FIRST_ROWS,
-                months: None,
-            }),
+            pace: Mutex::default(),
+            months_looked: Mutex::default(),
         }
     }
 
@@ -142,14 +165,20 @@ impl Retaining {
         before: Timestamp,
         turn: &mut Turn,
     ) -> Result<bool, RecordsError> {
-        let rows = self.pace(|pace| pace.rows);
+        let rows = match turn.has_tried {
+            true => held(&self.pace).rows,
+            false => *ROWS.start(),
+        };
         let begun = Instant::now();
         let deleted = self.records.expire(step, classroom, before, rows).await?;
         let took = begun.elapsed();
         if deleted == 0 {
             return Ok(false);
         }
-        self.pace(|pace| pace.took(took));
+        match std::mem::replace(&mut turn.has_tried, true) {
+            true => held(&self.pace).took(took),
+            false => held(&self.pace).tried(took),
+        }
         turn.deleted += deleted;
         metrics::histogram!("mimamori_retention_batch_seconds").record(took);
         metrics::counter!("mimamori_retention_deleted_rows_total", "table" => step.table())
@@ -160,16 +189,7 @@ impl Retaining {
 
     /// Whether rows went with a month.
     async fn months(&self, terms: &[(ClassroomId, Option<Timestamp>)], now: Timestamp) -> bool {
-        let is_due = self.pace(|pace| {
-            let is_due = pace
-                .months
-                .is_none_or(|last| last.elapsed() >= MONTHS_EVERY);
-            if is_due {
-                pace.months = Some(Instant::now());
-            }
-            is_due
-        });
-        if !is_due {
+        if !self.months_are_due() {
             return false;
         }
         match self.records.drop_months(terms, now).await {
@@ -179,12 +199,22 @@ impl Retaining {
             }
             // their rows go one by one meanwhile
             Err(error) => {
-                self.pace(|pace| pace.months = None);
+                *held(&self.months_looked) = None;
                 metrics::counter!("mimamori_retention_kept_months_total").increment(1);
                 tracing::warn!(store = "records", %error, "a month past its term could not be dropped yet");
                 false
             }
         }
+    }
+
+    /// Says so once in a while.
+    fn months_are_due(&self) -> bool {
+        let mut looked = held(&self.months_looked);
+        let is_due = looked.is_none_or(|last| last.elapsed() >= MONTHS_EVERY);
+        if is_due {
+            *looked = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Redis away is no reason to stop: nobody is shown what stands there, and it ends with its term.
@@ -199,11 +229,6 @@ impl Retaining {
         }
     }
 
-    fn pace<T>(&self, look: impl FnOnce(&mut Pace) -> T) -> T {
-        // plain assignments under this lock cannot be left half done
-        look(&mut self.pace.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     async fn records_of(
         &self,
         terms: &[(ClassroomId, Option<Timestamp>)],
@@ -213,9 +238,14 @@ impl Retaining {
         let has_dropped = self.months(terms, now).await;
         let mut overdue = Duration::ZERO;
         let mut is_all = true;
+        let mut turn = Turn {
+            end,
+            has_tried: false,
+            deleted: 0,
+        };
         for (classroom, before) in terms {
             let Some(before) = *before else { continue };
-            let mut turn = Turn { end, deleted: 0 };
+            turn.deleted = 0;
             let done = self.classroom(classroom, before, &mut turn).await;
             if turn.deleted > 0 || has_dropped {
                 self.forget(classroom).await?;
@@ -226,6 +256,11 @@ impl Retaining {
         metrics::gauge!("mimamori_retention_overdue_seconds").set(overdue.as_secs_f64());
         Ok(is_all)
     }
+}
+
+/// Plain assignments under these locks cannot be left half done.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -292,24 +327,81 @@ mod tests {
         assert!(for_ever.are_for_ever() && !terms.are_for_ever());
     }
 
-    #[test]
-    fn a_slow_disk_gets_smaller_batches_and_a_fast_one_larger_ones_within_bounds() {
-        let mut pace = Pace {
-            rows: FIRST_ROWS,
-            months: None,
-        };
+    /// A disk on which a commit and a row take so long.
+    struct Disk {
+        commit: Duration,
+        row: Duration,
+    }
 
-        pace.took(BATCH_TAKES * 2);
-        assert_eq!(pace.rows, FIRST_ROWS / 2);
-        pace.took(BATCH_TAKES / 2);
-        assert_eq!(pace.rows, FIRST_ROWS / 2);
-        for _ in 0..20 {
-            pace.took(BATCH_TAKES * 10);
+    impl Disk {
+        fn takes(&self, rows: u64) -> Duration {
+            self.commit + self.row * u32::try_from(rows).unwrap()
+        }
+
+        /// How many rows go within a minute of turns, and the longest batch after the first turn.
+        fn minute(&self) -> (u64, Duration) {
+            let mut pace = Pace::default();
+            let (mut rows, mut longest) = (0, Duration::ZERO);
+            for turn in 0..30 {
+                let mut left = TURN;
+                let first = *ROWS.start();
+                pace.tried(self.takes(first));
+                left = left.saturating_sub(self.takes(first) * (1 + REST));
+                rows += first;
+                while !left.is_zero() {
+                    let took = self.takes(pace.rows);
+                    left = left.saturating_sub(took * (1 + REST));
+                    rows += pace.rows;
+                    if turn > 0 {
+                        longest = longest.max(took);
+                    }
+                    pace.took(took);
+                }
+            }
+            (rows, longest)
+        }
+    }
+
+    #[test]
+    fn half_of_the_time_goes_into_rows_however_long_a_commit_takes() {
+        for (commit, row) in [(1, 20), (1, 400), (7, 50), (20, 50), (20, 400), (45, 100)] {
+            let disk = Disk {
+                commit: Duration::from_millis(commit),
+                row: Duration::from_micros(row),
+            };
+
+            let (rows, longest) = disk.minute();
+
+            // a quarter of the time is ours, and half of that
+            let most = 60_000_000 / u64::from(1 + REST) / row;
+            assert!(rows >= most * 2 / 5, "{commit} ms: {rows} of {most}");
+            let held = (disk.commit * 2).max(*BATCH_TAKES.start());
+            assert!(longest <= held * 5 / 4, "{commit} ms: {longest:?}");
+        }
+    }
+
+    #[test]
+    fn what_writes_is_never_held_up_for_long_by_choice() {
+        // a commit of a second: few rows, and no more of them
+        let disk = Disk {
+            commit: Duration::from_secs(1),
+            row: Duration::from_micros(50),
+        };
+        let mut pace = Pace::default();
+
+        pace.tried(disk.takes(*ROWS.start()));
+        assert_eq!(pace.may_take, *BATCH_TAKES.end());
+        for _ in 0..10 {
+            pace.took(disk.takes(pace.rows));
         }
         assert_eq!(pace.rows, *ROWS.start());
-        for _ in 0..20 {
+
+        for _ in 0..40 {
             pace.took(Duration::ZERO);
         }
         assert_eq!(pace.rows, *ROWS.end());
+        // one slow moment takes half of them, not all
+        pace.took(Duration::from_secs(60));
+        assert_eq!(pace.rows, ROWS.end() / 2);
     }
 }
