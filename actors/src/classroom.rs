@@ -129,6 +129,7 @@ impl Actor for ClassroomActor {
         );
         feed.restore(context.registry.views(&classroom), recent, seen_through);
         let vitals = Arc::clone(address.vitals());
+        vitals.set_untold(feed.is_dirty());
         vitals.started();
         let mut state = ClassroomState {
             classroom,
@@ -189,6 +190,7 @@ impl Actor for ClassroomActor {
             ClassroomMessage::Tick => state.tick_if_due(),
         }
         state.schedule_tick();
+        vitals.set_untold(state.feed.is_dirty());
         Ok(())
     }
 }

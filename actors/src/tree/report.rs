@@ -250,10 +250,14 @@ impl Census {
         root.map(|root| grown(root, &mut children))
     }
 
-    /// Whether everything that stands in the journal has reached the classrooms: after a start, the present.
+    /// Whether everything that stands in the journal has reached the classrooms, and was told: after a start, the present.
     pub fn is_caught_up(&self) -> bool {
-        let waits = |kind| !self.longest_waits_of(kind).is_empty();
-        self.lag_of("router") == Some(0) && !waits("session") && !waits("classroom")
+        let are_done = |kind| {
+            let mut of_kind = self.actors.iter().filter(|it| it.vitals.kind() == kind);
+            of_kind.all(|member| member.vitals.is_done())
+        };
+        // the way that an entry goes: what has left one of them has arrived at the next
+        self.lag_of("router") == Some(0) && are_done("session") && are_done("classroom")
     }
 
     /// The vital signs of a part that is no actor; it enters the tree if it is not there.
@@ -387,5 +391,35 @@ mod tests {
         assert_eq!(of("session/a"), seconds(5));
         assert_eq!(of("session/b"), seconds(3));
         assert_eq!(of("session/c"), None);
+    }
+
+    #[test]
+    fn who_has_a_message_or_something_to_tell_has_not_caught_up_however_short_the_time() {
+        let census = Census::default();
+        let enter = |name: &str, kind| census.enter(name, kind, None, Duration::from_secs(1));
+        let (router, session) = (
+            enter("router", "router"),
+            enter("session/a/taro", "session"),
+        );
+        let classroom = enter("classroom/a", "classroom");
+        assert!(!census.is_caught_up(), "nobody knows how far the router is");
+        router.set_lag(0);
+        assert!(census.is_caught_up());
+
+        let working = session.working();
+        let while_folding = census.is_caught_up();
+        drop(working);
+        let queue = classroom.new_queue();
+        classroom.queued(queue);
+        let while_it_waits = census.is_caught_up();
+        classroom.unqueued(queue);
+        classroom.set_untold(true);
+        let before_the_tick = census.is_caught_up();
+        classroom.set_untold(false);
+
+        assert!(!while_folding && !while_it_waits && !before_the_tick);
+        assert!(census.is_caught_up());
+        router.set_lag(1);
+        assert!(!census.is_caught_up());
     }
 }

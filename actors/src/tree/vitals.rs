@@ -36,6 +36,8 @@ pub(crate) struct Vitals {
     lag_events: AtomicU64,
     /// Of a reader of the journal: everything up to here is handed out.
     read_through: AtomicU64,
+    /// Of a classroom: it was told something that its consoles were not told yet.
+    has_untold: AtomicBool,
     is_restart_asked_for: AtomicBool,
     last_error: Mutex<Option<String>>,
     /// Written by the watchdog, taken by the parent.
@@ -100,6 +102,7 @@ impl Vitals {
             incarnation: AtomicU64::new(0),
             lag_events: AtomicU64::new(NONE),
             read_through: AtomicU64::new(0),
+            has_untold: AtomicBool::new(false),
             is_restart_asked_for: AtomicBool::new(false),
             last_error: Mutex::new(None),
             frozen: Mutex::new(None),
@@ -282,6 +285,18 @@ impl Vitals {
 
     pub(crate) fn read_through(&self) -> Position {
         Position(self.read_through.load(Ordering::Relaxed))
+    }
+
+    /// Before the message that it rests on counts as done.
+    pub(crate) fn set_untold(&self, has_untold: bool) {
+        self.has_untold.store(has_untold, Ordering::Relaxed);
+    }
+
+    /// Whether no message waits or is in hand, and nothing that came with one is still to be told.
+    pub(crate) fn is_done(&self) -> bool {
+        self.depth.load(Ordering::Relaxed) == 0
+            && self.in_hand_since_ms.load(Ordering::Relaxed) == NONE
+            && !self.has_untold.load(Ordering::Relaxed)
     }
 
     /// How long the oldest message, or the one in hand, has waited.

@@ -150,7 +150,8 @@ impl HandOver {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ClassroomId, Room>> {
-        // a panic inside leaves at worst a classroom short of a delta: the next does not follow, and counts as cut
+        // a panic inside leaves at worst a classroom short of a delta: what follows is told to the
+        // consoles of this node alone, until it begins anew
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

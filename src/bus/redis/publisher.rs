@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{FromRedisValue, cmd, pipe};
+use ::redis::{cmd, pipe};
 use mimamori_actors::domain::{ClassroomId, JournalId};
 use mimamori_actors::feed::{Delta, Opening};
 use mimamori_actors::tree::{Census, Part};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::beat::{BEATS_EVERY, Beat};
 use super::hand_over::{HandOver, Work};
 use super::names::{
-    self, ADD_DELTAS, BEAT, KEPT_FOR, LEASE, LEASE_LASTS, PUT_SNAPSHOT, TAKE_LEASE,
+    self, ADD_DELTAS, KEEP, KEPT_FOR, LEASE_LASTS, PUBLISHER, PUT_SNAPSHOT, TAKE_LEASE,
 };
 use crate::redis::{Backoff, Redis, RedisFault};
 
@@ -23,6 +23,9 @@ use crate::redis::{Backoff, Redis, RedisFault};
 const CATCHES_UP_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks whether that is done.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A connection that lasted longer than this carried.
+const CARRIES_AFTER: Duration = Duration::from_secs(5);
 
 /// That there are two who publish is said again so often.
 const SAY_RIVAL_EVERY: Duration = Duration::from_secs(60);
@@ -41,7 +44,7 @@ pub(super) struct Publisher {
     rival: Option<Instant>,
     /// May take the place of an earlier incarnation of this journal: until it has had one itself.
     is_heir: bool,
-    /// The mark of the last snapshot of each classroom: the stream is kept from the one before.
+    /// The mark of the last snapshot of each classroom that this connection put down.
     marks: BTreeMap<ClassroomId, String>,
 }
 
@@ -71,23 +74,28 @@ impl Publisher {
         }
     }
 
-    /// What a start reads again is nobody's news: counters would seem to fall.
+    /// What a start reads again is nobody's news: counters would seem to fall. Until it is
+    /// all told, which is looked at: the vital signs are atomics, and wake nobody.
     async fn await_the_present(&self) {
         let begun = Instant::now();
         while begun.elapsed() < CATCHES_UP_WITHIN && !self.census.is_caught_up() {
             sleep(LOOK_EVERY).await;
         }
-        sleep(LOOK_EVERY).await; // the tick that tells it
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
         self.await_the_present().await;
+        self.carry().await;
+    }
+
+    pub(super) async fn carry(mut self) {
         let mut backoff = Backoff::default();
         let mut is_said = false;
         loop {
-            let beats = self.beats;
+            let begun = Instant::now();
             let Err(fault) = self.publish().await;
-            if self.beats > beats {
+            // one that lets us in and takes nothing (it loads, it is full, a replica) is away all the while
+            if begun.elapsed() > CARRIES_AFTER {
                 backoff.reset();
                 is_said = false;
             }
@@ -114,8 +122,8 @@ impl Publisher {
                 _ = beats.tick() => self.beat(&mut connection).await?,
                 () = self.hand_over.arrived() => {}
             }
-            if self.rival.is_none() && self.send_all(&mut connection).await? {
-                // a new epoch: who reads takes it up when a beat says so
+            if self.rival.is_none() && self.send_some(&mut connection).await? {
+                // a new epoch, which who reads takes up when a beat says so, or the lease is gone
                 self.beat(&mut connection).await?;
             }
         }
@@ -145,13 +153,13 @@ impl Publisher {
         };
         let held: Option<String> = cmd("EVAL")
             .arg(TAKE_LEASE)
-            .arg(2)
-            .arg(LEASE)
-            .arg(BEAT)
+            .arg(1)
+            .arg(PUBLISHER)
             .arg(&self.me)
             .arg(former)
             .arg(LEASE_LASTS.as_millis() as u64)
             .arg(beat)
+            .arg(KEPT_FOR.as_millis() as u64)
             .query_async(connection)
             .await?;
         match held {
@@ -171,49 +179,57 @@ impl Publisher {
 
     /// Redis may have lost what it had without losing us; and what is used is kept.
     async fn check(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisFault> {
-        let classrooms = self.hand_over.classrooms();
-        if classrooms.is_empty() {
+        // one that has not been put down yet is no surprise
+        if self.marks.is_empty() {
             return Ok(());
         }
-        let kept_for = KEPT_FOR.as_millis() as u64;
         let mut ask = pipe();
-        for classroom in &classrooms {
-            let (deltas, snapshot) = (names::deltas(classroom), names::snapshot(classroom));
-            ask.cmd("PEXPIRE").arg(deltas).arg(kept_for).ignore();
-            ask.cmd("PEXPIRE").arg(&snapshot).arg(kept_for).ignore();
-            ask.cmd("HGET").arg(&snapshot).arg("e");
+        for (classroom, mark) in &self.marks {
+            ask.cmd("EVAL")
+                .arg(KEEP)
+                .arg(2)
+                .arg(names::deltas(classroom))
+                .arg(names::snapshot(classroom))
+                .arg(mark)
+                .arg(KEPT_FOR.as_millis() as u64);
         }
         let epochs: Vec<Option<String>> = ask.query_async(connection).await?;
-        for (classroom, epoch) in classrooms.iter().zip(epochs) {
-            // one that has not been put down yet is no surprise
-            let is_known = self.marks.contains_key(classroom);
-            if is_known && !self.hand_over.is_epoch(classroom, epoch.as_deref()) {
-                self.marks.remove(classroom);
-                self.hand_over.lost(classroom);
-            }
+        let found = self.marks.keys().zip(epochs);
+        // either of the two may have been taken away alone
+        let lost: Vec<_> = found
+            .filter(|(classroom, epoch)| !self.hand_over.is_epoch(classroom, epoch.as_deref()))
+            .map(|(classroom, _)| classroom.clone())
+            .collect();
+        for classroom in lost {
+            metrics::counter!("mimamori_bus_forgotten_total").increment(1);
+            self.marks.remove(&classroom);
+            self.hand_over.lost(&classroom);
         }
         Ok(())
     }
 
-    /// Sends everything that waits. Says whether a snapshot was among it that had to be.
-    async fn send_all(
+    /// Sends what waits now: what comes meanwhile has its turn behind the next beat. Says
+    /// whether that beat is due at once.
+    async fn send_some(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> Result<bool, RedisFault> {
         let mut is_anew = false;
         for classroom in self.hand_over.classrooms() {
-            while let Some(work) = self.hand_over.take(&classroom) {
-                is_anew |= work.deltas.is_empty();
-                if !self.send(connection, &classroom, work).await? {
-                    self.found_rival();
-                    return Ok(false);
-                }
+            let Some(work) = self.hand_over.take(&classroom) else {
+                continue;
+            };
+            is_anew |= work.deltas.is_empty();
+            if !self.send(connection, &classroom, work).await? {
+                // it was taken away, or is another's: who asks for it learns which
+                self.begin_anew();
+                return Ok(true);
             }
         }
         Ok(is_anew)
     }
 
-    /// `false` if another holds the lease.
+    /// `false` if the lease is not ours.
     async fn send(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -221,19 +237,15 @@ impl Publisher {
         work: Work,
     ) -> Result<bool, RedisFault> {
         if !work.deltas.is_empty() {
-            let added: Option<u64> = self.add_deltas(connection, classroom, &work.deltas).await?;
-            if added.is_none() {
+            if !self.add_deltas(connection, classroom, &work.deltas).await? {
                 return Ok(false);
             }
             metrics::counter!("mimamori_bus_deltas_total").increment(work.deltas.len() as u64);
         }
         if let Some(opening) = work.snapshot {
-            let keep_from = if work.is_new_epoch {
-                "mark"
-            } else {
-                self.marks.get(classroom).map_or("", String::as_str)
-            };
-            let put = self.put_snapshot(connection, &opening, keep_from).await?;
+            let put = self
+                .put_snapshot(connection, &opening, work.is_new_epoch)
+                .await?;
             let Some(mark) = put else {
                 return Ok(false);
             };
@@ -243,26 +255,29 @@ impl Publisher {
         Ok(true)
     }
 
-    async fn add_deltas<T: FromRedisValue>(
+    /// `false` without the lease.
+    async fn add_deltas(
         &self,
         connection: &mut MultiplexedConnection,
         classroom: &ClassroomId,
         deltas: &[Arc<Delta>],
-    ) -> Result<T, RedisFault> {
+    ) -> Result<bool, RedisFault> {
         let mut add = cmd("EVAL");
         add.arg(ADD_DELTAS)
             .arg(2)
-            .arg(LEASE)
+            .arg(PUBLISHER)
             .arg(names::deltas(classroom))
             .arg(&self.me)
-            .arg(names::MOST_ENTRIES);
+            .arg(names::MOST_ENTRIES)
+            .arg(KEPT_FOR.as_millis() as u64);
         for delta in deltas {
             add.arg(&delta.epoch)
                 .arg(delta.after)
                 .arg(delta.seq)
                 .arg(&delta.frame[..]);
         }
-        Ok(add.query_async(connection).await?)
+        let added: Option<u64> = add.query_async(connection).await?;
+        Ok(added.is_some())
     }
 
     /// The place of its mark; nothing without the lease.
@@ -270,21 +285,21 @@ impl Publisher {
         &self,
         connection: &mut MultiplexedConnection,
         opening: &Opening,
-        keep_from: &str,
+        is_new_epoch: bool,
     ) -> Result<Option<String>, RedisFault> {
         let frame = opening.frame();
         let classroom = &opening.classroom;
         let put: Option<String> = cmd("EVAL")
             .arg(PUT_SNAPSHOT)
             .arg(3)
-            .arg(LEASE)
+            .arg(PUBLISHER)
             .arg(names::deltas(classroom))
             .arg(names::snapshot(classroom))
             .arg(&self.me)
             .arg(&opening.epoch)
             .arg(opening.seq)
             .arg(&frame[..])
-            .arg(keep_from)
+            .arg(u8::from(is_new_epoch))
             .arg(KEPT_FOR.as_millis() as u64)
             .query_async(connection)
             .await?;

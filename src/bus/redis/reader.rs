@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::cmd;
 use ::redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
-use bytes::Bytes;
+use ::redis::{cmd, pipe};
 use mimamori_actors::domain::ClassroomId;
 use mimamori_actors::feed::{Applied, Delta, Opening};
 use mimamori_actors::mirrors::{Mirrors, STALE_AFTER};
@@ -17,7 +16,7 @@ use mimamori_actors::tree::Part;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::beat::{BEATS_EVERY, Beat};
-use super::names::{self, BEAT};
+use super::names::{self, LEASE_LASTS, PUBLISHER};
 use super::sightings::{Sightings, Silence};
 use super::{Ground, Task};
 use crate::redis::{Backoff, RedisFault};
@@ -116,9 +115,18 @@ struct Reader {
     shared: Arc<Shared>,
     /// Where each classroom's stream is read on.
     places: BTreeMap<ClassroomId, String>,
-    /// Those whose snapshot is to be looked at, and when.
-    wanted: BTreeMap<ClassroomId, Instant>,
+    /// Those whose snapshot is to be looked at.
+    wanted: BTreeMap<ClassroomId, Wanted>,
     beat_at: Instant,
+}
+
+/// How a snapshot is to be looked at.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    at: Instant,
+    /// If it is no newer than what is here, its stream is read again from there: it may be
+    /// another one, with places before ours. Not because of a gap, which would come again.
+    is_from_mark: bool,
 }
 
 impl Reader {
@@ -160,51 +168,69 @@ impl Reader {
             let place = || "0-0".to_owned();
             self.places.entry(classroom.clone()).or_insert_with(place);
         }
-        // first what may follow, then what must be begun anew
-        self.read_deltas(&mut connection).await?;
-        self.look_at(self.shared.mirrors.classrooms().cloned().collect());
+        // first all that may follow, then what must be begun anew
+        while self.read_deltas(&mut connection, None).await? {}
+        self.look_again_at(self.shared.mirrors.classrooms().cloned().collect());
         self.look_at_snapshots(&mut connection).await?;
         self.shared.lock().fault = None;
         loop {
-            self.read_deltas(&mut connection).await?;
+            self.read_deltas(&mut connection, Some(BLOCK)).await?;
             if self.beat_at <= Instant::now() {
                 self.read_beat(&mut connection).await?;
-                // should the stream be another one, with places before ours
                 let stale = self.shared.lock().stale.clone();
-                self.look_at(stale);
+                self.look_again_at(stale);
             }
             self.look_at_snapshots(&mut connection).await?;
         }
     }
 
-    fn look_at(&mut self, classrooms: BTreeSet<ClassroomId>) {
+    fn look_again_at(&mut self, classrooms: BTreeSet<ClassroomId>) {
         for classroom in classrooms {
-            self.wanted.entry(classroom).or_insert_with(Instant::now);
+            self.want(&classroom).is_from_mark = true;
         }
+    }
+
+    fn want(&mut self, classroom: &ClassroomId) -> &mut Wanted {
+        let now = || Wanted {
+            at: Instant::now(),
+            is_from_mark: false,
+        };
+        self.wanted.entry(classroom.clone()).or_insert_with(now)
     }
 
     async fn read_beat(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> Result<(), RedisFault> {
-        let beat: Option<Bytes> = cmd("GET")
-            .arg(BEAT)
-            .query_async::<Option<Vec<u8>>>(connection)
-            .await?
-            .map(Bytes::from);
+        type Said = (Option<u64>, Option<Vec<u8>>);
+        let ((seconds, micros), (at, beat)): ((u64, u64), Said) = pipe()
+            .cmd("TIME")
+            .cmd("HMGET")
+            .arg(PUBLISHER)
+            .arg(&["t", "b"])
+            .query_async(connection)
+            .await?;
         let now = Instant::now();
         self.beat_at = now + BEATS_EVERY;
+        let time = seconds * 1_000 + micros / 1_000;
+        // by Redis' own clock: one from yesterday says nothing of the present
+        let is_new = at.is_some_and(|at| Duration::from_millis(time.abs_diff(at)) < LEASE_LASTS);
+        let beat = beat.filter(|_| is_new);
         let beat = beat.and_then(|beat| serde_json::from_slice::<Beat>(&beat).ok());
         self.shared.lock().sightings.note(beat, now);
         Ok(())
     }
 
+    /// Takes in what is new; waits for it so long. Says whether there may be more.
     async fn read_deltas(
         &mut self,
         connection: &mut MultiplexedConnection,
-    ) -> Result<(), RedisFault> {
+        block: Option<Duration>,
+    ) -> Result<bool, RedisFault> {
         let mut read = cmd("XREAD");
-        read.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        if let Some(block) = block {
+            read.arg("BLOCK").arg(block.as_millis() as u64);
+        }
         read.arg("COUNT").arg(ENTRIES).arg("STREAMS");
         for classroom in self.places.keys() {
             read.arg(names::deltas(classroom));
@@ -213,6 +239,7 @@ impl Reader {
             read.arg(place);
         }
         let found: Option<StreamReadReply> = read.query_async(connection).await?;
+        let mut has_more = false;
         for stream in found.into_iter().flat_map(|found| found.keys) {
             let classroom = self
                 .places
@@ -222,12 +249,13 @@ impl Reader {
             let Some(classroom) = classroom else {
                 continue;
             };
+            has_more |= stream.ids.len() == ENTRIES;
             for entry in stream.ids {
                 self.take_in(&classroom, &entry);
                 self.places.insert(classroom.clone(), entry.id);
             }
         }
-        Ok(())
+        Ok(has_more)
     }
 
     /// A delta that follows is told; whatever else there is, the snapshot knows more.
@@ -244,9 +272,7 @@ impl Reader {
             }
         };
         if applied == Applied::Gap {
-            self.wanted
-                .entry(classroom.clone())
-                .or_insert_with(Instant::now);
+            self.want(classroom);
         }
     }
 
@@ -258,24 +284,32 @@ impl Reader {
         let due: Vec<_> = self
             .wanted
             .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(classroom, _)| classroom.clone())
+            .filter(|(_, wanted)| wanted.at <= now)
+            .map(|(classroom, wanted)| (classroom.clone(), *wanted))
             .collect();
-        for classroom in due {
-            if self.look_at_snapshot(connection, &classroom).await? {
+        for (classroom, wanted) in due {
+            if self
+                .look_at_snapshot(connection, &classroom, wanted)
+                .await?
+            {
                 self.wanted.remove(&classroom);
             } else {
-                self.wanted.insert(classroom, now + LOOK_AGAIN_AFTER);
+                let again = Wanted {
+                    at: now + LOOK_AGAIN_AFTER,
+                    is_from_mark: false,
+                };
+                self.wanted.insert(classroom, again);
             }
         }
         Ok(())
     }
 
-    /// Takes the snapshot up if it helps; says whether the deltas behind it follow now.
+    /// Takes the snapshot up if it helps; says whether nothing is missing now, as far as is known.
     async fn look_at_snapshot(
         &mut self,
         connection: &mut MultiplexedConnection,
         classroom: &ClassroomId,
+        wanted: Wanted,
     ) -> Result<bool, RedisFault> {
         let (epoch, seq, place): (Option<String>, Option<u64>, Option<String>) = cmd("HMGET")
             .arg(names::snapshot(classroom))
@@ -289,9 +323,12 @@ impl Reader {
             None => "opened",
             Some(here) if here.epoch == epoch => {
                 if seq <= here.seq {
-                    // what is here may still follow from there
-                    self.places.insert(classroom.clone(), place);
-                    return Ok(true);
+                    if wanted.is_from_mark {
+                        self.places.insert(classroom.clone(), place);
+                    }
+                    // what did not follow may have been nothing that is missing
+                    self.read_beat(connection).await?;
+                    return Ok(self.shared.lock().sightings.knows_no_more(classroom, &here));
                 }
                 "gap"
             }

@@ -52,6 +52,15 @@ impl Sightings {
         Some(&told.cursor.epoch)
     }
 
+    /// Whether the last beat told of nothing that is not here.
+    pub(super) fn knows_no_more(&self, classroom: &ClassroomId, here: &Cursor) -> bool {
+        let told = self
+            .last
+            .as_ref()
+            .and_then(|beat| beat.classrooms.get(classroom));
+        told.is_none_or(|told| has(Some(here), &told.cursor))
+    }
+
     /// To be called before looking at the classrooms, every second.
     pub(super) fn look(&mut self, now: Instant) {
         let last = self.looked_at.replace(now);

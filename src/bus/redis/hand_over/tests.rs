@@ -1,29 +1,7 @@
-use bytes::Bytes;
 use mimamori_actors::domain::Cursor;
-use serde_json::json;
 
+use super::super::tests::{delta, opening, room};
 use super::*;
-
-fn room() -> ClassroomId {
-    ClassroomId::new("default")
-}
-
-fn opening(epoch: &str) -> Opening {
-    let snapshot = json!({
-        "type": "snapshot", "classroom": "default", "epoch": epoch, "seq": 0,
-        "students": [], "alerts": [], "recent": [],
-    });
-    Opening::read(snapshot.to_string().as_bytes()).unwrap()
-}
-
-/// About so many bytes.
-fn delta(epoch: &str, seq: u64, bytes: usize) -> Arc<Delta> {
-    let frame = json!({
-        "type": "delta", "classroom": "default", "epoch": epoch, "after": seq - 1, "seq": seq,
-        "students": [], "removed": ["x".repeat(bytes)], "events": [], "eventsOmitted": 0, "alerts": [],
-    });
-    Arc::new(Delta::read(Bytes::from(frame.to_string())).unwrap())
-}
 
 fn begun() -> HandOver {
     let hand_over = HandOver::default();
