@@ -16,7 +16,7 @@ use ::redis::streams::{StreamId, StreamReadReply};
 use async_trait::async_trait;
 use mimamori_actors::domain::Timestamp;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::names::SIGN_OUTS;
 use super::{Ground, Task};
@@ -29,6 +29,8 @@ const MOST: usize = 10_000;
 const BLOCK: Duration = Duration::from_millis(500);
 /// Entries read at once.
 const ENTRIES: usize = 1_000;
+/// Whether Redis still has them is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A node's own list.
 #[async_trait]
@@ -39,8 +41,8 @@ pub trait SignOuts: Send + Sync + 'static {
     /// All that are known and not over by themselves.
     fn all(&self, now: Timestamp) -> Vec<SessionToken>;
 
-    /// From now on the session is worth nothing.
-    async fn add(&self, session: SessionToken);
+    /// From now on the sessions are worth nothing.
+    async fn add(&self, sessions: Vec<SessionToken>);
 }
 
 /// Carries sign-outs both ways in this runtime until the task is ended.
@@ -68,8 +70,12 @@ impl Carrier {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
         loop {
+            let begun = Instant::now();
             // that Redis is away is said by the others
             let Err(fault) = self.carry().await;
+            if begun.elapsed() > LOOK_EVERY {
+                backoff.reset();
+            }
             tracing::debug!(error = %fault, "sign-outs are not carried");
             sleep(backoff.next_wait()).await;
         }
@@ -78,19 +84,34 @@ impl Carrier {
     /// Until Redis fails.
     async fn carry(&mut self) -> Result<Infallible, RedisFault> {
         let mut connection = self.ground.redis.connect_to_block(BLOCK).await?;
-        // Redis may have lost some: all are read, and those that it lacks are sent
-        self.place = "0-0".to_owned();
-        self.carried.clear();
         let mut changes = self.list.changes();
-        while self.read(&mut connection, None).await? {}
-        self.send(&mut connection).await?;
+        self.compare(&mut connection).await?;
+        let mut looked = Instant::now();
         loop {
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                let is_there: bool = cmd("EXISTS")
+                    .arg(SIGN_OUTS)
+                    .query_async(&mut connection)
+                    .await?;
+                if !is_there && !self.carried.is_empty() {
+                    self.compare(&mut connection).await?;
+                }
+            }
             if changes.has_changed().unwrap_or(false) {
                 changes.mark_unchanged();
                 self.send(&mut connection).await?;
             }
             self.read(&mut connection, Some(BLOCK)).await?;
         }
+    }
+
+    /// Redis may have lost some: all are read, and those that it lacks are sent.
+    async fn compare(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisFault> {
+        self.place = "0-0".to_owned();
+        self.carried.clear();
+        while self.read(connection, None).await? {}
+        self.send(connection).await
     }
 
     /// Says whether there may be more.
@@ -108,21 +129,22 @@ impl Carrier {
         let found: Option<StreamReadReply> = read.query_async(connection).await?;
         let keys = found.into_iter().flat_map(|found| found.keys);
         let entries: Vec<StreamId> = keys.flat_map(|key| key.ids).collect();
-        for entry in &entries {
-            self.place.clone_from(&entry.id);
-            if let Some(session) = session_of(entry) {
-                self.take_in(session).await;
-            }
+        if let Some(last) = entries.last() {
+            self.place.clone_from(&last.id);
+            self.take_in(entries.iter().filter_map(session_of).collect())
+                .await;
         }
         Ok(entries.len() == ENTRIES)
     }
 
-    async fn take_in(&mut self, session: SessionToken) {
+    async fn take_in(&mut self, mut sessions: Vec<SessionToken>) {
         let now = self.ground.clock.now();
         // what says that it lasts longer than any of ours is none
-        let is_ours = session.expires > now && session.expires <= now.plus(SESSION_LASTS * 2);
-        if self.carried.insert(session.id) && is_ours {
-            self.list.add(session).await;
+        let is_ours =
+            |it: &SessionToken| it.expires > now && it.expires <= now.plus(SESSION_LASTS * 2);
+        sessions.retain(|session| self.carried.insert(session.id) && is_ours(session));
+        if !sessions.is_empty() {
+            self.list.add(sessions).await;
         }
         if self.carried.len() > 2 * MOST {
             // known to the list all the same: at worst one is sent twice
@@ -166,3 +188,6 @@ fn session_of(entry: &StreamId) -> Option<SessionToken> {
         expires: Timestamp::from_millis(expires),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,11 +115,11 @@ impl Mirroring {
     }
 }
 
-fn redis(url: &str) -> Redis {
+pub(super) fn redis(url: &str) -> Redis {
     Redis::new(&url.parse().unwrap(), Patience::default()).unwrap()
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < SOON, "never: {what}");
@@ -414,17 +414,18 @@ async fn who_was_away_for_longer_than_a_read_takes_in_goes_on_without_a_reset() 
         .connect(Arc::clone(&outbox))
         .unwrap();
     console.subscribe(&room(), None).await.unwrap();
-    let list = ask(&url, &["CLIENT", "LIST"]);
     let number = url.rsplit('/').next().unwrap();
     let reads =
         |line: &&str| line.contains(&format!(" db={number} ")) && line.contains("cmd=xread");
+    let mut list = String::new();
+    until("it reads", || {
+        list = ask(&url, &["CLIENT", "LIST"]);
+        list.lines().any(|line| reads(&line))
+    })
+    .await;
     let reader = list.lines().find(reads).unwrap();
-    let id = reader
-        .split(' ')
-        .next()
-        .unwrap()
-        .strip_prefix("id=")
-        .unwrap();
+    let id = reader.split(' ').next().unwrap();
+    let id = id.strip_prefix("id=").unwrap();
 
     ask(&url, &["CLIENT", "KILL", "ID", id]);
     // enough for a new snapshot behind them

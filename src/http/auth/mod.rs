@@ -206,9 +206,12 @@ impl Access {
     /// Makes the sessions that this request carries worthless, for ever.
     pub(super) async fn sign_out(&self, head: &Head) {
         let bearer = head.bearer().and_then(|token| self.session(token));
-        for session in [self.session_of_cookie(head), bearer].into_iter().flatten() {
-            self.signed_out.add(session, self.clock.now()).await;
-        }
+        let sessions: Vec<_> = self
+            .session_of_cookie(head)
+            .into_iter()
+            .chain(bearer)
+            .collect();
+        self.signed_out.add(&sessions, self.clock.now()).await;
     }
 
     /// Moves on whenever somebody signs out.
@@ -264,10 +267,9 @@ impl SignOuts for Access {
         self.signed_out.all(now)
     }
 
-    async fn add(&self, session: SessionToken) {
-        if !self.signed_out.has(&session) {
-            self.signed_out.add(session, self.clock.now()).await;
-        }
+    async fn add(&self, mut sessions: Vec<SessionToken>) {
+        sessions.retain(|session| !self.signed_out.has(session));
+        self.signed_out.add(&sessions, self.clock.now()).await;
     }
 }
 

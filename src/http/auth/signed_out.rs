@@ -74,13 +74,18 @@ impl SignedOut {
             .collect()
     }
 
-    /// From now on the session is worth nothing; after a restart too, unless
+    /// From now on the sessions are worth nothing; after a restart too, unless
     /// the disk refuses, which is logged.
-    pub(super) async fn add(&self, session: SessionToken, now: Timestamp) {
-        self.list
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(session, now);
+    pub(super) async fn add(&self, sessions: &[SessionToken], now: Timestamp) {
+        if sessions.is_empty() {
+            return;
+        }
+        {
+            let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+            for session in sessions {
+                list.add(*session, now);
+            }
+        }
         self.count.send_modify(|count| *count += 1);
         let _one_at_a_time = self.writing.lock().await;
         if let Err(error) = self.save().await {
