@@ -27,7 +27,7 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
 /// Values on their way there at a time; what comes beyond is not filled in.
 const FILLING: u32 = 32;
 /// Beyond the longest term: nothing that was computed before is filled in later.
-const MARKED_FOR: Duration = Duration::from_secs(2 * 3_600);
+const NOTED_FOR: Duration = Duration::from_secs(2 * 3_600);
 const PREFIX: &str = "mimamori:cache:1";
 
 #[derive(Debug)]
@@ -37,9 +37,9 @@ pub(super) struct Far {
     filling: Arc<Semaphore>,
 }
 
-/// Sets KEYS[1] for ARGV[3] ms, unless the classroom's mark says that what it was computed from is gone.
-const FILL: &str = "local mark = redis.call('GET', KEYS[2]) \
-    if mark and mark ~= ARGV[1] then return 0 end \
+/// Sets KEYS[1] for ARGV[3] ms, unless what it was computed from (ARGV[1]) stands among what
+/// is gone of the classroom (KEYS[2]).
+const FILL: &str = "if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then return 0 end \
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1";
 
 impl Far {
@@ -52,8 +52,9 @@ impl Far {
         })
     }
 
-    /// The value by this name and how long it is still to be kept, if it is there and comes in time.
-    pub(super) async fn find(&self, name: &Name) -> Option<(Bytes, Duration)> {
+    /// The value by this name and how long it is still to be kept (at most so long), if it is
+    /// there and comes in time.
+    pub(super) async fn find(&self, name: &Name, term: Duration) -> Option<(Bytes, Duration)> {
         if !self.breaker.allows() {
             return None;
         }
@@ -65,9 +66,9 @@ impl Far {
             Err(_) => self.fail("slow"),
             Ok(Err(RedisFault::Away(_))) => self.fail("away"),
             Ok(Err(RedisFault::Refused(_))) => self.fail("refused"),
-            Ok(Ok((packed, term))) => {
+            Ok(Ok((packed, left))) => {
                 self.breaker.succeeded();
-                let left = Duration::from_millis(u64::try_from(term).ok()?);
+                let left = Duration::from_millis(u64::try_from(left).ok()?).min(term);
                 let Some(value) = unpack(name, &packed?) else {
                     count("malformed");
                     return None;
@@ -99,7 +100,7 @@ impl Far {
             };
             let mut fill = cmd("EVAL");
             fill.arg(FILL).arg(2).arg(key(&name));
-            fill.arg(mark(name.classroom)).arg(anew).arg(packed);
+            fill.arg(gone(name.classroom)).arg(anew).arg(packed);
             fill.arg(u64::try_from(term.as_millis()).unwrap_or(u64::MAX));
             if line.ask::<i64>(&fill).await.is_err() {
                 metrics::counter!("mimamori_cache_unfilled_total").increment(1);
@@ -107,19 +108,19 @@ impl Far {
         });
     }
 
-    /// Takes away what is kept of a classroom, by any node, and lets nothing in
-    /// that was computed before: `anew` names what is there now.
+    /// Takes away what is kept of a classroom, by any node, and lets nothing in that was
+    /// computed from the rows of before, which `before` named, if there were any.
     pub(super) async fn forget(
         &self,
         classroom: &ClassroomId,
-        anew: i64,
+        before: Option<i64>,
     ) -> Result<(), RedisFault> {
         let connected = timeout(CONNECTED_WITHIN, self.line.up()).await;
         connected.map_err(|_| RedisFault::Away("not connected".to_owned()))?;
         let classroom = classroom_number(classroom);
-        let mut set = cmd("SET");
-        set.arg(mark(classroom)).arg(anew).arg("PX");
-        let () = self.line.ask(set.arg(marked_ms())).await?;
+        if let Some(before) = before {
+            self.note_gone(classroom, before).await?;
+        }
         let pattern = format!("{PREFIX}:{classroom:016x}:*");
         let mut cursor: u64 = 0;
         loop {
@@ -135,6 +136,14 @@ impl Far {
             }
             cursor = next;
         }
+    }
+
+    async fn note_gone(&self, classroom: u64, anew: i64) -> Result<(), RedisFault> {
+        let key = gone(classroom);
+        let mut note = pipe();
+        note.atomic().sadd(&key, anew).ignore();
+        note.cmd("PEXPIRE").arg(&key).arg(noted_ms()).ignore();
+        self.line.ask_all(&note).await
     }
 
     /// Returns once it is connected again and asked again.
@@ -153,8 +162,8 @@ impl Far {
     }
 }
 
-fn marked_ms() -> u64 {
-    u64::try_from(MARKED_FOR.as_millis()).unwrap_or(u64::MAX)
+fn noted_ms() -> u64 {
+    u64::try_from(NOTED_FOR.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn key(name: &Name) -> String {
@@ -162,9 +171,9 @@ fn key(name: &Name) -> String {
     format!("{PREFIX}:{:016x}:{rest}", name.classroom)
 }
 
-/// Where it stands which of the classroom's rows are there.
-fn mark(classroom: u64) -> String {
-    format!("{PREFIX}:{classroom:016x}")
+/// Where it stands what of the classroom's rows is gone.
+fn gone(classroom: u64) -> String {
+    format!("{PREFIX}:gone:{classroom:016x}")
 }
 
 fn count(reason: &'static str) {

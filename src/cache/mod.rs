@@ -111,7 +111,7 @@ impl Cache {
         let bring = async {
             let far = self.far.as_ref().filter(|_| question.is_shared());
             if let Some(far) = far
-                && let Some((value, term)) = far.find(&name).await
+                && let Some((value, term)) = far.find(&name, question.term()).await
             {
                 return Ok(Brought {
                     value,
@@ -147,10 +147,13 @@ impl Cache {
         records: &Records,
         classroom: &ClassroomId,
     ) -> Result<(), ForgetError> {
-        let anew = records.renew(classroom).await?;
+        // this process alone makes them anew: what it knows of before is what others compute from
+        let before = records.edition(classroom).await;
+        records.renew(classroom).await?;
         self.memory.forget(classroom).await;
         if let Some(far) = &self.far {
-            far.forget(classroom, anew).await?;
+            far.forget(classroom, before.map(|edition| edition.anew))
+                .await?;
         }
         Ok(())
     }

@@ -131,13 +131,27 @@ async fn of_a_forgotten_classroom_nothing_stands_there_and_nothing_old_comes_in(
     tell(&one, &question(&room, 1, ""), &source, "another classroom").await;
     filled(&one).await;
 
-    one.far.as_ref().unwrap().forget(&erased, 8).await.unwrap();
+    one.far
+        .as_ref()
+        .unwrap()
+        .forget(&erased, Some(7))
+        .await
+        .unwrap();
     // another node is just done with what it began to compute before
     tell(&other, &question(&erased, 1, "late"), &source, "a name").await;
     filled(&other).await;
 
-    // the mark, and what is kept of the other classroom
+    // the note, and what is kept of the other classroom
     assert_eq!(ask(&url, &["DBSIZE"]), "2");
+    // a start makes editions anew without forgetting
+    let mut later = question(&erased, 1, "");
+    later.holds = Holds::UntilAWrite(Edition {
+        anew: 9,
+        ..edition(1)
+    });
+    tell(&one, &later, &source, "without the name").await;
+    filled(&one).await;
+    assert_eq!(ask(&url, &["DBSIZE"]), "3");
 }
 
 #[tokio::test]
@@ -146,7 +160,12 @@ async fn to_forget_while_redis_is_away_is_told_as_a_failure() {
     let cache = node(&server.database()).await;
     server.say("freeze");
 
-    let forgotten = cache.far.as_ref().unwrap().forget(&room("a"), 8).await;
+    let forgotten = cache
+        .far
+        .as_ref()
+        .unwrap()
+        .forget(&room("a"), Some(7))
+        .await;
 
     assert!(
         matches!(forgotten, Err(RedisFault::Away(_))),
