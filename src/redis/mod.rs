@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::TcpSettings;
-use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
+use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, cmd};
 use tokio::time::timeout;
 
 pub use backoff::Backoff;
@@ -107,11 +107,17 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.patience.connect))
             .set_response_timeout(Some(answer));
-        let connecting = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config);
+        let connecting = async {
+            let mut connection = self
+                .client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await?;
+            // one that still loads lets us in, and answers nothing that matters
+            let () = cmd("PING").query_async(&mut connection).await?;
+            Ok(connection)
+        };
         match timeout(self.patience.connect, connecting).await {
-            Ok(connected) => Ok(connected?),
+            Ok(connected) => connected,
             Err(_) => Err(RedisFault::Away("no connection in time".to_owned())),
         }
     }

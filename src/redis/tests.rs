@@ -1,7 +1,12 @@
 //! On a real server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::spoken; // for `server`
 use ::redis::cmd;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use super::*;
 
@@ -115,4 +120,79 @@ async fn an_argument_of_an_unknown_command_stands_in_no_error() {
     };
     assert!(reason.contains("unknown command"), "{reason}");
     assert!(!reason.contains("student"), "{reason}");
+}
+
+/// The address of what answers every command with this; counts its connections.
+async fn always(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}/0", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut came = [0; 4096];
+                while let Ok(bytes @ 1..) = socket.read(&mut came).await {
+                    let commands = came[..bytes].iter().filter(|byte| **byte == b'*').count();
+                    let answers = format!("-{answer}\r\n").repeat(commands);
+                    if socket.write_all(answers.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (url, connections)
+}
+
+#[tokio::test]
+async fn a_server_that_still_loads_is_away_and_not_asked_again_and_again() {
+    let (url, connections) = always("LOADING Redis is loading the dataset in memory").await;
+    let line = redis(&url).line();
+
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert_eq!(
+            get(&line).await,
+            Err(RedisFault::Away("not connected".to_owned()))
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    let connections = connections.load(Ordering::Relaxed);
+    assert!((2..=7).contains(&connections), "{connections} in 2 s");
+}
+
+#[tokio::test]
+async fn what_passes_is_told_from_what_does_not() {
+    for (answer, passes) in [
+        ("LOADING Redis is loading the dataset in memory", true),
+        (
+            "READONLY You can't write against a read only replica.",
+            true,
+        ),
+        (
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            true,
+        ),
+        ("MISCONF Redis is configured to save RDB snapshots", true),
+        ("MASTERDOWN Link with MASTER is down", true),
+        ("NOAUTH Authentication required.", false),
+        (
+            "NOPERM this user has no permissions to run the 'ping' command",
+            false,
+        ),
+        ("ERR unknown command", false),
+    ] {
+        let (url, _) = always(answer).await;
+
+        let fault = redis(&url).connect().await.unwrap_err();
+
+        assert_eq!(
+            matches!(fault, RedisFault::Away(_)),
+            passes,
+            "{answer}: {fault}"
+        );
+    }
 }
