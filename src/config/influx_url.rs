@@ -1,11 +1,11 @@
 //! The address of a database of InfluxDB.
 
-use std::fmt;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
+use super::address::{FRAGMENT, Faults, SYNTAX, host_of, shows_its_place, url_of};
 use crate::keys::Secret;
 
 /// `http://HOST:8086/?db=NAME`, checked; a user and a password in it are never shown.
@@ -22,9 +22,7 @@ pub struct InfluxUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadInfluxUrl {
     /// Not a URL at all.
-    #[error(
-        "it is no URL (characters such as @ : / ? # % in a password are written as %40 %3A %2F %3F %23 %25)"
-    )]
+    #[error("{}", SYNTAX)]
     Syntax,
     /// Another scheme.
     #[error("it does not begin with http:// or https://")]
@@ -33,7 +31,7 @@ pub enum BadInfluxUrl {
     #[error("it carries a user or a password without the other, or one that is no text")]
     Login,
     /// `#…`.
-    #[error("it carries a fragment (a # in a password is written as %23)")]
+    #[error("{}", FRAGMENT)]
     Fragment,
     /// No database.
     #[error("it names no database: ?db=NAME follows the host")]
@@ -65,32 +63,20 @@ impl InfluxUrl {
     }
 }
 
-impl fmt::Display for InfluxUrl {
-    /// The database and the host: what may stand in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for InfluxUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "InfluxUrl({})", self.shown)
-    }
-}
+shows_its_place!(InfluxUrl);
 
 impl FromStr for InfluxUrl {
     type Err = BadInfluxUrl;
 
     fn from_str(text: &str) -> Result<Self, BadInfluxUrl> {
-        let mut base = Url::parse(text).map_err(|_| BadInfluxUrl::Syntax)?;
-        if !matches!(base.scheme(), "http" | "https") {
-            return Err(BadInfluxUrl::Scheme);
-        }
-        if base.fragment().is_some() {
-            return Err(BadInfluxUrl::Fragment);
-        }
+        let faults = Faults {
+            syntax: BadInfluxUrl::Syntax,
+            scheme: BadInfluxUrl::Scheme,
+            fragment: BadInfluxUrl::Fragment,
+        };
+        let mut base = url_of(text, &["http", "https"], faults)?;
         // an address of these schemes without a host is none for the parser
-        let host = base.host_str().ok_or(BadInfluxUrl::Syntax)?.to_owned();
+        let host = host_of(&base).ok_or(BadInfluxUrl::Syntax)?.to_owned();
         let port = base.port_or_known_default().unwrap_or(8086);
         let database = database_of(&base)?;
         let login = login_of(&base)?;

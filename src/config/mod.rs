@@ -5,6 +5,7 @@
 //! file and the files of secrets: whether a directory can be made or a port is
 //! free is seen when it is used.
 
+mod address;
 mod auth;
 mod classrooms;
 mod fault;
@@ -274,7 +275,7 @@ impl Config {
             bus: Bus {
                 url: reader.read(
                     "bus.url",
-                    "empty, or an address such as redis://:PASSWORD@HOST:6379/0",
+                    "empty, or an address such as redis://USER:PASSWORD@HOST:6379/0",
                     read::optional,
                 ),
             },

@@ -1,10 +1,8 @@
 //! The address of a PostgreSQL database.
 
-use std::fmt;
 use std::str::FromStr;
 
-use reqwest::Url;
-
+use super::address::{FRAGMENT, Faults, SYNTAX, host_of, shows_its_place, url_of};
 use crate::keys::Secret;
 
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, checked; its password is never shown.
@@ -18,9 +16,7 @@ pub struct PostgresUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPostgresUrl {
     /// Not a URL at all.
-    #[error(
-        "it is no URL (characters such as @ : / ? # % in a password are written as %40 %3A %2F %3F %23 %25)"
-    )]
+    #[error("{}", SYNTAX)]
     Syntax,
     /// Another scheme.
     #[error("it does not begin with postgres://")]
@@ -35,7 +31,7 @@ pub enum BadPostgresUrl {
     #[error("it names no database: /NAME follows the host")]
     Database,
     /// `#…`.
-    #[error("it carries a fragment (a # in a password is written as %23)")]
+    #[error("{}", FRAGMENT)]
     Fragment,
     /// A parameter that is none of ours.
     #[error("it carries a parameter other than sslmode, sslrootcert, sslcert, sslkey and host")]
@@ -61,30 +57,18 @@ impl PostgresUrl {
     }
 }
 
-impl fmt::Display for PostgresUrl {
-    /// The database and the host: what may stand in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for PostgresUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgresUrl({})", self.shown)
-    }
-}
+shows_its_place!(PostgresUrl);
 
 impl FromStr for PostgresUrl {
     type Err = BadPostgresUrl;
 
     fn from_str(text: &str) -> Result<Self, BadPostgresUrl> {
-        let url = Url::parse(text).map_err(|_| BadPostgresUrl::Syntax)?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(BadPostgresUrl::Scheme);
-        }
-        if url.fragment().is_some() {
-            return Err(BadPostgresUrl::Fragment);
-        }
+        let faults = Faults {
+            syntax: BadPostgresUrl::Syntax,
+            scheme: BadPostgresUrl::Scheme,
+            fragment: BadPostgresUrl::Fragment,
+        };
+        let url = url_of(text, &["postgres", "postgresql"], faults)?;
         let mut socket = None;
         for (name, value) in url.query_pairs() {
             match &*name {
@@ -95,8 +79,7 @@ impl FromStr for PostgresUrl {
                 _ => return Err(BadPostgresUrl::Parameter),
             }
         }
-        let host = url.host_str().filter(|host| !host.is_empty());
-        let place = match (&socket, host) {
+        let place = match (&socket, host_of(&url)) {
             (Some(socket), _) => socket.clone(),
             (None, Some(host)) => format!("{host}:{}", url.port().unwrap_or(5432)),
             (None, None) => return Err(BadPostgresUrl::Host),

@@ -1,10 +1,8 @@
 //! The address of a Redis server.
 
-use std::fmt;
 use std::str::FromStr;
 
-use reqwest::Url;
-
+use super::address::{FRAGMENT, Faults, SYNTAX, host_of, shows_its_place, url_of};
 use crate::keys::Secret;
 
 /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS, checked; its password is never shown.
@@ -18,9 +16,7 @@ pub struct RedisUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRedisUrl {
     /// Not a URL at all.
-    #[error(
-        "it is no URL (characters such as @ : / ? # % in a password are written as %40 %3A %2F %3F %23 %25)"
-    )]
+    #[error("{}", SYNTAX)]
     Syntax,
     /// Another scheme.
     #[error("it begins with neither redis:// nor rediss:// (TLS)")]
@@ -32,7 +28,7 @@ pub enum BadRedisUrl {
     #[error("what follows the host is not the number of a database, such as /0")]
     Database,
     /// `#…`.
-    #[error("it carries a fragment (a # in a password is written as %23)")]
+    #[error("{}", FRAGMENT)]
     Fragment,
     /// `?…`.
     #[error("it carries a parameter, and none is known")]
@@ -46,42 +42,32 @@ impl RedisUrl {
     }
 }
 
-impl fmt::Display for RedisUrl {
-    /// The database and the host: what may stand in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RedisUrl({})", self.shown)
-    }
-}
+shows_its_place!(RedisUrl);
 
 impl FromStr for RedisUrl {
     type Err = BadRedisUrl;
 
     fn from_str(text: &str) -> Result<Self, BadRedisUrl> {
-        let url = Url::parse(text).map_err(|_| BadRedisUrl::Syntax)?;
-        let tls = match url.scheme() {
-            "redis" => "",
-            "rediss" => " with TLS",
-            _ => return Err(BadRedisUrl::Scheme),
+        let faults = Faults {
+            syntax: BadRedisUrl::Syntax,
+            scheme: BadRedisUrl::Scheme,
+            fragment: BadRedisUrl::Fragment,
         };
-        if url.fragment().is_some() {
-            return Err(BadRedisUrl::Fragment);
-        }
+        let url = url_of(text, &["redis", "rediss"], faults)?;
         if url.query().is_some() {
             return Err(BadRedisUrl::Parameter);
         }
-        let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or(BadRedisUrl::Host)?;
+        let host = host_of(&url).ok_or(BadRedisUrl::Host)?;
         let database = match url.path().trim_start_matches('/') {
             "" => 0,
             number => number.parse::<u16>().map_err(|_| BadRedisUrl::Database)?,
         };
         let port = url.port().unwrap_or(6379);
+        let tls = if url.scheme() == "rediss" {
+            " with TLS"
+        } else {
+            ""
+        };
         Ok(Self {
             shown: format!("Redis database {database} at {host}:{port}{tls}"),
             text: Secret::new(text),
