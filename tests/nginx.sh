@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A real nginx for tests: tests/nginx.sh PORT FIRST SECOND THIRD
+# A real nginx for tests: tests/nginx.sh PORT FIRST SECOND THIRD LOGS
 #
 # With the configuration that is shipped, config/nginx.conf, on this port of the
 # loopback instead of 80, and the addresses of these nodes in the place of those
-# that stand there. It says `ready` on standard output. When standard input ends,
+# that stand there, its logs in the directory LOGS. It says `ready` on standard output. When standard input ends,
 # however that comes about, the server is ended and its directory removed.
 set -euo pipefail
 PATH=$PATH:/usr/sbin
@@ -32,10 +32,10 @@ $([ "$(id -u)" = 0 ] && echo "user root;")
 daemon off;
 worker_processes 2;
 pid $dir/pid;
-error_log $dir/error.log warn;
+error_log $5/error.log warn;
 events { worker_connections 256; }
 http {
-    access_log $dir/access.log;
+    access_log $5/access.log;
     client_body_temp_path $dir/body;
     proxy_temp_path $dir/proxy;
     fastcgi_temp_path $dir/fastcgi;
@@ -44,12 +44,12 @@ http {
     include $dir/mimamori.conf;
 }
 CONF
-nginx -p "$dir" -e "$dir/error.log" -c "$dir/nginx.conf" </dev/null >"$dir/out" 2>&1 &
+nginx -p "$dir" -e "$5/error.log" -c "$dir/nginx.conf" </dev/null >"$dir/out" 2>&1 &
 pid=$!
 for _ in $(seq 200); do
     (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null && break
     kill -0 "$pid" 2>/dev/null || {
-        cat "$dir/out" "$dir/error.log"
+        cat "$dir/out" "$5/error.log" || true
         exit 1
     }
     sleep 0.05

@@ -95,3 +95,29 @@ async fn through_the_proxy_events_go_to_the_node_that_keeps_them_and_pages_open_
     let refused = Console::connect_at(nginx.address, &foreign, None).await;
     assert_eq!(refused.err(), Some(Ended::Refused(403)));
 }
+
+#[tokio::test]
+async fn the_key_in_an_address_stands_in_no_log_of_the_proxy_whatever_goes_wrong() {
+    let url = database();
+    let mut ingest = ingest_on(&url, &[]).await;
+    let node = consoles_on(&url, &[]).await;
+    let nginx = Nginx::before([ingest.address, node.address, node.address]);
+    let path = format!("/k/{INGEST_KEY}/api/v1/events");
+    let in_query = format!("/api/v1/events?key={INGEST_KEY}");
+    let api = Api::new(&nginx.base(), None);
+    let event = json!([run("e1", "taro", "c1", Run::Ok)]);
+    assert_eq!(api.post(&path, &event).await.status, 202);
+
+    ingest.kill9().await;
+    for path in [&path, &in_query] {
+        assert_eq!(api.post(path, &event).await.status, 502, "{path}");
+    }
+    let too_large = json!({ "events": [], "more": "x".repeat(17 << 20) });
+    assert_eq!(api.post(&path, &too_large).await.status, 413);
+    // it is a log: what has no key in it is there
+    assert_eq!(api.get("/api/v1/connect").await.status, 502);
+
+    let logs = nginx.logs();
+    assert!(!logs.contains(INGEST_KEY), "{logs}");
+    assert!(logs.contains("/api/v1/connect"), "{logs}");
+}
