@@ -34,6 +34,7 @@ use crate::http::service::Front;
 use crate::http::{Access, Response};
 use crate::keys::Keys;
 use crate::storage::records::{Records, RecordsAt};
+use crate::storage::series::{Series, SeriesAt};
 
 /// Serves consoles until a signal says stop.
 ///
@@ -132,8 +133,7 @@ impl Node {
             access: Arc::clone(&self.access),
             records: Arc::new(records),
             cache: Arc::new(Cache::open(&self.config.cache).context("cache.url")?),
-            // those of the other node are under its own storage.dir
-            series: None,
+            series: self.series()?,
             present: Arc::new(Mirrored {
                 mirrors: Arc::clone(self.tree.mirrors()),
                 clock: Arc::new(SystemClock),
@@ -141,6 +141,16 @@ impl Node {
             clock: Arc::new(SystemClock),
             classrooms: self.config.classrooms.clone(),
         }))
+    }
+
+    /// InfluxDB, which the other node writes; embedded ones are under its own `storage.dir`.
+    fn series(&self) -> anyhow::Result<Option<Arc<Series>>> {
+        let at = SeriesAt::of(&self.config);
+        if matches!(at, SeriesAt::Dir(_)) {
+            return Ok(None);
+        }
+        let series = Series::at(&at).context("series.url can't be used")?;
+        Ok(Some(Arc::new(series)))
     }
 
     fn health(&self) -> Health {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::harness::redis::{Redis, ask};
-use crate::harness::{Api, PATIENCE, Run, Server, ensure, eventually, now, run};
+use crate::harness::redis::{Redis, ask, database};
+use crate::harness::{
+    Api, PATIENCE, Run, Server, ensure, eventually, influxdb, now, postgres, run,
+};
 
 /// What was answered 202 is in every reading call by then.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -72,4 +74,39 @@ async fn what_was_acknowledged_is_in_every_kept_answer_within_two_seconds_whatev
         ensure(ask(&url, &["DBSIZE"]) != "0", || "it is empty".to_owned())
     })
     .await;
+}
+
+#[tokio::test]
+async fn it_is_so_at_a_node_of_consoles_too() {
+    let (bus, kept) = (database(), database());
+    let (records, series) = (postgres::database(), influxdb::database().url());
+    let env = [
+        ("MIMAMORI_BUS__URL", bus.as_str()),
+        ("MIMAMORI_CACHE__URL", &kept),
+        ("MIMAMORI_RECORDS__URL", &records),
+        ("MIMAMORI_SERIES__URL", &series),
+        (
+            "MIMAMORI_AUTH__SIGNING_SECRET",
+            "0123456789abcdef0123456789abcdef",
+        ),
+    ];
+    let server = Server::with(&env).await;
+    let role = [("MIMAMORI_SERVE__ROLE", "consoles")];
+    let node = Server::with(&[&env[..], &role].concat()).await;
+
+    for executions in 1..=5 {
+        let id = format!("run-{executions}");
+        let mut event = run(&id, "hanako", "cell", Run::Ok);
+        event["code"] = id.clone().into();
+        server.api().accepted(&[event]).await;
+        let begun = Instant::now();
+        for api in [node.api(), server.api()] {
+            let seen = async { while !is_everywhere(&api, &id, executions).await {} };
+            assert!(
+                timeout(WITHIN, seen).await.is_ok(),
+                "{id} after {:?}",
+                begun.elapsed()
+            );
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::harness::{
 mod behind_nginx;
 mod faults;
 mod rights;
+mod tls;
 
 /// What all nodes sign with: it must stand in no log.
 const SIGNING: &str = "signing-secret-not-for-logs-0123456789";
@@ -225,4 +226,32 @@ async fn where_the_records_are_a_server_history_is_read_at_every_node() {
     assert_eq!(there["students"], here["students"]);
     assert_eq!(there["totals"], here["totals"]);
     assert_eq!(there["activity"], json!([]));
+}
+
+#[tokio::test]
+async fn where_the_series_are_a_server_too_the_chart_is_the_same_at_every_node() {
+    let url = database();
+    let records = crate::harness::postgres::database();
+    let series = crate::harness::influxdb::database().url();
+    let env = [
+        ("MIMAMORI_RECORDS__URL", records.as_str()),
+        ("MIMAMORI_SERIES__URL", series.as_str()),
+    ];
+    let ingest = ingest_on(&url, &env).await;
+    class_runs(&ingest, 0, 3).await;
+    let node = consoles_on(&url, &env).await;
+
+    eventually("all runs are in both charts", PATIENCE, async || {
+        let mut charts = Vec::new();
+        for api in [ingest.api(), node.api()] {
+            let mut overview = api.room("/overview").await.good();
+            charts.push(overview["activity"].take());
+        }
+        let buckets = charts[1].as_array().unwrap().iter();
+        let runs: u64 = buckets.map(|it| it["executions"].as_u64().unwrap()).sum();
+        ensure(charts[0] == charts[1] && runs == 3, || {
+            format!("{charts:?}")
+        })
+    })
+    .await;
 }

@@ -5,6 +5,7 @@ mod api;
 // the tests of the library do more with these two
 #[allow(dead_code)]
 pub mod between;
+mod certificates;
 mod console;
 mod events;
 mod files;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use api::{Answer, Api};
+pub use certificates::certificates;
 pub use console::{Console, Ended, Room, SignIn, assert_is_student};
 pub use events::{Run, event, event_id, help, markdown, now, run, shuffled, skipped};
 pub use files::{noted, segments, with_ending};

@@ -1,5 +1,6 @@
 //! A real Redis server, and databases on it. Used by the tests of the library, too.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -22,6 +23,18 @@ impl Redis {
         let mut script = Spoken::script("redis.sh");
         Self {
             server: Spoken::start("Redis", script.arg(port.to_string())),
+            port,
+        }
+    }
+
+    /// Makes one that speaks TLS alone, with `server.crt`, `server.key` and `ours.crt` in
+    /// this directory.
+    pub fn start_with_tls(certificates: &Path) -> Self {
+        let port = Ports::Redis.next();
+        let mut script = Spoken::script("redis.sh");
+        script.arg(port.to_string()).arg(certificates);
+        Self {
+            server: Spoken::start("Redis", &mut script),
             port,
         }
     }
