@@ -399,8 +399,10 @@ pub(super) enum ImportFrom {
 /// counters, alerts and lessons don't hear of them. The database is read in one
 /// transaction and not changed. The same again adds only what is new since.
 /// Executions whose student, address, notebook or time is missing are counted,
-/// named and left out. Prints what was there and what is new, and exits with 1
-/// if that does not add up. Refused while a server runs on this storage.dir.
+/// named and left out, and so is what is past its term and what was done by a
+/// student before they were erased here. Prints what was there and what is new,
+/// and exits with 1 if that does not add up. Refused while a server runs on this
+/// storage.dir.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  mimamori import cell-monitor postgres://reader@old-host/cellmonitor --dry-run\n  \

@@ -2,18 +2,23 @@
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::ports::Clock as _;
 
 use super::arguments::{FromCellMonitor, Import, ImportFrom};
 use super::lock::ServerLock;
 use super::{Failure, answer, load_config, runtime, storage_dir};
 use crate::admit::StudentKey;
 use crate::cache::Cache;
+use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
+use crate::erasure::list::ErasureList;
 use crate::journal::check_formats;
 use crate::keys::Keys;
-use crate::moving::{Report, Source, Target, move_in};
+use crate::moving::{Allowed, Report, Source, Target, move_in};
+use crate::privacy::Terms;
 use crate::storage::records::{Records, RecordsAt};
-use crate::storage::series::Series;
+use crate::storage::series::{Series, SeriesAt};
 
 pub(super) fn run(arguments: &Import) -> Result<(), Failure> {
     match &arguments.from {
@@ -54,7 +59,7 @@ async fn import(from: &FromCellMonitor, config: &Config) -> anyhow::Result<Repor
         config.auth.admin_token.clone(),
         config.auth.ingest_key.clone(),
     )?;
-    let series = Series::open(dir).context("the series can't be opened")?;
+    let series = Series::at(&SeriesAt::of(config)).context("the series can't be opened")?;
     let opened = Records::open(&at).await;
     let records = opened.with_context(|| format!("the records ({at}) can't be opened"))?;
     let classroom = from.classroom();
@@ -64,6 +69,7 @@ async fn import(from: &FromCellMonitor, config: &Config) -> anyhow::Result<Repor
         cache: &Cache::open(&config.cache)?,
         student_key: StudentKey::from_bytes(*keys.student_key()),
         keeps_code: config.classrooms.keep_code_of(&classroom),
+        allowed: allowed(config, &classroom)?,
         classroom,
     };
     let bar = progress(source.execution_count().await?);
@@ -74,6 +80,14 @@ async fn import(from: &FromCellMonitor, config: &Config) -> anyhow::Result<Repor
     bar.finish_and_clear();
     records.close().await?;
     Ok(moved?)
+}
+
+/// Who was erased stays erased, and what is past its term need not come first.
+fn allowed(config: &Config, classroom: &ClassroomId) -> anyhow::Result<Allowed> {
+    let erasures = ErasureList::of(&config.storage.dir).read()?;
+    let terms = Terms::new(&config.privacy, config.classrooms.clone());
+    let before = terms.before(classroom, SystemClock.now());
+    Ok(Allowed::new(classroom, &erasures, before))
 }
 
 /// Shown only on a terminal.

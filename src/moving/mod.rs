@@ -4,24 +4,28 @@
 //! `row` turns a row into the wire form that its extension sent then, which
 //! goes through the same [`decode`](crate::decode) as today's events. What comes
 //! out goes into the records beside the journal and then, from there, into the
-//! series (docs/adr/0021-moving-in.md): the present, alerts and lessons never
-//! hear of it. The same again adds nothing.
+//! series ([`charts`], docs/adr/0021-moving-in.md): the present, alerts and lessons
+//! never hear of it. The same again adds nothing. What was erased here and what is
+//! past its term stays where it is ([`allowed`]).
 
-use std::sync::Arc;
-
-use mimamori_actors::domain::{AcceptedEvent, ClassroomId, JournalId, Position};
-use mimamori_actors::ports::{Store, StoreError};
+use mimamori_actors::domain::{AcceptedEvent, ClassroomId, Event, Output, Position};
+use mimamori_actors::ports::StoreError;
 
 use crate::admit::StudentKey;
 use crate::cache::{Cache, ForgetError};
 use crate::privacy::without_code;
 use crate::storage::records::{Mode, NewPeople, Records, RecordsError};
+use crate::storage::series::Series;
 
+mod allowed;
+mod charts;
 mod people;
 mod report;
 mod row;
 mod source;
 
+pub use allowed::Allowed;
+use report::Reason;
 pub use report::Report;
 pub use source::{Source, SourceError, TimeZone};
 
@@ -29,8 +33,6 @@ pub use source::{Source, SourceError, TimeZone};
 const BATCH_EVENTS: usize = 500;
 /// … or about so many bytes of them.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Under this name the series know how far they have counted what was before.
-const FORMER: &str = "former";
 
 /// Why moving in came to an end. What went in before stays, and is found there the next time.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +43,19 @@ pub enum MoveError {
     /// Our records.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// Our series, before anything was brought.
+    #[error("{0}; nothing was brought over")]
+    SeriesAway(StoreError),
     /// Our series; the records have everything.
-    #[error("the series: {0}; run it again")]
-    Series(#[from] StoreError),
+    #[error(
+        "the records have all of it ({added} executions are new), the series do not: {error}; run it again"
+    )]
+    Series {
+        /// How many are new.
+        added: u64,
+        /// Why.
+        error: StoreError,
+    },
     /// What was read before may still be shown for an hour.
     #[error("{0}; run it again")]
     Forget(#[from] ForgetError),
@@ -54,7 +66,7 @@ pub struct Target<'a> {
     /// Takes executions and people.
     pub records: &'a Records,
     /// Counts what happened when.
-    pub series: &'a dyn Store,
+    pub series: &'a Series,
     /// What it keeps of the classroom is forgotten.
     pub cache: &'a Cache,
     /// Makes of an address a student.
@@ -63,6 +75,8 @@ pub struct Target<'a> {
     pub classroom: ClassroomId,
     /// Whether the classroom keeps code, outputs and texts of errors.
     pub keeps_code: bool,
+    /// What may come over at all.
+    pub allowed: Allowed,
 }
 
 /// Brings everything over, or finds out what would be brought. `progress` hears
@@ -76,30 +90,31 @@ pub async fn move_in(
     is_dry_run: bool,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Report, MoveError> {
-    let mode = if is_dry_run { Mode::DryRun } else { Mode::Keep };
-    let brought = bring(source, target, mode, progress).await;
-    if mode == Mode::Keep {
-        // also when it came to an early end: what went in is to be seen
-        target
-            .cache
-            .forget(target.records, &target.classroom)
-            .await?;
+    if is_dry_run {
+        return bring(source, target, Position::ZERO, Mode::DryRun, progress).await;
     }
-    let report = brought?;
-    if mode == Mode::Keep {
-        count_in_series(target).await?;
-    }
+    let counted = target.series.reach_of_former().await;
+    let counted = counted.map_err(|error| MoveError::SeriesAway(error.into()))?;
+    let above = counted.unwrap_or_default();
+    let brought = bring(source, target, above, Mode::Keep, progress).await;
+    // also when it came to an early end: what went in is to be seen
+    let forgotten = target.cache.forget(target.records, &target.classroom).await;
+    let mut report = brought?;
+    forgotten?;
+    let charted = charts::count(target.records, target.series, counted).await;
+    report.uncounted = charted.map_err(|error| error.after(report.added()))?;
     Ok(report)
 }
 
 async fn bring(
     source: &mut Source,
     target: &Target<'_>,
+    counted: Position,
     mode: Mode,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Report, MoveError> {
     let mut report = Report::new(source.counts().await?, mode == Mode::DryRun);
-    let students = people::Former::read(source, &target.student_key, &mut report).await?;
+    let students = people::Former::read(source, target, &mut report).await?;
     let before = target.records.former_executions(&target.classroom).await?;
     let new: NewPeople = target
         .records
@@ -110,17 +125,17 @@ async fn bring(
     let mut batch = Batch::default();
     while let Some(row) = rows.next().await? {
         report.read += 1;
-        match row::event(&row, &mut report) {
-            Ok(event) => batch.add(accepted(target, event)),
+        match row::event(&row, &mut report).and_then(|event| accepted(target, event)) {
+            Ok(accepted) => batch.add(accepted),
             Err(reason) => report.skip(reason, &row.name()),
         }
         if batch.is_full() {
-            batch.write(target, mode, &mut report).await?;
+            batch.write(target, counted, mode, &mut report).await?;
             progress(report.read);
         }
     }
     drop(rows);
-    batch.write(target, mode, &mut report).await?;
+    batch.write(target, counted, mode, &mut report).await?;
     progress(report.read);
     if mode == Mode::Keep {
         let after = target.records.former_executions(&target.classroom).await?;
@@ -129,17 +144,31 @@ async fn bring(
     Ok(report)
 }
 
-fn accepted(target: &Target<'_>, event: mimamori_actors::domain::Event) -> AcceptedEvent {
+fn accepted(target: &Target<'_>, event: Event) -> Result<AcceptedEvent, Reason> {
+    let student = target.student_key.student(&event.address);
+    target.allowed.event(&student, event.time)?;
     let event = if target.keeps_code {
         event
     } else {
         without_code(event)
     };
-    AcceptedEvent {
+    Ok(AcceptedEvent {
         classroom: target.classroom.clone(),
-        student: target.student_key.student(&event.address),
+        student,
         event,
-    }
+    })
+}
+
+/// About how much memory it takes.
+fn weight(event: &Event) -> usize {
+    let texts = [&event.code, &event.error_message];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let outputs = match &event.result {
+        None => 0,
+        Some(Output::One(text)) => text.len(),
+        Some(Output::Many(texts)) => texts.iter().map(String::len).sum(),
+    };
+    512 + texts + outputs
 }
 
 /// Events on their way in.
@@ -151,9 +180,7 @@ struct Batch {
 
 impl Batch {
     fn add(&mut self, accepted: AcceptedEvent) {
-        let event = &accepted.event;
-        let texts = [&event.code, &event.error_message];
-        self.bytes += 512 + texts.into_iter().flatten().map(String::len).sum::<usize>();
+        self.bytes += weight(&accepted.event);
         self.events.push(accepted);
     }
 
@@ -164,6 +191,7 @@ impl Batch {
     async fn write(
         &mut self,
         target: &Target<'_>,
+        counted: Position,
         mode: Mode,
         report: &mut Report,
     ) -> Result<(), RecordsError> {
@@ -173,27 +201,11 @@ impl Batch {
         }
         let added = target
             .records
-            .add_former_events(&batch.events, mode)
+            .add_former_events(&batch.events, counted, mode)
             .await?;
         report.added += added;
         report.there_already += batch.events.len() as u64 - added;
         Ok(())
-    }
-}
-
-/// The series read what was added from the records, from where they stopped.
-async fn count_in_series(target: &Target<'_>) -> Result<(), MoveError> {
-    let journal = JournalId::new(FORMER);
-    // makes it known: of a journal that they don't know, stores begin behind all they know
-    target.series.write(&journal, &[], Position::ZERO).await?;
-    let mut after = target.series.offset(&journal).await?.unwrap_or_default();
-    loop {
-        let entries: Vec<Arc<_>> = target.records.former_entries(after, BATCH_EVENTS).await?;
-        let Some(last) = entries.last() else {
-            return Ok(());
-        };
-        after = last.position;
-        target.series.write(&journal, &entries, after).await?;
     }
 }
 

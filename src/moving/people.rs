@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Target;
 use super::report::Report;
 use super::row::short;
 use super::source::{NamedRow, Source, SourceError, StudentRow};
@@ -20,12 +21,12 @@ pub(super) struct Former {
 impl Former {
     pub(super) async fn read(
         source: &mut Source,
-        key: &StudentKey,
+        target: &Target<'_>,
         report: &mut Report,
     ) -> Result<Self, SourceError> {
         let mut former = Self::default();
         for student in source.students().await? {
-            former.add_student(student, key, report);
+            former.add_student(student, &target.student_key, report);
         }
         for team in source.teams().await? {
             let Some(name) = short(team.name.as_deref(), report) else {
@@ -39,7 +40,19 @@ impl Former {
                 join(former.notebooks.entry(path).or_default(), seen);
             }
         }
+        former.keep(target, report);
         Ok(former)
+    }
+
+    /// Who is erased here, and whatever is past its term, does not come back.
+    fn keep(&mut self, target: &Target<'_>, report: &mut Report) {
+        let allowed = &target.allowed;
+        let before = self.students.len();
+        self.students
+            .retain(|id, student| allowed.student(id, student.seen.last));
+        report.not_allowed += (before - self.students.len()) as u64;
+        self.teams.retain(|_, seen| allowed.name(seen.last));
+        self.notebooks.retain(|_, seen| allowed.name(seen.last));
     }
 
     fn add_student(&mut self, row: StudentRow, key: &StudentKey, report: &mut Report) {

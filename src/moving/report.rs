@@ -21,6 +21,10 @@ pub(super) enum Reason {
     NoTime,
     /// It cannot be read as an event at all.
     Unreadable,
+    /// Its student was erased here since.
+    Erased,
+    /// It would be deleted again at once.
+    PastTerm,
 }
 
 impl Reason {
@@ -31,6 +35,8 @@ impl Reason {
             Self::NoNotebook => "their notebook is missing",
             Self::NoTime => "they have no time",
             Self::Unreadable => "they cannot be read as events",
+            Self::Erased => "their student was erased here since",
+            Self::PastTerm => "they are past the term for which the classroom keeps them",
         }
     }
 }
@@ -64,6 +70,10 @@ pub struct Report {
     pub(super) merged: u64,
     /// Students without an address.
     pub(super) without_address: u64,
+    /// Students who were erased here, or whose term is over.
+    pub(super) not_allowed: u64,
+    /// Executions that are in the records and that the series refuse for good.
+    pub(super) uncounted: u64,
     /// Names and paths that were cut at 1 KiB.
     pub(super) names_cut: u64,
     /// Executions whose status was none of success and error.
@@ -84,6 +94,8 @@ impl Report {
             there_already: 0,
             merged: 0,
             without_address: 0,
+            not_allowed: 0,
+            uncounted: 0,
             names_cut: 0,
             other_statuses: 0,
             left_out: BTreeMap::new(),
@@ -191,6 +203,14 @@ impl Report {
             (
                 self.without_address,
                 "students have no address and are left out",
+            ),
+            (
+                self.not_allowed,
+                "students were erased here or are past their term, and are left out",
+            ),
+            (
+                self.uncounted,
+                "executions are in the records, and in no chart: the series refuse them for good",
             ),
             (
                 self.names_cut,

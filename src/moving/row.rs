@@ -29,11 +29,11 @@ pub(super) struct ExecutionRow {
 }
 
 impl ExecutionRow {
-    /// What a person finds it by in its own table.
+    /// What a person finds it by in its own table; nothing in it moves a terminal's cursor or
+    /// turns its text around.
     pub(super) fn name(&self) -> String {
         let id = self.execution_id.as_deref().unwrap_or("(without an id)");
-        let short = cut(id, 64);
-        short.chars().filter(|c| !c.is_control()).collect()
+        cut(id, 64).escape_debug().to_string()
     }
 }
 

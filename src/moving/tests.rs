@@ -1,6 +1,7 @@
 //! From a real PostgreSQL into either database.
 
-use mimamori_actors::domain::{Position, Timestamp};
+use mimamori_actors::domain::{Position, StudentId, Timestamp};
+use mimamori_actors::ports::Store as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -9,9 +10,7 @@ use crate::storage::records::{
     ExecutionFilter, ExecutionRow, PostgresAddress, RecordsAt, TimeRange,
 };
 use crate::storage::samples;
-use crate::storage::series::Series;
-
-mod rows;
+use crate::storage::series::{Series, SeriesAt};
 
 /// The tables of the former service, as it makes them, with the quirks that its data has.
 const FORMER_SERVICE: &str = r#"
@@ -73,6 +72,11 @@ macro_rules! on_either {
     };
 }
 
+// behind the macro, which they use
+mod allowed;
+mod charts;
+mod rows;
+
 on_either!(
     everything_that_can_be_read_comes_over_and_the_rest_is_named,
     a_second_run_adds_nothing_and_a_later_one_what_is_new,
@@ -87,11 +91,17 @@ struct House {
     series: Series,
     cache: Cache,
     former: String,
+    key: StudentKey,
 }
 
 impl House {
     async fn new(on: On) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let series = SeriesAt::Dir(dir.path().to_owned());
+        Self::with(on, dir, &series).await
+    }
+
+    async fn with(on: On, dir: TempDir, series: &SeriesAt) -> Self {
         let at = match on {
             On::Sqlite => RecordsAt::Dir(dir.path().to_owned()),
             On::Postgres => RecordsAt::Postgres(PostgresAddress {
@@ -103,8 +113,9 @@ impl House {
         ask(&former, FORMER_SERVICE);
         Self {
             records: Records::open(&at).await.unwrap(),
-            series: Series::open(dir.path()).unwrap(),
+            series: Series::at(series).unwrap(),
             cache: Cache::new(1 << 20),
+            key: StudentKey::from_bytes([7; 32]),
             dir,
             former,
         }
@@ -120,17 +131,39 @@ impl House {
         keeps_code: bool,
         zone: &str,
     ) -> Result<Report, MoveError> {
+        let target = Target {
+            keeps_code,
+            ..self.target()
+        };
+        self.bring_to(&target, is_dry_run, zone).await
+    }
+
+    async fn bring_to(
+        &self,
+        target: &Target<'_>,
+        is_dry_run: bool,
+        zone: &str,
+    ) -> Result<Report, MoveError> {
         let zone = zone.parse().unwrap();
         let mut source = Source::open(&self.former.parse().unwrap(), zone).await?;
-        let target = Target {
+        move_in(&mut source, target, is_dry_run, &mut |_| {}).await
+    }
+
+    /// As an installation without terms has it.
+    fn target(&self) -> Target<'_> {
+        Target {
             records: &self.records,
             series: &self.series,
             cache: &self.cache,
-            student_key: StudentKey::from_bytes([7; 32]),
+            student_key: self.key.clone(),
             classroom: samples::room(),
-            keeps_code,
-        };
-        move_in(&mut source, &target, is_dry_run, &mut |_| {}).await
+            keeps_code: true,
+            allowed: Allowed::default(),
+        }
+    }
+
+    fn student(&self, address: &str) -> StudentId {
+        self.key.student(address)
     }
 
     async fn executions(&self) -> Vec<ExecutionRow> {
@@ -257,13 +290,12 @@ async fn a_dry_run_tells_what_would_be_and_keeps_nothing(on: On) {
 
 async fn what_is_known_from_here_stays_as_it_is(on: On) {
     let house = House::new(on).await;
-    let key = StudentKey::from_bytes([7; 32]);
     let mut event = samples::execution(1, 1);
     "hanako@example.ac.jp".clone_into(&mut event.address);
     event.name = Some("now".to_owned());
     let accepted = AcceptedEvent {
         classroom: samples::room(),
-        student: key.student(&event.address),
+        student: house.student(&event.address),
         event,
     };
     let entry = samples::entry(
@@ -283,7 +315,7 @@ async fn what_is_known_from_here_stays_as_it_is(on: On) {
     let students = house.records.students(&samples::room()).await.unwrap();
     let hanako = students
         .iter()
-        .find(|it| it.student_id() == key.student("hanako@example.ac.jp"))
+        .find(|it| it.student_id() == house.student("hanako@example.ac.jp"))
         .unwrap();
     assert_eq!(hanako.name.as_deref(), Some("now"));
     assert_eq!(hanako.last_seen_ms, samples::at(1).as_millis());

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use crate::harness::influxdb;
 use crate::harness::postgres::{PASSWORD, ask, database};
 use crate::harness::{Api, Run, Server, program, run};
 
@@ -25,11 +26,10 @@ const FORMER_SERVICE: &str = "\
         CASE WHEN n % 10 = 0 THEN 'error' ELSE 'success' END, NULL, NULL, NULL, 'former(' || n || ')', \
         0, 'code' FROM generate_series(1, 3000) n";
 
-async fn import(dir: &Path, records: &str, former: &str, more: &[&str]) -> Output {
+async fn import(dir: &Path, settings: &[(&str, &str)], former: &str) -> Output {
     program(dir)
-        .env("MIMAMORI_RECORDS__URL", records)
+        .envs(settings.iter().copied())
         .args(["import", "cell-monitor", former])
-        .args(more)
         .stdin(Stdio::null())
         .output()
         .await
@@ -40,19 +40,20 @@ async fn import(dir: &Path, records: &str, former: &str, more: &[&str]) -> Outpu
 async fn history_of_the_former_service_is_read_beside_what_notebooks_send_now() {
     let (former, records) = (database(), database());
     ask(&former, FORMER_SERVICE);
-    let server = Server::with(&[("MIMAMORI_RECORDS__URL", &records)]).await;
+    let settings = [("MIMAMORI_RECORDS__URL", &*records)];
+    let server = Server::with(&settings).await;
     server
         .api()
         .accepted(&[run("now", "s1", "cell", Run::Ok)])
         .await;
     let dir = server.dir().to_owned();
-    let refused = import(&dir, &records, &former, &[]).await;
+    let refused = import(&dir, &settings, &former).await;
     server.sigterm();
     let mut server = server;
     server.ended(std::time::Duration::from_secs(10)).await;
 
-    let first = import(&dir, &records, &former, &[]).await;
-    let second = import(&dir, &records, &former, &[]).await;
+    let first = import(&dir, &settings, &former).await;
+    let second = import(&dir, &settings, &former).await;
     let server = server.start_again().await;
 
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -105,4 +106,30 @@ async fn the_present_knows_nothing_of_it(api: &Api, records: &str) {
         "SELECT (SELECT COUNT(*) FROM alerts), (SELECT COUNT(*) FROM lessons)",
     );
     assert_eq!(alerts, "0|1", "the lesson is the one of now");
+}
+
+#[tokio::test]
+async fn with_influxdb_the_charts_of_then_come_from_there() {
+    let (former, influx) = (database(), influxdb::database());
+    ask(&former, FORMER_SERVICE);
+    let url = influx.url();
+    let settings = [("MIMAMORI_SERIES__URL", &*url)];
+    let mut server = Server::with(&settings).await;
+    server.sigterm();
+    server.ended(std::time::Duration::from_secs(10)).await;
+
+    let done = import(server.dir(), &settings, &former).await;
+    let server = server.start_again().await;
+
+    assert!(done.status.success(), "{done:?}");
+    let day = "from=2026-04-10T00:00:00Z&to=2026-04-11T00:00:00Z";
+    let overview = server.api().room(&format!("/overview?{day}")).await.good();
+    let buckets = overview["activity"].as_array().unwrap().iter();
+    let counted: u64 = buckets.map(|it| it["executions"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 3_000);
+    assert_eq!(
+        influx.count("SELECT COUNT(position) FROM mimamori_events"),
+        3_000
+    );
+    assert!(!server.dir().join("series").exists());
 }

@@ -166,14 +166,17 @@ impl Records {
         })
     }
 
-    /// Adds events of before, received when they happened; how many were not there yet.
-    /// The same again adds nothing.
+    /// Adds events of before, received when they happened, at places beyond `counted`; how
+    /// many were not there yet. The same again adds nothing.
+    ///
+    /// The series have counted up to there, be it that those rows are gone since.
     ///
     /// # Errors
     /// When the database does not take them: then none of them is there.
     pub(crate) async fn add_former_events(
         &self,
         events: &[AcceptedEvent],
+        counted: Position,
         mode: Mode,
     ) -> Result<u64, RecordsError> {
         let mut batch = self.writing.begin().await?;
@@ -181,7 +184,8 @@ impl Records {
         let lowest = batch.positions(&mut Sql::new(lowest)).await?;
         let taken = lowest
             .first()
-            .map_or(0, |lowest| lowest.min(&0).unsigned_abs());
+            .map_or(0, |lowest| lowest.min(&0).unsigned_abs())
+            .max(counted.0);
         let added = add(&mut batch, events, taken).await?;
         if mode == Mode::Keep {
             batch.commit().await?;
@@ -189,7 +193,7 @@ impl Records {
         Ok(added)
     }
 
-    /// How many executions of before a classroom has, by status.
+    /// How many executions of before a classroom has.
     ///
     /// # Errors
     /// When the database does not answer.

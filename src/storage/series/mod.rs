@@ -26,6 +26,10 @@ use embedded::EmbeddedSeries;
 pub use fault::SeriesError;
 use influx::InfluxSeries;
 
+/// The journal of what was before this server (docs/adr/0021-moving-in.md). Its positions are
+/// places in the records, counted from zero downwards: no other journal goes on behind them.
+pub const FORMER: &str = "former";
+
 /// Where the series are.
 #[derive(Debug, Clone)]
 pub enum SeriesAt {
@@ -96,7 +100,8 @@ impl Series {
         matches!(self.0, Kind::Influx(_))
     }
 
-    /// The highest position of any journal that was counted: a new journal goes on after it.
+    /// The highest position of any journal that was counted, but [`FORMER`]: a new journal
+    /// goes on after it.
     ///
     /// # Errors
     /// When the store does not answer; InfluxDB has a second.
@@ -115,6 +120,19 @@ impl Series {
         match &self.0 {
             Kind::Embedded(series) => series.reach(journal).await,
             Kind::Influx(series) => series.reach(journal).await,
+        }
+    }
+
+    /// As [`Self::reach`], for who can wait: InfluxDB has 5 s, and its database is made
+    /// if it is not there.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn reach_of_former(&self) -> Result<Option<Position>, SeriesError> {
+        let former = JournalId::new(FORMER);
+        match &self.0 {
+            Kind::Embedded(series) => series.reach(&former).await,
+            Kind::Influx(series) => series.offset(&former).await,
         }
     }
 
@@ -203,4 +221,4 @@ impl Store for Series {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
 use mimamori_actors::ports::{Store, StoreError};
 
-use super::{Bucket, SeriesError};
+use super::{Bucket, FORMER, SeriesError};
 use crate::storage::embedded::handle::{Handle, Place};
 use crate::storage::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use crate::storage::format;
@@ -186,7 +186,10 @@ impl Files {
     fn highest(&self) -> Result<Position, SeriesError> {
         let mut highest = Position::ZERO;
         for known in self.offsets.iter() {
-            highest = highest.max(position(&known.value()?)?);
+            let (journal, offset) = known.into_inner()?;
+            if journal != FORMER.as_bytes() {
+                highest = highest.max(position(&offset)?);
+            }
         }
         Ok(highest)
     }

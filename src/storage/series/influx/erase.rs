@@ -11,7 +11,7 @@ use mimamori_actors::domain::{ClassroomId, Position, SessionKey, Timestamp};
 
 use super::super::SeriesError;
 use super::client::{Client, NOT_EXECUTED, Table, quoted_name, quoted_text};
-use super::points::{EVENTS, nanoseconds, signed};
+use super::points::{EVENTS, Side, nanoseconds};
 use super::tags::of_classroom;
 
 /// Points of one series of the database that are asked for at once.
@@ -38,7 +38,7 @@ pub(super) async fn erase(
          AND (student = {student} OR helped = {student}) AND position <= {} \
          GROUP BY {} LIMIT {AT_ONCE}",
         quoted_name(EVENTS),
-        signed(through),
+        Side::Journal.place(through),
         TAGS.join(", "),
     );
     let mut before = Vec::new();

@@ -15,7 +15,7 @@ use mimamori_actors::domain::{
 };
 use tokio::sync::Mutex;
 
-use super::{Bucket, SeriesError};
+use super::{Bucket, FORMER, SeriesError};
 use crate::config::InfluxUrl;
 use crate::keys::Secret;
 
@@ -26,7 +26,7 @@ mod points;
 mod tags;
 
 use client::{Client, quoted_name, quoted_text};
-use points::{new, signed};
+use points::{Side, new};
 use tags::{KEPT_AT, Label, Tags, VALUES, of_classroom};
 
 /// Where it is kept how far each journal is written.
@@ -62,7 +62,8 @@ impl InfluxSeries {
     }
 
     pub(super) async fn highest_position(&self) -> Result<Position, SeriesError> {
-        let known = self.known_at_start().await?;
+        let mut known = self.known_at_start().await?;
+        known.remove(&JournalId::new(FORMER));
         Ok(known.into_values().max().unwrap_or_default())
     }
 
@@ -103,7 +104,7 @@ impl InfluxSeries {
             self.look_again(&mut written, journal).await?;
         }
         self.learn_tags(&mut written.tags, entries).await?;
-        let points = points::of(entries, &mut written.tags);
+        let points = points::of(entries, Side::of(journal), &mut written.tags);
         self.keep(written.tags.take_fresh()).await?;
         match self.client.write(points).await {
             Ok(too_old) => {
@@ -244,5 +245,5 @@ impl InfluxSeries {
 fn offset(journal: &JournalId, through: Position) -> influxdb::WriteQuery {
     new(OFFSETS, KEPT_AT)
         .add_tag("journal", journal.as_str())
-        .add_field("position", signed(through))
+        .add_field("position", Side::Journal.place(through))
 }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use influxdb::{Timestamp as PointTimestamp, WriteQuery};
 use mimamori_actors::domain::{
-    AcceptedEvent, Entry, EventKind, ExecutionStatus, Fact, FactKind, Position, Record, Timestamp,
+    AcceptedEvent, Entry, EventKind, ExecutionStatus, Fact, FactKind, JournalId, Position, Record,
+    Timestamp,
 };
 
 use super::tags::{Label, Tags, of_classroom};
+use crate::storage::series::FORMER;
 use crate::storage::{filed_at, placed_at};
 
 /// Where the points of entries are.
@@ -24,6 +26,33 @@ const POSITIONS_A_MILLISECOND: u64 = 1_000_000;
 /// The last millisecond whose nanoseconds InfluxDB can count.
 const LAST_MS: i64 = i64::MAX / 1_000_000 - 1;
 
+/// Whether entries came by a journal, or were there before this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Journal,
+    Former,
+}
+
+impl Side {
+    pub(super) fn of(journal: &JournalId) -> Self {
+        if journal.as_str() == FORMER {
+            Self::Former
+        } else {
+            Self::Journal
+        }
+    }
+
+    /// A position as it stands in the records and the points: what was before is below zero, so
+    /// that it is in front of every position of a journal.
+    pub(super) fn place(self, position: Position) -> i64 {
+        let place = i64::try_from(position.0).unwrap_or(i64::MAX);
+        match self {
+            Self::Journal => place,
+            Self::Former => -place,
+        }
+    }
+}
+
 /// When a point is, in nanoseconds since 1970: its event's millisecond, and its position within that.
 pub(super) fn nanoseconds(at: Timestamp, position: Position) -> i64 {
     let millis = at.as_millis().clamp(0, LAST_MS);
@@ -32,23 +61,24 @@ pub(super) fn nanoseconds(at: Timestamp, position: Position) -> i64 {
 }
 
 /// The points of these entries, in their order. What has none is left out.
-pub(super) fn of(entries: &[Arc<Entry>], tags: &mut Tags) -> Vec<WriteQuery> {
+pub(super) fn of(entries: &[Arc<Entry>], side: Side, tags: &mut Tags) -> Vec<WriteQuery> {
     let points = entries.iter().filter_map(|entry| match &entry.record {
-        Record::Event(accepted) => Some(of_event(entry, accepted, tags)),
-        Record::Fact(fact) => of_fact(entry.position, fact),
+        Record::Event(accepted) => Some(of_event(entry, accepted, side, tags)),
+        Record::Fact(fact) => of_fact(entry.position, side, fact),
         Record::Rejection(_) | Record::Timer(_) | Record::DeadLetter(_) => None,
     });
     points.collect()
 }
 
-fn of_event(entry: &Entry, accepted: &AcceptedEvent, tags: &mut Tags) -> WriteQuery {
+fn of_event(entry: &Entry, accepted: &AcceptedEvent, side: Side, tags: &mut Tags) -> WriteQuery {
     let AcceptedEvent {
         classroom,
         student,
         event,
     } = accepted;
     let at = placed_at(filed_at(event.time), entry.received_at);
-    let mut choose = |label, text| tags.choose(classroom, label, text, entry.position);
+    let place = side.place(entry.position);
+    let mut choose = |label, text| tags.choose(classroom, label, text, place);
     let point = new(EVENTS, nanoseconds(at, entry.position))
         .add_tag("classroom", of_classroom(classroom))
         .add_tag("kind", event.kind.as_str())
@@ -57,7 +87,7 @@ fn of_event(entry: &Entry, accepted: &AcceptedEvent, tags: &mut Tags) -> WriteQu
             choose(Label::Notebook, event.notebook.as_deref()),
         )
         .add_tag("team", choose(Label::Team, event.team.as_deref()))
-        .add_field("position", signed(entry.position))
+        .add_field("position", place)
         .add_field("student", student.as_str());
     if event.kind != EventKind::CellExecuted {
         return point;
@@ -72,14 +102,14 @@ fn of_event(entry: &Entry, accepted: &AcceptedEvent, tags: &mut Tags) -> WriteQu
         .add_field("status", status.map(ExecutionStatus::as_str))
 }
 
-fn of_fact(position: Position, fact: &Fact) -> Option<WriteQuery> {
+fn of_fact(position: Position, side: Side, fact: &Fact) -> Option<WriteQuery> {
     let FactKind::HelpOpened { student, since, .. } = &fact.kind else {
         return None;
     };
     let point = new(EVENTS, nanoseconds(*since, position))
         .add_tag("classroom", of_classroom(&fact.classroom))
         .add_tag("kind", HELP_OPENED)
-        .add_field("position", signed(position))
+        .add_field("position", side.place(position))
         // not `student`: who is helped has done nothing by that
         .add_field("helped", student.as_str())
         .add_field("help", 1_i64);
@@ -90,8 +120,4 @@ fn of_fact(position: Position, fact: &Fact) -> Option<WriteQuery> {
 pub(super) fn new(measurement: &str, nanoseconds: i64) -> WriteQuery {
     let time = u128::try_from(nanoseconds).unwrap_or_default();
     WriteQuery::new(PointTimestamp::Nanoseconds(time), measurement)
-}
-
-pub(super) fn signed(position: Position) -> i64 {
-    i64::try_from(position.0).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use influxdb::WriteQuery;
-use mimamori_actors::domain::{ClassroomId, Position};
+use mimamori_actors::domain::ClassroomId;
 use unicode_normalization::UnicodeNormalization;
 
 use super::points::new;
@@ -89,13 +89,14 @@ impl Tags {
         }
     }
 
-    /// The value for a name, the one that it had before if it had one.
+    /// The value for a name, the one that it had before if it had one. `place` is that of its
+    /// entry: no other entry has it.
     pub(super) fn choose(
         &mut self,
         classroom: &ClassroomId,
         label: Label,
         name: Option<&str>,
-        position: Position,
+        place: i64,
     ) -> String {
         let value = clean(name.unwrap_or_default());
         if value == NONE || value == OTHER {
@@ -111,7 +112,7 @@ impl Tags {
             return OTHER.to_owned();
         }
         values.insert(value.clone());
-        self.fresh.push(kept(classroom, label, &value, position));
+        self.fresh.push(kept(classroom, label, &value, place));
         value
     }
 
@@ -121,10 +122,9 @@ impl Tags {
     }
 }
 
-/// One choice, under the position that it was made at: the same again is the same point.
-fn kept(classroom: &ClassroomId, label: Label, value: &str, position: Position) -> WriteQuery {
-    let position = i64::try_from(position.0).unwrap_or(i64::MAX);
-    new(VALUES, KEPT_AT.saturating_add(position))
+/// One choice, under the place of the entry that it was made for: the same again is the same point.
+fn kept(classroom: &ClassroomId, label: Label, value: &str, place: i64) -> WriteQuery {
+    new(VALUES, KEPT_AT.saturating_add(place))
         .add_tag("classroom", of_classroom(classroom))
         .add_tag("label", label.as_str())
         .add_field("value", value)
@@ -239,9 +239,8 @@ mod tests {
     #[test]
     fn the_first_200_of_a_classroom_have_values_of_their_own() {
         let mut tags = Tags::default();
-        let mut choose = |room: &ClassroomId, label, name: &str| {
-            tags.choose(room, label, Some(name), Position(1))
-        };
+        let mut choose =
+            |room: &ClassroomId, label, name: &str| tags.choose(room, label, Some(name), 1);
 
         for n in 0..MOST_VALUES {
             assert_eq!(

@@ -24,7 +24,7 @@ mod influx;
 // the tests of the whole program do more with it
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/it/harness/influxdb.rs"]
-mod server;
+pub(crate) mod server;
 
 /// The store of a test.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ impl Home {
     }
 }
 
-fn at_url(url: &str) -> SeriesAt {
+pub(crate) fn at_url(url: &str) -> SeriesAt {
     // as main does: the client asks for one, for https
     let _ = rustls::crypto::ring::default_provider().install_default();
     SeriesAt::Influx {
