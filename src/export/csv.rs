@@ -9,6 +9,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use mimamori_actors::domain::Timestamp;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::table::{Cell, Column, Row};
 
@@ -77,10 +78,9 @@ impl Csv {
     }
 }
 
-/// Whether a spreadsheet may compute it; the wide forms are taken for the others where
-/// Japanese is written.
+/// Whether a spreadsheet may compute it; wide, small and raised forms may be taken for the
+/// plain ones where Japanese is written.
 fn may_be_formula(text: &str) -> bool {
-    text.starts_with([
-        '=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠', '|', '%',
-    ])
+    let plain = text.chars().next().and_then(|first| first.nfkc().next());
+    plain.is_some_and(|plain| "=+-@\t\r\n|%".contains(plain))
 }

@@ -33,8 +33,8 @@ struct Progress {
     what: &'static str,
     format: &'static str,
     begun: Timestamp,
-    /// About, those who are left out included.
-    of: u64,
+    /// About, those who are left out included; 0 until they are counted.
+    of: AtomicU64,
     rows: AtomicU64,
     bytes: AtomicU64,
 }
@@ -61,8 +61,8 @@ pub(crate) struct Job {
 }
 
 impl Jobs {
-    /// Takes a place for an export of about `of` rows.
-    pub(crate) fn begin(&self, request: &Request, of: u64, now: Timestamp) -> Result<Job, TooMany> {
+    /// Takes a place for an export.
+    pub(crate) fn begin(&self, request: &Request, now: Timestamp) -> Result<Job, TooMany> {
         let mut under_way = self.under_way();
         if under_way.len() >= MOST {
             metrics::counter!("mimamori_export_refused_jobs_total").increment(1);
@@ -73,7 +73,7 @@ impl Jobs {
             what: request.what.as_str(),
             format: request.format.as_str(),
             begun: now,
-            of,
+            of: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         });
@@ -97,10 +97,18 @@ impl Jobs {
             format: it.format,
             begun: it.begun,
             rows: it.rows.load(Ordering::Relaxed),
-            of: it.of,
+            of: it.of.load(Ordering::Relaxed),
             bytes: it.bytes.load(Ordering::Relaxed),
         });
         told.collect()
+    }
+
+    /// How many rows this one has so far; none when it has ended.
+    pub(crate) fn rows_of(&self, job: u64) -> Option<u64> {
+        let under_way = self.under_way();
+        under_way
+            .get(&job)
+            .map(|it| it.rows.load(Ordering::Relaxed))
     }
 
     fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Progress>>> {
@@ -118,6 +126,10 @@ impl Job {
         self.id
     }
 
+    pub(super) fn has_at_most(&self, rows: u64) {
+        self.progress.of.store(rows, Ordering::Relaxed);
+    }
+
     pub(super) fn moved(&self, rows: usize, bytes: usize) {
         self.progress.rows.fetch_add(rows as u64, Ordering::Relaxed);
         self.progress
@@ -133,10 +145,21 @@ impl Job {
             Some(ExportError::Records(_) | ExportError::Format(_)) => "failed",
         };
         metrics::counter!("mimamori_export_ended_jobs_total", "ended" => ended).increment(1);
-        let rows = self.progress.rows.load(Ordering::Relaxed);
+        let Progress {
+            classroom,
+            what,
+            rows,
+            ..
+        } = &*self.progress;
+        let rows = rows.load(Ordering::Relaxed);
         match error {
-            Some(error) => tracing::warn!(rows, %error, "an export ended before its end"),
-            None => tracing::info!(rows, what = self.progress.what, "an export was made"),
+            None => tracing::info!(classroom.id = classroom, what, rows, "an export was made"),
+            Some(error @ (ExportError::Gone | ExportError::NotTaken)) => {
+                tracing::info!(classroom.id = classroom, what, rows, %error, "an export was left");
+            }
+            Some(error @ (ExportError::Records(_) | ExportError::Format(_))) => {
+                tracing::warn!(classroom.id = classroom, what, rows, %error, "an export ended before its end");
+            }
         }
     }
 }

@@ -167,25 +167,36 @@ pub(crate) async fn begin(
     request: Request,
     now: Timestamp,
 ) -> Result<Begun, BeginError> {
-    let counted = match request.what {
-        What::Executions | What::Events => {
-            let only_executions = request.what == What::Executions;
-            records
-                .count_to_export(&request.classroom, request.range, only_executions)
-                .await?
-        }
-        // read in no time
-        What::Sessions | What::Help | What::Lessons => 0,
-    };
+    // first: to count reads for a while, too
+    let job = jobs.begin(&request, now)?;
+    let counted = count(records, &request).await?;
     let rows_at_most = u64::try_from(counted).unwrap_or(0);
+    job.has_at_most(rows_at_most);
     let left_out = records.left_out(&request.classroom).await?;
-    let job = jobs.begin(&request, rows_at_most, now)?;
     Ok(Begun {
         job: job.id(),
         rows_at_most,
         left_out: u64::try_from(left_out).unwrap_or(0),
         pieces: start(Arc::clone(records), request, job),
     })
+}
+
+/// About how many rows it will have: 0 if nobody can say in the time of a reading call, in
+/// which each page of them can be read nevertheless.
+async fn count(records: &Records, request: &Request) -> Result<i64, RecordsError> {
+    let only_executions = match request.what {
+        What::Executions => true,
+        What::Events => false,
+        // read in no time
+        What::Sessions | What::Help | What::Lessons => return Ok(0),
+    };
+    let counted = records
+        .count_to_export(&request.classroom, request.range, only_executions)
+        .await;
+    match counted {
+        Err(RecordsError::TooSlow) => Ok(0),
+        counted => counted,
+    }
 }
 
 fn start(

@@ -135,15 +135,19 @@ async fn two_exports_at_a_time() {
     let house = House::with(&[executed(1, 1)]).await;
     let begin = || {
         let now = Timestamp::from_millis(0);
-        house.exports.jobs.begin(&house.request(), 0, now)
+        house.exports.jobs.begin(&house.request(), now)
     };
-    let (first, _second) = (begin().unwrap(), begin().unwrap());
+    let (first, second) = (begin().unwrap(), begin().unwrap());
     let path = format!("{EXPORT}?what=events&format=csv");
 
     let third = house.ask(&path).await;
     let told = house.ask("/api/v1/exports").await;
     drop(first);
     let fourth = house.ask(&path).await;
+    drop(second);
+    let (_one, _other) = (begin().unwrap(), begin().unwrap());
+    house.exports.records.close().await.unwrap();
+    let fifth = house.ask(&path).await;
 
     assert_eq!(third.status(), 429);
     assert!(third.headers().contains_key("retry-after"));
@@ -151,6 +155,8 @@ async fn two_exports_at_a_time() {
     assert_eq!(told["items"].as_array().unwrap().len(), 2);
     assert_eq!(told["items"][0]["what"], "events");
     assert_eq!(fourth.status(), 200);
+    // nothing is read for one that has no place
+    assert_eq!(fifth.status(), 429);
 }
 
 #[tokio::test]
