@@ -82,17 +82,16 @@ fn what(words: &Words, classroom: &Classroom) -> String {
 
 fn how_long(words: &Words, classroom: &Classroom) -> String {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    let term = match classroom.retention {
-        None => words.for_ever.to_owned(),
-        Some(term) => {
-            let days = (term.as_secs() / DAY.as_secs()).to_string();
-            words.days.replace("{}", &days)
-        }
+    let in_backups = paragraph(words.in_backups);
+    let Some(term) = classroom.retention else {
+        return format!("<p class=\"term\">{}</p>\n{in_backups}", words.for_ever);
     };
-    format!(
-        "<p class=\"term\">{term}</p>\n{}",
-        paragraph(words.after_the_term)
-    )
+    let term = match term.as_secs() / DAY.as_secs() {
+        1 => words.one_day.to_owned(),
+        days => words.days.replace("{}", &days.to_string()),
+    };
+    let stays_longer = paragraph(words.stays_longer);
+    format!("<p class=\"term\">{term}</p>\n{stays_longer}{in_backups}")
 }
 
 fn whom(words: &Words, privacy: &Privacy, classroom: &Classroom) -> String {
@@ -200,6 +199,9 @@ mod tests {
             "プログラミング演習",
             "400 days",
             "400日",
+            JAPANESE.stays_longer,
+            ENGLISH.stays_longer,
+            ENGLISH.in_backups,
             "<dd>工学部</dd>",
             "<a href=\"mailto:office@example.ac.jp\">",
             JAPANESE.code_kept,
@@ -209,6 +211,18 @@ mod tests {
             assert!(page.contains(said), "{said}");
         }
         assert!(!page.contains(ENGLISH.code_not_kept));
+    }
+
+    #[test]
+    fn a_term_of_one_day_is_one_day() {
+        let classroom = Classroom {
+            retention: Some(Duration::from_secs(86_400)),
+            ..room()
+        };
+
+        let page = page(&Privacy::default(), &classroom, "n");
+
+        assert!(page.contains("For 1 day; then"), "{page}");
     }
 
     #[test]
@@ -225,6 +239,7 @@ mod tests {
                 assert!(page.contains(said), "{said}");
             }
             assert!(!page.contains(words.code_kept));
+            assert!(!page.contains(words.stays_longer));
         }
     }
 

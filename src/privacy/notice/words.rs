@@ -15,8 +15,11 @@ pub(super) struct Words {
     pub(super) how_long: &'static str,
     /// `{}` stands for the number.
     pub(super) days: &'static str,
+    pub(super) one_day: &'static str,
     pub(super) for_ever: &'static str,
-    pub(super) after_the_term: &'static str,
+    /// What outlives the term, and for how long (docs/operations.md).
+    pub(super) stays_longer: &'static str,
+    pub(super) in_backups: &'static str,
     pub(super) who_sees: &'static str,
     pub(super) who_sees_text: &'static str,
     pub(super) rights: &'static str,
@@ -42,6 +45,7 @@ pub(super) const JAPANESE: Words = Words {
         "セルの<strong>実行</strong>：日時、どのセルか、どう終わったか（成功、エラー、中断など）",
         "<strong>ヘルプ</strong>ボタンを押した日時と取り消した日時",
         "これらから分かること：作業していた時間、同じセルでエラーが続いていること、など",
+        "拡張機能が自動で付ける技術的な情報（JupyterLab のセッション番号、処理時間など）",
         "受け付けられなかったデータ（設定の間違いを見つけるため）",
     ],
     code_kept: "実行したセルの<strong>コード、出力、エラーメッセージも保存します</strong>（それぞれ最大 256 KiB）。",
@@ -49,8 +53,12 @@ pub(super) const JAPANESE: Words = Words {
                     エラーについては種類（たとえば NameError）だけが残ります。",
     how_long: "いつまで残すか",
     days: "{}日間保存し、その後は自動的に削除します。",
+    one_day: "1日間保存し、その後は自動的に削除します。",
     for_ever: "保存期間は決められていません。削除されるまで残ります。",
-    after_the_term: "サーバーの運用者がバックアップをとっている場合、その中の記録はバックアップが入れ替わるときに消えます。",
+    stays_longer: "名前、メールアドレス、チーム名、ファイル名は、あなたの最後の記録の期限からさらに48時間残ります。\
+                   授業中の画面のための最新の状態（名前、最後に使ったセル、回数）と、\
+                   サーバーが最後に受け取ったひとまとまりのデータ（次のデータが届くまで）は、期限を過ぎても残ることがあります。",
+    in_backups: "サーバーの運用者がバックアップをとっている場合、その中の記録はバックアップが入れ替わるときに消えます。",
     who_sees: "誰が見るか",
     who_sees_text: "この授業の教員とアシスタント、そしてサーバーの管理者です。ほかの受講者には見えません。\
                     画面に出る状態やお知らせは決まった規則で計算されたもので、それだけで何かが決まることはありません。",
@@ -81,6 +89,7 @@ pub(super) const ENGLISH: Words = Words {
         "Each <strong>run of a cell</strong>: when, which cell, and how it ended (well, with an error, interrupted …)",
         "When you asked for <strong>help</strong>, and when that ended",
         "What follows from these: when you worked, that errors on one cell came in a row",
+        "What the extension adds by itself: the number of your JupyterLab session, times that it measured, and the like",
         "Data that could not be taken, to find out what is set up wrong",
     ],
     code_kept: "<strong>The code of the cells that you run, their outputs and error messages are stored too</strong>, \
@@ -89,8 +98,12 @@ pub(super) const ENGLISH: Words = Words {
                     of an error only its kind stays (NameError, for example).",
     how_long: "For how long",
     days: "For {} days; then it is deleted automatically.",
+    one_day: "For 1 day; then it is deleted automatically.",
     for_ever: "No term is set: it stays until it is deleted.",
-    after_the_term: "In backups that whoever runs the server may make, it is gone when those are replaced.",
+    stays_longer: "Your name, address, team and file names stay 48 hours longer than the last that is kept of you. \
+                   Your latest state, by which the class is shown live (name, last cell, counts), and the last batch of data \
+                   that the server took in, until more follows, may stay beyond the term.",
+    in_backups: "In backups that whoever runs the server may make, it is gone when those are replaced.",
     who_sees: "Who sees it",
     who_sees_text: "The instructors and assistants of this class, and whoever administers the server; no other student. \
                     The statuses and notes that they see are computed by fixed rules, and decide nothing by themselves.",
