@@ -4,6 +4,7 @@
 //! anything is written; `retention` deletes what is past its term; `notice` is the
 //! page that tells of both.
 
+mod doubt;
 mod notice;
 mod retention;
 mod withhold;

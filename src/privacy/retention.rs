@@ -1,5 +1,6 @@
 //! Deletes what is past its term: how long each classroom keeps what, and one turn of it.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::{Retention, StoreError};
 use tokio::time::{Instant, sleep};
 
+use super::doubt::Doubt;
 use crate::cache::{Cache, ForgetError};
 use crate::config::{Classrooms, Privacy};
 use crate::storage::records::{Records, RecordsError, Step};
@@ -30,6 +32,9 @@ const REST: u32 = 3;
 const SERIES_ROWS: usize = 5_000;
 /// Months are looked at so often: they end once a month.
 const MONTHS_EVERY: Duration = Duration::from_secs(60 * 60);
+/// One that could not be dropped, because somebody reads it (a backup, for minutes), is left
+/// alone for so long: whoever asks for its lock holds up everybody else meanwhile.
+const MONTHS_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// How long each classroom keeps what came from its students.
 #[derive(Debug, Clone)]
@@ -67,8 +72,11 @@ pub struct Retaining {
     series: Arc<Series>,
     cache: Arc<Cache>,
     pace: Mutex<Pace>,
-    /// When months were looked at last.
-    months_looked: Mutex<Option<Instant>>,
+    doubt: Mutex<Option<Doubt>>,
+    /// When months are looked at next; at once if it is not said.
+    months_next: Mutex<Option<Instant>>,
+    /// Of which rows have gone, or were about to go, since the cache forgot the classroom.
+    unforgotten: Mutex<BTreeSet<ClassroomId>>,
 }
 
 /// How many rows go at a time: as many as fit into the time that a batch may take.
@@ -112,8 +120,6 @@ struct Turn {
     end: Instant,
     /// Whether it is known what a commit takes: a disk is now quick, now slow.
     has_tried: bool,
-    /// Of the classroom in hand.
-    deleted: u64,
 }
 
 impl Turn {
@@ -136,7 +142,9 @@ impl Retaining {
             series,
             cache,
             pace: Mutex::default(),
-            months_looked: Mutex::default(),
+            doubt: Mutex::default(),
+            months_next: Mutex::default(),
+            unforgotten: Mutex::default(),
         }
     }
 
@@ -170,16 +178,20 @@ impl Retaining {
             false => *ROWS.start(),
         };
         let begun = Instant::now();
+        // first: a turn that ends in the middle owes it to the next one
+        let is_new = held(&self.unforgotten).insert(classroom.clone());
         let deleted = self.records.expire(step, classroom, before, rows).await?;
         let took = begun.elapsed();
         if deleted == 0 {
+            if is_new {
+                held(&self.unforgotten).remove(classroom);
+            }
             return Ok(false);
         }
         match std::mem::replace(&mut turn.has_tried, true) {
             true => held(&self.pace).took(took),
             false => held(&self.pace).tried(took),
         }
-        turn.deleted += deleted;
         metrics::histogram!("mimamori_retention_batch_seconds").record(took);
         metrics::counter!("mimamori_retention_deleted_rows_total", "table" => step.table())
             .increment(deleted);
@@ -199,7 +211,7 @@ impl Retaining {
             }
             // their rows go one by one meanwhile
             Err(error) => {
-                *held(&self.months_looked) = None;
+                *held(&self.months_next) = Some(Instant::now() + MONTHS_AGAIN);
                 metrics::counter!("mimamori_retention_kept_months_total").increment(1);
                 tracing::warn!(store = "records", %error, "a month past its term could not be dropped yet");
                 false
@@ -209,10 +221,11 @@ impl Retaining {
 
     /// Says so once in a while.
     fn months_are_due(&self) -> bool {
-        let mut looked = held(&self.months_looked);
-        let is_due = looked.is_none_or(|last| last.elapsed() >= MONTHS_EVERY);
+        let now = Instant::now();
+        let mut next = held(&self.months_next);
+        let is_due = next.is_none_or(|next| now >= next);
         if is_due {
-            *looked = Some(Instant::now());
+            *next = Some(now + MONTHS_EVERY);
         }
         is_due
     }
@@ -220,13 +233,14 @@ impl Retaining {
     /// Redis away is no reason to stop: nobody is shown what stands there, and it ends with its term.
     async fn forget(&self, classroom: &ClassroomId) -> Result<(), RecordsError> {
         match self.cache.forget(&self.records, classroom).await {
-            Ok(()) => Ok(()),
-            Err(ForgetError::Records(error)) => Err(error),
+            Ok(()) => {}
+            Err(ForgetError::Records(error)) => return Err(error),
             Err(ForgetError::Redis(error)) => {
                 tracing::warn!(%error, "answers of deleted rows stay in redis until their term");
-                Ok(())
             }
         }
+        held(&self.unforgotten).remove(classroom);
+        Ok(())
     }
 
     async fn records_of(
@@ -241,13 +255,11 @@ impl Retaining {
         let mut turn = Turn {
             end,
             has_tried: false,
-            deleted: 0,
         };
         for (classroom, before) in terms {
             let Some(before) = *before else { continue };
-            turn.deleted = 0;
             let done = self.classroom(classroom, before, &mut turn).await;
-            if turn.deleted > 0 || has_dropped {
+            if has_dropped || held(&self.unforgotten).contains(classroom) {
                 self.forget(classroom).await?;
             }
             is_all &= done?;
@@ -267,6 +279,13 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Retention for Retaining {
     async fn turn(&self, now: Timestamp) -> Result<bool, StoreError> {
         if self.terms.are_for_ever() {
+            return Ok(false);
+        }
+        let heard = self.records.last_received().await?;
+        let is_believed = held(&self.doubt)
+            .get_or_insert_with(|| Doubt::new(now))
+            .believes(now, heard);
+        if !is_believed {
             return Ok(false);
         }
         let end = Instant::now() + TURN;
@@ -295,113 +314,4 @@ impl Retention for Retaining {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Classroom;
-
-    const DAY: Duration = Duration::from_secs(86_400);
-
-    fn room() -> ClassroomId {
-        ClassroomId::new("default")
-    }
-
-    #[test]
-    fn a_classrooms_own_term_counts_and_for_the_others_the_installations() {
-        let now = Timestamp::from_millis(1_795_305_600_000);
-        let privacy = Privacy {
-            retention: Some(400 * DAY),
-            ..Privacy::default()
-        };
-        let classroom = Classroom {
-            retention: Some(30 * DAY),
-            ..Classroom::plain(room())
-        };
-
-        let terms = Terms::new(&privacy, Classrooms::new(vec![classroom]));
-        let for_ever = Terms::new(&Privacy::default(), Classrooms::default());
-
-        assert_eq!(terms.before(&room(), now), Some(now.minus(30 * DAY)));
-        let other = ClassroomId::new("other");
-        assert_eq!(terms.before(&other, now), Some(now.minus(400 * DAY)));
-        assert_eq!(for_ever.before(&room(), now), None);
-        assert!(for_ever.are_for_ever() && !terms.are_for_ever());
-    }
-
-    /// A disk on which a commit and a row take so long.
-    struct Disk {
-        commit: Duration,
-        row: Duration,
-    }
-
-    impl Disk {
-        fn takes(&self, rows: u64) -> Duration {
-            self.commit + self.row * u32::try_from(rows).unwrap()
-        }
-
-        /// How many rows go within a minute of turns, and the longest batch after the first turn.
-        fn minute(&self) -> (u64, Duration) {
-            let mut pace = Pace::default();
-            let (mut rows, mut longest) = (0, Duration::ZERO);
-            for turn in 0..30 {
-                let mut left = TURN;
-                let first = *ROWS.start();
-                pace.tried(self.takes(first));
-                left = left.saturating_sub(self.takes(first) * (1 + REST));
-                rows += first;
-                while !left.is_zero() {
-                    let took = self.takes(pace.rows);
-                    left = left.saturating_sub(took * (1 + REST));
-                    rows += pace.rows;
-                    if turn > 0 {
-                        longest = longest.max(took);
-                    }
-                    pace.took(took);
-                }
-            }
-            (rows, longest)
-        }
-    }
-
-    #[test]
-    fn half_of_the_time_goes_into_rows_however_long_a_commit_takes() {
-        for (commit, row) in [(1, 20), (1, 400), (7, 50), (20, 50), (20, 400), (45, 100)] {
-            let disk = Disk {
-                commit: Duration::from_millis(commit),
-                row: Duration::from_micros(row),
-            };
-
-            let (rows, longest) = disk.minute();
-
-            // a quarter of the time is ours, and half of that
-            let most = 60_000_000 / u64::from(1 + REST) / row;
-            assert!(rows >= most * 2 / 5, "{commit} ms: {rows} of {most}");
-            let held = (disk.commit * 2).max(*BATCH_TAKES.start());
-            assert!(longest <= held * 5 / 4, "{commit} ms: {longest:?}");
-        }
-    }
-
-    #[test]
-    fn what_writes_is_never_held_up_for_long_by_choice() {
-        // a commit of a second: few rows, and no more of them
-        let disk = Disk {
-            commit: Duration::from_secs(1),
-            row: Duration::from_micros(50),
-        };
-        let mut pace = Pace::default();
-
-        pace.tried(disk.takes(*ROWS.start()));
-        assert_eq!(pace.may_take, *BATCH_TAKES.end());
-        for _ in 0..10 {
-            pace.took(disk.takes(pace.rows));
-        }
-        assert_eq!(pace.rows, *ROWS.start());
-
-        for _ in 0..40 {
-            pace.took(Duration::ZERO);
-        }
-        assert_eq!(pace.rows, *ROWS.end());
-        // one slow moment takes half of them, not all
-        pace.took(Duration::from_secs(60));
-        assert_eq!(pace.rows, ROWS.end() / 2);
-    }
-}
+mod tests;

@@ -161,6 +161,11 @@ struct OldestRow {
     oldest: Option<i64>,
 }
 
+#[derive(FromQueryResult)]
+struct ReceivedRow {
+    received_at_ms: i64,
+}
+
 impl Records {
     /// Deletes at most `most` rows of this step that are past their term; how many it
     /// found. Fewer than `most` means that none is left.
@@ -210,6 +215,15 @@ impl Records {
             .into_iter()
             .map(|row| ClassroomId::new(row.id))
             .collect())
+    }
+
+    /// When the event was received that was accepted last; nothing if none was.
+    pub(crate) async fn last_received(&self) -> Result<Option<Timestamp>, RecordsError> {
+        let mut sql = Sql::new(
+            "SELECT received_at_ms FROM events WHERE position > 0 ORDER BY position DESC LIMIT 1",
+        );
+        let row: Option<ReceivedRow> = self.one(&mut sql).await?;
+        Ok(row.map(|row| Timestamp::from_millis(row.received_at_ms)))
     }
 
     /// How long the oldest event of a classroom is past its term; zero if none is.
