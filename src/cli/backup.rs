@@ -1,13 +1,11 @@
 //! `mimamori backup` and `mimamori restore`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use rustix::fs::Mode;
 use rustix::process::umask;
 use serde::Serialize;
 
 use super::arguments::{Backup, Restore};
-use super::lock::{Running, ServerLock};
+use super::lock::ServerLock;
 use super::{Failure, answer, load_config, runtime, storage_dir};
 use crate::backup::{self, Progress, Source, Unfinished};
 use crate::config::Config;
@@ -58,22 +56,9 @@ fn source(config: &Config) -> Result<Source, Failure> {
     )
     .map_err(anyhow::Error::new)?;
     Ok(Source::Server {
-        address: address(&running),
+        address: format!("http://{}", running.reachable()),
         token: keys.admin_token().clone(),
     })
-}
-
-/// Where a server of this machine is reached from this machine.
-fn address(running: &Running) -> String {
-    let mut address = running.listening;
-    if address.ip().is_unspecified() {
-        let loopback = match address {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        };
-        address.set_ip(loopback);
-    }
-    format!("http://{address}")
 }
 
 pub(super) fn restore(arguments: &Restore) -> Result<(), Failure> {

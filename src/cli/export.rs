@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::Clock as _;
-use tokio::sync::mpsc;
 
 use super::arguments::Export;
 use super::here::Here;
@@ -20,6 +18,10 @@ use super::{Failure, runtime};
 use crate::clock::SystemClock;
 use crate::export::{self, Format, Jobs, Request, What};
 use crate::storage::records::{Records, RecordsAt, TimeRange};
+
+/// What came until then is no whole file.
+const CUT_OFF: &str =
+    "the export was cut off, the server's log says why; there is no file, run it again";
 
 pub(super) fn run(arguments: &Export) -> Result<(), Failure> {
     let here = Here::of(arguments.file.config.as_deref())?;
@@ -74,7 +76,7 @@ async fn from_server(
     let left_out = number("mimamori-left-out-students").unwrap_or(0);
     let bar = bar(rows.unwrap_or(0));
     let writing = async {
-        while let Some(piece) = response.chunk().await.context("the export was cut off")? {
+        while let Some(piece) = response.chunk().await.context(CUT_OFF)? {
             target.write(&piece)?;
         }
         anyhow::Ok(())
@@ -119,22 +121,16 @@ async fn from_records(
     let records = Arc::new(Records::open(&at).await?);
     let request = request(classroom, arguments)?;
     let now = SystemClock.now();
-    let mut begun = export::begin(&records, &Jobs::default(), request, now).await?;
-    let bar = bar(0);
-    take(&mut begun.pieces, target).await?;
+    let jobs = Jobs::default();
+    let mut begun = export::begin(&records, &jobs, request, now).await?;
+    let bar = bar(begun.rows_at_most);
+    while let Some(piece) = begun.pieces.recv().await {
+        target.write(&piece?)?;
+        bar.set_position(jobs.rows_of(begun.job).unwrap_or(begun.rows_at_most));
+    }
     bar.finish_and_clear();
     records.close().await?;
     Ok(begun.left_out)
-}
-
-async fn take<E: std::error::Error + Send + Sync + 'static>(
-    pieces: &mut mpsc::Receiver<Result<Bytes, E>>,
-    target: &mut Target,
-) -> anyhow::Result<()> {
-    while let Some(piece) = pieces.recv().await {
-        target.write(&piece?)?;
-    }
-    Ok(())
 }
 
 fn request(classroom: ClassroomId, arguments: &Export) -> anyhow::Result<Request> {
@@ -177,13 +173,13 @@ impl Target {
         let Some(path) = path else {
             return Ok(Self::Out(io::stdout()));
         };
+        // a name of our own: two that write to one file don't mix, the last one whole stays
         let mut making = path.as_os_str().to_owned();
-        making.push(".part");
+        making.push(format!(".{}.part", std::process::id()));
         let making = PathBuf::from(making);
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&making)
             .with_context(|| making.display().to_string())?;

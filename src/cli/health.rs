@@ -1,6 +1,6 @@
 //! `mimamori health`: asks the running server whether it takes events.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::arguments::Health;
@@ -18,7 +18,7 @@ pub(super) fn run(arguments: &Health) -> Result<(), Failure> {
         let dir = dir.display();
         return Err(anyhow::anyhow!("no server runs on storage.dir {dir}").into());
     };
-    let (is_ready, said) = runtime()?.block_on(ask(reachable(running.listening)))?;
+    let (is_ready, said) = runtime()?.block_on(ask(running.reachable()))?;
     answer(said);
     if is_ready {
         return Ok(());
@@ -36,33 +36,4 @@ async fn ask(address: SocketAddr) -> anyhow::Result<(bool, String)> {
     let response = response.map_err(reqwest::Error::without_url)?;
     let is_ready = response.status().is_success();
     Ok((is_ready, response.text().await?))
-}
-
-/// Who listens on every address is reached by this machine's own.
-fn reachable(listening: SocketAddr) -> SocketAddr {
-    let ip = match listening.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listening.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_listens_everywhere_is_asked_on_this_machine() {
-        for (listening, asked) in [
-            ("0.0.0.0:8000", "127.0.0.1:8000"),
-            ("[::]:8000", "[::1]:8000"),
-            ("10.0.0.7:8000", "10.0.0.7:8000"),
-        ] {
-            assert_eq!(
-                reachable(listening.parse().unwrap()),
-                asked.parse().unwrap()
-            );
-        }
-    }
 }

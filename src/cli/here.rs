@@ -1,6 +1,5 @@
 //! Where the data is: with the server that runs on this storage.dir, or in the stores themselves.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::{Failure, load_config, storage_dir};
 use crate::admit::StudentKey;
 use crate::config::Config;
 use crate::keys::Keys;
+use crate::storage::records::RecordsAt;
 
 /// It is on this machine.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
@@ -29,6 +29,14 @@ pub(super) struct Here {
 impl Here {
     pub(super) fn of(file: Option<&Path>) -> Result<Self, Failure> {
         let loaded = load_config(file)?;
+        let at = RecordsAt::of(&loaded.config);
+        if !at.may_be_there() {
+            // with another directory than the server's there would be a file, and nothing in it
+            let fault = anyhow::anyhow!(
+                "no records are kept at {at}: name the server's own storage.dir (--config, MIMAMORI_STORAGE__DIR)"
+            );
+            return Err(fault.into());
+        }
         storage_dir::prepare(&loaded)?;
         let config = loaded.config;
         let dir = &config.storage.dir;
@@ -38,7 +46,7 @@ impl Here {
         );
         let keys = Keys::load_or_create(dir, admin, ingest).map_err(anyhow::Error::new)?;
         let running = ServerLock::read(dir).map_err(anyhow::Error::new)?;
-        let running = running.map(|running| format!("http://{}", reachable(running.listening)));
+        let running = running.map(|running| format!("http://{}", running.reachable()));
         let client = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECTS_WITHIN)
@@ -86,14 +94,4 @@ impl Here {
         }
         StudentKey::from_bytes(*self.keys.student_key()).student(text)
     }
-}
-
-/// One that listens on every address is reached from this machine.
-fn reachable(listening: SocketAddr) -> SocketAddr {
-    let ip = match listening {
-        _ if !listening.ip().is_unspecified() => listening.ip(),
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    SocketAddr::new(ip, listening.port())
 }

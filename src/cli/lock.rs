@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +53,19 @@ pub struct Running {
     pub listening: SocketAddr,
     /// How others reach it, if that is configured.
     pub public_url: Option<String>,
+}
+
+impl Running {
+    /// Where it is reached from this machine: who listens on every address, by this machine's own.
+    #[must_use]
+    pub fn reachable(&self) -> SocketAddr {
+        let ip = match self.listening.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, self.listening.port())
+    }
 }
 
 /// Holds a storage directory for one server, until it is dropped.
@@ -237,5 +250,21 @@ mod tests {
         lock.publish(&shorter).unwrap();
 
         assert_eq!(ServerLock::read(dir.path()).unwrap(), Some(shorter));
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_this_machine() {
+        for (listening, reached) in [
+            ("0.0.0.0:8000", "127.0.0.1:8000"),
+            ("[::]:8000", "[::1]:8000"),
+            ("10.0.0.7:8000", "10.0.0.7:8000"),
+        ] {
+            let running = Running {
+                pid: 1,
+                listening: listening.parse().unwrap(),
+                public_url: None,
+            };
+            assert_eq!(running.reachable(), reached.parse().unwrap());
+        }
     }
 }

@@ -256,6 +256,27 @@ async fn a_classroom_is_exported_without_those_who_are_not_for_research() {
 }
 
 #[tokio::test]
+async fn a_directory_that_no_server_had_is_no_empty_classroom() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = dir.path().join("dta");
+
+    for words in [&["export"][..], &["research", "--student", "a@x"]] {
+        let done = program(dir.path())
+            .env("MIMAMORI_STORAGE__DIR", &wrong)
+            .args(words)
+            .output()
+            .await
+            .unwrap();
+
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(1), "{told}");
+        assert!(told.contains("no records are kept at"), "{told}");
+        assert!(told.contains("MIMAMORI_STORAGE__DIR"), "{told}");
+    }
+    assert!(!wrong.exists());
+}
+
+#[tokio::test]
 async fn what_cannot_be_exported_is_one_line_and_leaves_no_file() {
     let server = Server::start().await;
     let file = server.dir().join("out.csv");

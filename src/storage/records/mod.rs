@@ -84,6 +84,14 @@ pub enum RecordsAt {
 }
 
 impl RecordsAt {
+    /// Whether anything can have been kept there: a server may be away, a file is there or not.
+    pub fn may_be_there(&self) -> bool {
+        match self {
+            Self::Dir(dir) => dir.join(sqlite::FILE).exists(),
+            Self::Postgres(_) => true,
+        }
+    }
+
     /// As the configuration says.
     pub fn of(config: &Config) -> Self {
         match &config.records.url {
