@@ -149,7 +149,7 @@ async fn plant(
         clock,
         snapshots: stores.snapshots.clone(),
         records: stores.records.clone(),
-        series: stores.series.clone(),
+        series: stores.written_series.clone(),
         backfill: stores.records.clone(),
         retention: Some(Arc::new(Retaining::new(
             Terms::new(&config.privacy, config.classrooms.clone()),

@@ -191,13 +191,16 @@ pub(crate) struct MemoryStore {
     pub(crate) known: Mutex<Option<Position>>,
     /// It is another one than before at the next write.
     pub(crate) forgets: AtomicBool,
-    /// How long each call takes.
+    /// How long each call takes, …
     pub(crate) takes: Mutex<Duration>,
+    /// … and each entry beside that.
+    pub(crate) takes_an_entry: Mutex<Duration>,
 }
 
 impl MemoryStore {
-    async fn take_its_time(&self) {
-        let takes = *self.takes.lock().unwrap();
+    async fn take_its_time(&self, entries: usize) {
+        let an_entry = *self.takes_an_entry.lock().unwrap();
+        let takes = *self.takes.lock().unwrap() + an_entry * u32::try_from(entries).unwrap();
         if !takes.is_zero() {
             tokio::time::sleep(takes).await;
         }
@@ -207,7 +210,7 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn offset(&self, _journal: &JournalId) -> Result<Option<Position>, StoreError> {
-        self.take_its_time().await;
+        self.take_its_time(0).await;
         Ok(*self.known.lock().unwrap())
     }
 
@@ -218,7 +221,7 @@ impl Store for MemoryStore {
         _: Position,
     ) -> Result<(), StoreError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.take_its_time().await;
+        self.take_its_time(entries.len()).await;
         if self.is_away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable("away".to_owned()));
         }

@@ -69,6 +69,11 @@ pub(crate) struct WriterState {
     /// What it misses comes from the records.
     is_cut_off: bool,
     wait: Duration,
+    /// No batch is larger: half of what the store did not take, doubled by each that it takes
+    /// with ease. One that never fits into its time would else be tried again for ever.
+    most: usize,
+    /// Why the store is away, as it was told last.
+    told: Option<String>,
     later: Option<Later>,
 }
 
@@ -102,6 +107,8 @@ impl Actor for Writer {
             offset: None,
             is_cut_off: false,
             wait: FIRST_WAIT,
+            most: BATCH,
+            told: None,
             later: None,
         })
     }
@@ -151,9 +158,8 @@ impl WriterState {
         let end = *journal.end().borrow();
         self.vitals.set_lag(end.0.saturating_sub(offset.0));
         let waiting = self.vitals.waiting(JOURNAL_READS_WITHIN);
-        let read = journal
-            .read(offset, batch_for(end.0.saturating_sub(offset.0)))
-            .await;
+        let limit = batch_for(end.0.saturating_sub(offset.0)).min(self.most);
+        let read = journal.read(offset, limit).await;
         drop(waiting);
         let batch = match read {
             Ok(batch) => batch,
@@ -187,7 +193,7 @@ impl WriterState {
             self.offset = Some(through);
             return Ok(Next::Again);
         };
-        let read = backfill.read(offset, through, BATCH);
+        let read = backfill.read(offset, through, self.most);
         match in_time(&self.vitals, read).await {
             Ok(batch) => {
                 metrics::counter!("mimamori_writers_refilled_entries_total", "consumer" => self.arguments.consumer)
@@ -230,10 +236,11 @@ impl WriterState {
         let mut open = vec![(&*batch.entries, batch.through)];
         while let Some((part, through)) = open.pop() {
             match (self.write(part, through).await, part) {
-                (Ok(()), _) => self.wait = FIRST_WAIT,
+                (Ok(()), _) => {}
                 // or an offset alone was refused
                 (Err(StoreError::Unavailable(reason)), _)
                 | (Err(StoreError::Refused(reason)), []) => {
+                    self.most = (part.len() / 2).max(1);
                     return Ok(self.store_is_away(&reason));
                 }
                 (Err(StoreError::Forgot(reason)), _) => {
@@ -251,6 +258,14 @@ impl WriterState {
             }
         }
         Ok(Next::Again)
+    }
+
+    fn is_taken(&mut self, took: Duration) {
+        self.wait = FIRST_WAIT;
+        self.told = None;
+        if took < STORE_ANSWERS_WITHIN / 8 {
+            self.most = self.most.saturating_mul(2).min(BATCH);
+        }
     }
 
     async fn ask_for_offset(&mut self) -> Result<Next, ActorProcessingErr> {
@@ -297,14 +312,15 @@ impl WriterState {
         let begun = tokio::time::Instant::now();
         let journal = journal.id();
         in_time(&self.vitals, store.write(&journal, entries, through)).await?;
-        metrics::histogram!("mimamori_writers_batch_seconds", "consumer" => *consumer)
-            .record(begun.elapsed());
+        let took = begun.elapsed();
+        metrics::histogram!("mimamori_writers_batch_seconds", "consumer" => *consumer).record(took);
         metrics::counter!("mimamori_writers_entries_total", "consumer" => *consumer)
             .increment(entries.len() as u64);
         // one that lags behind what the journal still has is not yet itself
         if !self.is_cut_off {
             self.vitals.set_state(ActorState::Running);
         }
+        self.is_taken(took);
         self.moved(through);
         Ok(())
     }
@@ -346,11 +362,15 @@ impl WriterState {
         let consumer = self.arguments.consumer;
         metrics::counter!("mimamori_writers_unavailable_total", "consumer" => consumer)
             .increment(1);
-        tracing::warn!(
-            actor.name = consumer,
-            error = reason,
-            "the store is not there, the journal holds"
-        );
+        // once a reason: it is asked again every 2 s for as long as it is away
+        if self.told.as_deref() != Some(reason) {
+            self.told = Some(reason.to_owned());
+            tracing::warn!(
+                actor.name = consumer,
+                error = reason,
+                "the store is not there, the journal holds"
+            );
+        }
         self.vitals.degraded(reason);
         let wait = self.wait;
         self.wait = (wait * 2).min(LONGEST_WAIT);

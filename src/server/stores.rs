@@ -1,5 +1,6 @@
 //! Everything under `storage.dir`, opened in order.
 
+mod compared;
 mod gone;
 mod unseen;
 
@@ -23,6 +24,7 @@ use crate::keys::Keys;
 use crate::storage::records::{Records, RecordsAt, RecordsError};
 use crate::storage::series::{Series, SeriesAt, SeriesError};
 use crate::storage::snapshots::FjallSnapshots;
+use compared::Compared;
 use gone::{Reach, Reaches};
 use unseen::Unseen;
 
@@ -45,6 +47,8 @@ pub(super) struct Stores {
     pub(super) snapshots: Arc<FjallSnapshots>,
     pub(super) records: Arc<Records>,
     pub(super) series: Arc<Series>,
+    /// The same, as it is written to.
+    pub(super) written_series: Arc<dyn Store>,
     pub(super) cache: Arc<Cache>,
     /// When the journal's last entry was accepted.
     pub(super) last_accepted: Moment,
@@ -92,6 +96,8 @@ impl Stores {
         none_beyond(report.end, &offsets)?;
         let records = Arc::new(records);
         compare_with_records(&records, &records_at, of_records, &report, dir)?;
+        let series = Arc::new(series);
+        let written_series = compare_with_series(&series, reaches.series, &report, dir)?;
         for line in gone::what_is_gone(&report, &reaches) {
             tracing::warn!("{line}");
         }
@@ -103,7 +109,8 @@ impl Stores {
             journal: Arc::new(journal),
             snapshots: Arc::new(snapshots),
             records,
-            series: Arc::new(series),
+            series,
+            written_series,
             cache: Arc::new(cache),
             last_accepted: report.last_accepted,
         })
@@ -295,11 +302,11 @@ fn compare_with_records(
     journal: &JournalReport,
     dir: &Path,
 ) -> anyhow::Result<()> {
-    let unseen = Unseen::of(dir, &journal.id);
+    let unseen = Unseen::of(dir, "records", &journal.id);
     let end = unseen.since()?.unwrap_or(journal.end).min(journal.end);
     if let Some(reach) = reach {
         none_beyond(end, &[("records", reach.offset)])?;
-        return unseen.are_seen();
+        return unseen.is_seen();
     }
     none_beyond(end, &[("records", noted_offset(dir, "records"))])?;
     unseen.note(end)?;
@@ -308,10 +315,29 @@ fn compare_with_records(
     };
     let check = move |offset: Option<Position>| {
         none_beyond(end, &[("records", offset)]).map_err(|error| error.to_string())?;
-        unseen.are_seen().map_err(|error| error.to_string())
+        unseen.is_seen().map_err(|error| error.to_string())
     };
     records.open_when_there(address.clone(), journal.id.clone(), Box::new(check));
     Ok(())
+}
+
+/// As [`compare_with_records`]: now, or when they come; what writes them then.
+fn compare_with_series(
+    series: &Arc<Series>,
+    reach: Option<Reach>,
+    journal: &JournalReport,
+    dir: &Path,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let unseen = Unseen::of(dir, "series", &journal.id);
+    let end = unseen.since()?.unwrap_or(journal.end).min(journal.end);
+    let series: Arc<dyn Store> = series.clone();
+    if let Some(reach) = reach {
+        none_beyond(end, &[("series", reach.offset)])?;
+        unseen.is_seen()?;
+        return Ok(series);
+    }
+    unseen.note(end)?;
+    Ok(Arc::new(Compared::new("series", series, end, unseen)))
 }
 
 /// With Redis only if nothing there can be taken for an answer of these records as they are now.

@@ -43,5 +43,6 @@ mod recorded;
 mod records_blocked;
 mod silence;
 mod takeover;
+mod three_stores;
 mod time;
 mod upgrade;

@@ -1,5 +1,7 @@
 //! The records in a real PostgreSQL server, counted there with its own client.
 
+mod full_disk;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -20,10 +22,10 @@ use crate::recorded::requests;
 /// are waited for, far more than it takes on a busy machine.
 const UNNOTICED: Duration = Duration::from_secs(10);
 /// Health names the culprit within 5 s, on a machine that has nothing else to do.
-const NAMED_WITHIN: Duration = Duration::from_secs(10);
+pub const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// 500 events/s.
-const CLASS: Pace = Pace {
+pub const CLASS: Pace = Pace {
     connections: 2,
     batch: 10,
     every: Duration::from_millis(40),
@@ -42,7 +44,7 @@ fn counted(url: &str) -> String {
 }
 
 /// Everything that is known is in the database, once.
-async fn all_there_once(url: &str, events: usize) {
+pub async fn all_there_once(url: &str, events: usize) {
     eventually("every event is in the database", PATIENCE, async || {
         let counted = counted(url);
         ensure(counted == format!("{events} {events}"), || {
@@ -101,15 +103,15 @@ async fn recorded_requests_are_read_from_the_database_and_counted_in_it() {
 }
 
 /// Somebody works and somebody watches, and neither notices anything; `done` is asked after each run.
-struct Watch {
+pub struct Watch {
     console: Console,
     api: Api,
-    sent: u64,
+    pub sent: u64,
     slowest: Duration,
 }
 
 impl Watch {
-    async fn on(server: &Server) -> Self {
+    pub async fn on(server: &Server) -> Self {
         Self {
             console: Console::watching(server, ROOM).await,
             api: server.api(),
@@ -137,13 +139,9 @@ impl Watch {
         assert!(began.elapsed() < UNNOTICED, "{:?}", began.elapsed());
     }
 
-    /// Until `/readyz` names the records, or no longer does.
-    async fn until_degraded(&mut self, is_degraded: bool, within: Duration) -> Duration {
-        let expected = if is_degraded {
-            json!(["records"])
-        } else {
-            json!([])
-        };
+    /// Until `/readyz` names these parts and no others.
+    pub async fn until_degraded(&mut self, parts: &[&str], within: Duration) -> Duration {
+        let expected = json!(parts);
         let began = Instant::now();
         loop {
             self.step().await;
@@ -156,7 +154,7 @@ impl Watch {
         }
     }
 
-    async fn go_on_for(&mut self, so_long: Duration) {
+    pub async fn go_on_for(&mut self, so_long: Duration) {
         let until = Instant::now() + so_long;
         while Instant::now() < until {
             self.step().await;
@@ -173,10 +171,10 @@ async fn away_and_back(
 ) {
     let before = watch.slowest;
     postgres.say(fault[0]);
-    let named = watch.until_degraded(true, NAMED_WITHIN).await;
+    let named = watch.until_degraded(&["records"], NAMED_WITHIN).await;
     watch.go_on_for(Duration::from_secs(2)).await;
     postgres.say(fault[1]);
-    let healed = watch.until_degraded(false, PATIENCE).await;
+    let healed = watch.until_degraded(&[], PATIENCE).await;
     println!(
         "  {}: named after {named:?}, healed {healed:?} after {}; slowest run to a console {:?}, before {before:?}",
         fault[0], fault[1], watch.slowest
@@ -231,10 +229,10 @@ async fn a_network_that_resets_hangs_refuses_or_is_slow_costs_nothing_but_time()
         Mode::Delay(Duration::from_secs(5)),
     ] {
         proxy.set(mode).await;
-        let named = watch.until_degraded(true, NAMED_WITHIN).await;
+        let named = watch.until_degraded(&["records"], NAMED_WITHIN).await;
         watch.go_on_for(Duration::from_secs(1)).await;
         proxy.set(Mode::Pass).await;
-        let healed = watch.until_degraded(false, PATIENCE).await;
+        let healed = watch.until_degraded(&[], PATIENCE).await;
         println!("  {mode:?}: named after {named:?}, healed after {healed:?}");
     }
 
@@ -245,7 +243,7 @@ async fn a_network_that_resets_hangs_refuses_or_is_slow_costs_nothing_but_time()
 }
 
 /// Kills the server, starts it again, and sends again what had no answer.
-async fn end_of(mut server: Server, senders: Senders) -> (Server, Ledger) {
+pub async fn end_of(mut server: Server, senders: Senders) -> (Server, Ledger) {
     server.kill9().await;
     let mut ledger = senders.until_it_is_gone().await;
     let server = server.start_again().await;

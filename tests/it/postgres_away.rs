@@ -18,8 +18,10 @@ async fn behind_a_proxy(postgres: &Postgres) -> (Proxy, String, String) {
     (proxy, url, through)
 }
 
+const RECORDS: &str = "MIMAMORI_RECORDS__URL";
+
 async fn server_on(url: &str) -> Server {
-    Server::with(&[("MIMAMORI_RECORDS__URL", url)]).await
+    Server::with(&[(RECORDS, url)]).await
 }
 
 /// Sends runs with these numbers, and has them answered 202.
@@ -115,7 +117,10 @@ async fn a_database_that_turns_out_to_be_beyond_the_journal_ends_the_server_with
     let told = last_line(&server.log());
     let said = format!("the records are at position {known} of a journal that ends at");
     assert!(told.contains(&said), "{told}");
-    assert_eq!(start_that_ends(server.dir(), &through).await, told);
+    assert_eq!(
+        start_that_ends(server.dir(), (RECORDS, &through)).await,
+        told
+    );
 }
 
 fn last_line(log: &str) -> String {
@@ -123,10 +128,10 @@ fn last_line(log: &str) -> String {
 }
 
 /// The last line of a start that ends by itself with 1.
-async fn start_that_ends(dir: &std::path::Path, url: &str) -> String {
+pub async fn start_that_ends(dir: &std::path::Path, env: (&str, &str)) -> String {
     let starting = program(dir)
         .arg("serve")
-        .env("MIMAMORI_RECORDS__URL", url)
+        .env(env.0, env.1)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .output();
@@ -143,7 +148,7 @@ async fn a_second_server_on_a_database_ends_and_follows_one_that_was_killed_at_o
     stored(&url, 10).await;
     let second = tempfile::tempdir().unwrap();
 
-    let told = start_that_ends(second.path(), &url).await;
+    let told = start_that_ends(second.path(), (RECORDS, &url)).await;
 
     assert!(told.contains("another server writes into it"), "{told}");
     assert!(told.contains("from 127.0.0.1"), "{told}");

@@ -235,3 +235,25 @@ async fn a_store_that_hangs_is_named_within_5_seconds_and_waited_for() {
         "it was waited for"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_a_slow_store_cannot_take_in_time_comes_in_smaller_ones() {
+    let grove = Grove::new();
+    grove.records.is_away.store(true, Ordering::Relaxed);
+    let tree = grove.plant().await;
+    let event = |number| event("taro", EventKind::CellExecuted, number);
+    grove.append((0..3_000).map(event).collect()).await;
+    until("the records are named", || {
+        tree.census().degraded() == ["records"]
+    })
+    .await;
+
+    // all of them would take 36 s, and nobody waits for an answer so long
+    *grove.records.takes_an_entry.lock().unwrap() = Duration::from_millis(12);
+    grove.records.is_away.store(false, Ordering::Relaxed);
+
+    until("all of it is there", || {
+        grove.records.rows.lock().unwrap().len() >= 3_000 && tree.census().degraded().is_empty()
+    })
+    .await;
+}

@@ -1,9 +1,9 @@
-//! Where the journal ended when the server first went on without its records.
+//! Where the journal ended when the server first went on without a store.
 //!
-//! A store may not know more of a journal than the journal has itself. While the
-//! records are away nobody can tell, and what is accepted meanwhile gets the next
-//! positions: so the comparison is made with the end of then, however often the
-//! server is started until they come.
+//! A store may not know more of a journal than the journal has itself. While it is
+//! away nobody can tell, and what is accepted meanwhile gets the next positions: so
+//! the comparison is made with the end of then, however often the server is started
+//! until it comes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,24 +13,24 @@ use anyhow::Context as _;
 use mimamori_actors::domain::{JournalId, Position};
 use serde_json::{Value, json};
 
-/// Under `storage.dir`, for as long as the records are not seen.
-const FILE: &str = "records-unseen.json";
-
+/// A file `STORE-unseen.json` under `storage.dir`, for as long as the store is not seen.
 #[derive(Debug, Clone)]
 pub(super) struct Unseen {
     dir: PathBuf,
+    store: &'static str,
     journal: JournalId,
 }
 
 impl Unseen {
-    pub(super) fn of(dir: &Path, journal: &JournalId) -> Self {
+    pub(super) fn of(dir: &Path, store: &'static str, journal: &JournalId) -> Self {
         Self {
             dir: dir.to_owned(),
+            store,
             journal: journal.clone(),
         }
     }
 
-    /// The journal's end since when they are not seen; nothing if they were, or it was another journal.
+    /// The journal's end since when it is not seen; nothing if it was, or it was another journal.
     pub(super) fn since(&self) -> anyhow::Result<Option<Position>> {
         let path = self.path();
         let text = match fs::read(&path) {
@@ -57,8 +57,8 @@ impl Unseen {
         written.with_context(|| format!("{} can't be written", path.display()))
     }
 
-    /// They are there, and know no more than the journal.
-    pub(super) fn are_seen(&self) -> anyhow::Result<()> {
+    /// It is there, and knows no more than the journal.
+    pub(super) fn is_seen(&self) -> anyhow::Result<()> {
         let path = self.path();
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -69,7 +69,7 @@ impl Unseen {
     }
 
     fn path(&self) -> PathBuf {
-        self.dir.join(FILE)
+        self.dir.join(format!("{}-unseen.json", self.store))
     }
 }
 
@@ -78,18 +78,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_counts_for_its_journal_until_the_records_are_seen() {
+    fn the_end_counts_for_its_store_and_journal_until_that_is_seen() {
         let dir = tempfile::tempdir().unwrap();
-        let unseen = Unseen::of(dir.path(), &JournalId::new("jrn_a"));
-        let other = Unseen::of(dir.path(), &JournalId::new("jrn_b"));
+        let unseen = Unseen::of(dir.path(), "records", &JournalId::new("jrn_a"));
+        let others = [("records", "jrn_b"), ("series", "jrn_a")]
+            .map(|(store, journal)| Unseen::of(dir.path(), store, &JournalId::new(journal)));
         assert_eq!(unseen.since().unwrap(), None);
 
         unseen.note(Position(7)).unwrap();
 
         assert_eq!(unseen.since().unwrap(), Some(Position(7)));
-        assert_eq!(other.since().unwrap(), None);
-        unseen.are_seen().unwrap();
-        unseen.are_seen().unwrap();
+        for other in others {
+            assert_eq!(other.since().unwrap(), None);
+        }
+        unseen.is_seen().unwrap();
+        unseen.is_seen().unwrap();
         assert_eq!(unseen.since().unwrap(), None);
     }
 }

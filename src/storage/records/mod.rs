@@ -320,9 +320,7 @@ async fn offset_in(
     journal: &JournalId,
 ) -> Result<Option<Position>, RecordsError> {
     let statement = write::offset_of(journal).statement(dialect);
-    let row = PositionRow::find_by_statement(statement)
-        .one(reading)
-        .await?;
+    let row = read::in_time(PositionRow::find_by_statement(statement).one(reading)).await??;
     Ok(row.and_then(|row| row.position).map(position))
 }
 

@@ -74,7 +74,6 @@ impl SmallDisk {
         self.mounted_at.join("data")
     }
 
-    #[allow(dead_code, reason = "for a drill")]
     /// The file system itself, which other users may look into.
     pub fn open_to_all(&self) -> &Path {
         let all_read = Permissions::from_mode(0o755);

@@ -28,7 +28,7 @@ impl Postgres {
         Self::start_with(&[("POSTGRES_TLS", certificates)])
     }
 
-    #[allow(dead_code, reason = "for a drill")]
+    #[allow(dead_code, reason = "not for the library's tests")]
     /// One whose data are in this directory, which is empty.
     pub fn start_in(data: &Path) -> Self {
         Self::start_with(&[("POSTGRES_DIR", data)])

@@ -11,6 +11,7 @@ use super::{all_there_once, events, server_on};
 use crate::harness::between::{Asked, Between, Turn};
 use crate::harness::influxdb::{Database, Influxd, database};
 use crate::harness::{PATIENCE, Pace, Run, Senders, Server, ensure, eventually, run};
+use crate::postgres_away::start_that_ends;
 
 /// Health names the culprit within 5 s, on a machine that has nothing else to do.
 const NAMED_WITHIN: Duration = Duration::from_secs(10);
@@ -151,6 +152,55 @@ async fn a_server_that_comes_back_empty_is_filled_again() {
 
     all_there_once(&database, 20).await;
     assert!(server.log().contains("the series do not know this journal"));
+}
+
+#[tokio::test]
+async fn a_server_that_turns_out_to_be_beyond_the_journal_is_told_of_and_takes_nothing() {
+    let mut influxd = Influxd::start();
+    let database = influxd.database();
+    let mut server = server_on(&database.url()).await;
+    let send = async |server: &Server, numbers: std::ops::Range<u64>| {
+        let batch: Vec<_> = numbers
+            .map(|n| run(&format!("e{n}"), "s", "c", Run::Ok))
+            .collect();
+        server.api().accepted(&batch).await;
+    };
+    send(&server, 0..10).await;
+    all_there_once(&database, 10).await;
+    server.kill9().await;
+    // as if the journal were of yesterday
+    let offsets = "SELECT journal, position FROM mimamori_offsets";
+    let row = database.ask(offsets).remove(0);
+    let (journal, known) = match row.split(',').collect::<Vec<_>>()[..] {
+        [.., journal, position] => (journal, position.parse::<u64>().unwrap() + 40),
+        _ => panic!("{row}"),
+    };
+    database.ask(&format!(
+        "INSERT mimamori_offsets,journal={journal} position={known}i 7258118400000000000"
+    ));
+    influxd.say("stop");
+    server = server.start_again().await;
+    // more than it is beyond, and another start: nothing is seen by the journal's end any more
+    send(&server, 10..90).await;
+    server.kill9().await;
+    server = server.start_again().await;
+    send(&server, 90..100).await;
+
+    influxd.say("start");
+
+    let said = format!("the series are at position {known} of a journal that ends at");
+    eventually("the tree tells it", PATIENCE, async || {
+        let tree = server.api().actor("series").await.unwrap();
+        ensure(tree["lastError"].to_string().contains(&said), || {
+            tree.to_string()
+        })
+    })
+    .await;
+    assert_eq!(events(&database), 10);
+    until_degraded(&server, true, NAMED_WITHIN).await;
+    server.kill9().await;
+    let told = start_that_ends(server.dir(), ("MIMAMORI_SERIES__URL", &database.url())).await;
+    assert!(told.contains(&said), "{told}");
 }
 
 /// Springs once, at the first request that writes into the table.

@@ -4,7 +4,8 @@
 //! however that ends. A session of our own that the server has not yet missed
 //! (the network broke) is ended by us; one of another process is left alone.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sea_orm::sqlx::{self, PgConnection, Row as _};
@@ -25,8 +26,9 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 pub(super) struct Claim {
     /// What only looks at or repairs the tables needs no lock.
     pub(super) is_wanted: AtomicBool,
-    /// The server's process of the last session that had it.
-    last: AtomicI32,
+    /// The last session that had it: the server's process and when that began, for a
+    /// server that was started again gives the same numbers again.
+    last: Mutex<Option<String>>,
 }
 
 impl Claim {
@@ -59,12 +61,12 @@ impl Claim {
     }
 
     async fn try_to_take(&self, session: &mut PgConnection) -> Result<Taken, sqlx::Error> {
-        let row = sqlx::query("SELECT pg_try_advisory_lock($1), pg_backend_pid()")
+        let row = sqlx::query(TAKING)
             .bind(LOCK)
             .fetch_one(&mut *session)
             .await?;
         if row.try_get(0)? {
-            self.last.store(row.try_get(1)?, Ordering::Release);
+            *self.last() = row.try_get(1)?;
             return Ok(Taken::IsOurs);
         }
         let holder = sqlx::query(HOLDER)
@@ -74,16 +76,22 @@ impl Claim {
         let Some(holder) = holder else {
             return Ok(Taken::IsFree);
         };
-        let process: i32 = holder.try_get(0)?;
-        if process != self.last.load(Ordering::Acquire) {
+        let who: Option<String> = holder.try_get(2)?;
+        if who.is_none() || who != *self.last() {
             return Ok(Taken::By(holder.try_get(1)?));
         }
+        let process: i32 = holder.try_get(0)?;
         // the network broke, and the server has not missed us yet
         sqlx::query("SELECT pg_terminate_backend($1)")
             .bind(process)
             .execute(session)
             .await?;
         Ok(Taken::IsFree)
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        // a plain assignment under this lock cannot be left half done
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,9 +104,13 @@ enum Taken {
     By(String),
 }
 
+/// Whether the lock is this session's, and who that is.
+const TAKING: &str = "SELECT pg_try_advisory_lock($1), \
+    (SELECT pid || ' ' || backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())";
 /// A lock of 64 bits stands there in two halves.
 const HOLDER: &str = "SELECT l.pid, 'its process ' || l.pid || COALESCE(', from ' || host(a.client_addr), '') \
-    || COALESCE(', since ' || to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', '') \
+    || COALESCE(', since ' || to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ''), \
+    a.pid || ' ' || a.backend_start \
     FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \

@@ -30,6 +30,7 @@ mod write;
 
 use fault::unavailable;
 pub(super) use session::Writer;
+use session::answered;
 pub(super) use write::Batch;
 
 /// A start waits so long for a server that is starting too.
@@ -112,7 +113,7 @@ impl Address {
 /// Whether this program can live with every migration that the database has had. Changes nothing.
 pub(super) async fn check_format(config: &Address, patience: Duration) -> Result<(), RecordsError> {
     let mut session = reach(&config.options()?, patience).await?;
-    let found = found(&mut session).await.map_err(unavailable)?;
+    let found = answered(found(&mut session)).await?;
     let _ = session.close().await;
     match newer_than_known(&found) {
         Some(newer) => Err(UnknownFormat {
@@ -179,22 +180,20 @@ async fn reach(
     }
 }
 
-/// Waits until no other session holds the lock; it is given back with the session.
+/// Waits until no other session holds the lock; it is given back with the session. It
+/// is asked again and again: who waits within one question never learns that the other
+/// end is gone.
 async fn take_turn(session: &mut PgConnection, lock: i64) -> Result<(), RecordsError> {
-    let take = async {
-        sqlx::query("SET lock_timeout = 0")
-            .execute(&mut *session)
-            .await?;
-        sqlx::query("SET statement_timeout = 0")
-            .execute(&mut *session)
-            .await?;
-        sqlx::query("SELECT pg_advisory_lock($1)")
-            .bind(lock)
-            .execute(session)
-            .await
-    };
-    take.await.map_err(unavailable)?;
-    Ok(())
+    let free = sqlx::raw_sql("SET lock_timeout = 0; SET statement_timeout = 0");
+    answered(free.execute(&mut *session)).await?;
+    loop {
+        let taking = sqlx::query("SELECT pg_try_advisory_lock($1)").bind(lock);
+        let row = answered(taking.fetch_one(&mut *session)).await?;
+        if row.try_get(0).map_err(unavailable)? {
+            return Ok(());
+        }
+        sleep(LOOKS_EVERY).await;
+    }
 }
 
 async fn bring_up_to_date(
@@ -245,10 +244,13 @@ pub(super) async fn drop_months(
     terms: &[(ClassroomId, Option<Timestamp>)],
     now: Timestamp,
 ) -> Result<u64, RecordsError> {
-    let mut session = session::connect(writer.options()).await?;
-    let dropped = expire::drop_months(&mut session, terms, now).await?;
-    let _ = session.close().await;
-    Ok(dropped)
+    let dropping = async {
+        let mut session = session::connect(writer.options()).await?;
+        let dropped = expire::drop_months(&mut session, terms, now).await?;
+        let _ = session.close().await;
+        Ok(dropped)
+    };
+    looked_after(dropping).await
 }
 
 /// One round of it, on a session of its own.
@@ -256,8 +258,19 @@ pub(super) async fn keep_months_once(
     options: &PgConnectOptions,
     now: Timestamp,
 ) -> Result<(), RecordsError> {
-    let mut session = session::connect(options).await?;
-    months::keep(&mut session, now).await?;
-    let _ = session.close().await;
-    Ok(())
+    let keeping = async {
+        let mut session = session::connect(options).await?;
+        months::keep(&mut session, now).await?;
+        let _ = session.close().await;
+        Ok(())
+    };
+    looked_after(keeping).await
+}
+
+/// A round that takes longer has lost its server: the next one asks for another session.
+async fn looked_after<T>(
+    round: impl Future<Output = Result<T, RecordsError>>,
+) -> Result<T, RecordsError> {
+    let done = timeout(MONTHS_EVERY, round).await;
+    done.unwrap_or(Err(RecordsError::TooSlow))
 }

@@ -19,6 +19,10 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 /// A session that was unused is asked this fast whether it still lives.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
+/// A statement that has no answer within this has none: the server ends it before
+/// (`statement_timeout`), unless nothing of ours reaches it any more.
+const ENDS_WITHIN: Duration = Duration::from_secs(24);
+
 /// The oldest server that is used, as it numbers itself.
 const OLDEST_SERVER: i32 = 150_000;
 
@@ -52,18 +56,15 @@ pub(in crate::storage::records) async fn connect(
         let facts = Facts::of(&mut session).await?;
         Ok::<_, sqlx::Error>((session, facts))
     };
-    let (session, facts) = timeout(CONNECTS_WITHIN, making)
-        .await
-        .map_err(|_| unavailable(no_answer()))?
-        .map_err(unavailable)?;
+    let (session, facts) = answered_within(CONNECTS_WITHIN, making).await?;
     facts.check()?;
     Ok(session)
 }
 
-fn no_answer() -> sqlx::Error {
+fn no_answer(within: Duration) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("the server did not answer within {CONNECTS_WITHIN:?}"),
+        format!("the server did not answer within {within:?}"),
     ))
 }
 
@@ -193,7 +194,7 @@ impl Writer {
         }
         let mut session = connect(&self.options).await?;
         self.claim.take(&mut session).await?;
-        begin(&mut session).await.map_err(unavailable)?;
+        answered_within(ANSWERS_WITHIN, begin(&mut session)).await?;
         let made = Instant::now();
         let kept = Kept { session, made };
         Ok(Lent { kept, home })
@@ -209,6 +210,24 @@ impl Writer {
     pub(in crate::storage::records) fn options(&self) -> &PgConnectOptions {
         &self.options
     }
+}
+
+/// Waits for an answer, but not for ever: whoever works on the session that writes holds
+/// up all others, and a machine that vanished says nothing.
+pub(super) async fn answered<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, RecordsError> {
+    answered_within(ENDS_WITHIN, answer).await
+}
+
+async fn answered_within<T>(
+    within: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, RecordsError> {
+    let answer = timeout(within, answer).await;
+    answer
+        .unwrap_or_else(|_| Err(no_answer(within)))
+        .map_err(unavailable)
 }
 
 async fn begin(session: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -234,7 +253,7 @@ impl Lent<'_> {
     /// What was written is on the server's disk when this returns.
     pub(super) async fn commit(mut self) -> Result<(), RecordsError> {
         let commit = sqlx::raw_sql("COMMIT").execute(&mut self.kept.session);
-        commit.await.map_err(unavailable)?;
+        answered(commit).await?;
         *self.home = Some(self.kept);
         Ok(())
     }
@@ -243,6 +262,15 @@ impl Lent<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_of_which_nothing_is_heard_is_given_up() {
+        let nothing = std::future::pending::<Result<(), sqlx::Error>>();
+
+        let given_up = answered(nothing).await.unwrap_err();
+
+        assert!(given_up.is_away(), "{given_up}");
+    }
 
     #[test]
     fn a_server_that_is_not_fit_is_told_in_one_line() {

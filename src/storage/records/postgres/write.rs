@@ -8,7 +8,7 @@ use sea_orm::sqlx::query::Query;
 use sea_orm::sqlx::{self, AssertSqlSafe, Postgres, Row as _};
 
 use super::fault::unavailable;
-use super::session::{Lent, Writer};
+use super::session::{Lent, Writer, answered};
 use crate::storage::records::RecordsError;
 use crate::storage::records::sql::{Insert, Sql};
 
@@ -47,8 +47,7 @@ impl<'a> Batch<'a> {
         sql: &mut Sql,
     ) -> Result<Vec<i64>, RecordsError> {
         let query = bound(sql)?;
-        let rows = query.fetch_all(self.0.session()).await;
-        let rows = rows.map_err(unavailable)?;
+        let rows = answered(query.fetch_all(self.0.session())).await?;
         let numbers = rows.iter().map(|row| row.try_get("position"));
         numbers.collect::<Result<_, _>>().map_err(unavailable)
     }
@@ -57,8 +56,8 @@ impl<'a> Batch<'a> {
         &mut self,
         sql: &mut Sql,
     ) -> Result<u64, RecordsError> {
-        let done = bound(sql)?.execute(self.0.session()).await;
-        Ok(done.map_err(unavailable)?.rows_affected())
+        let done = answered(bound(sql)?.execute(self.0.session())).await?;
+        Ok(done.rows_affected())
     }
 
     pub(in crate::storage::records) async fn commit(self) -> Result<(), RecordsError> {
@@ -130,7 +129,7 @@ async fn insert_some<const N: usize>(
     for column in columns {
         query = column.bind(query);
     }
-    let done = query.execute(session).await.map_err(unavailable)?;
+    let done = answered(query.execute(session)).await?;
     Ok(done.rows_affected())
 }
 

@@ -150,7 +150,8 @@ impl Records {
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, RecordsError> {
+/// What takes longer than a reading call may take is broken off.
+pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, RecordsError> {
     tokio::time::timeout(READING_LIMIT, work)
         .await
         .map_err(|_| RecordsError::TooSlow)
