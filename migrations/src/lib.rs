@@ -19,6 +19,7 @@ mod m0005_hours;
 mod m0005_parts;
 mod m0007_terms_and_research;
 mod m0008_editions;
+mod m0010_cells;
 mod newer;
 mod postgres;
 mod tables;
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_parts::Migration),
             Box::new(m0007_terms_and_research::Migration),
             Box::new(m0008_editions::Migration),
+            Box::new(m0010_cells::Migration),
         ]
     }
 

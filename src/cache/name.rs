@@ -34,6 +34,8 @@ pub(crate) enum Subject {
     Students,
     /// A student's sessions and cells.
     Cells,
+    /// A page of the table of cells.
+    CellTable,
     /// A page of executions.
     Search,
 }
@@ -46,13 +48,14 @@ impl Subject {
             Self::Activity => "activity",
             Self::Students => "students",
             Self::Cells => "cells",
+            Self::CellTable => "cell_table",
             Self::Search => "search",
         }
     }
 
     const fn term(self) -> Duration {
         match self {
-            Self::Totals | Self::Activity | Self::Students | Self::Cells => {
+            Self::Totals | Self::Activity | Self::Students | Self::Cells | Self::CellTable => {
                 Duration::from_secs(300)
             }
             Self::Search => Duration::from_secs(3_600),

@@ -376,6 +376,8 @@ async fn cost_of_each(api: &Api, url: &str, student: &str) -> BTreeMap<String, u
         format!("/students/{student}"),
         format!("/students/{student}/executions"),
         "/executions?query=f(&status=ok".to_owned(),
+        "/cells".to_owned(),
+        "/cells?notebook=%E6%8E%88%E6%A5%AD/nb1.ipynb".to_owned(),
         "/help".to_owned(),
         "/events?since=0".to_owned(),
         "/lessons".to_owned(),

@@ -1,6 +1,7 @@
 //! The reading calls of the contract over a month of a busy class, or as many
 //! days as `MIMAMORI_BENCH_DAYS` says: a file of `SQLite` and PostgreSQL are filled
-//! directly, and the real program is asked.
+//! directly, and the real program is asked. `MIMAMORI_BENCH_CALLS` narrows it to the
+//! calls whose name holds this text.
 
 mod fill;
 
@@ -76,7 +77,7 @@ fn student(n: u64) -> String {
     format!("stu_{}", n * 37 % STUDENTS)
 }
 
-const CALLS: [Call; 20] = [
+const CALLS: [Call; 24] = [
     call("overview", DASHBOARD, |_, it| {
         format!("/overview?{}", it.query)
     }),
@@ -118,6 +119,22 @@ const CALLS: [Call; 20] = [
             n % 70,
             it.query
         )
+    }),
+    call("cells of a notebook", LIST, |n, it| {
+        format!(
+            "/cells?notebook=week{}.ipynb&{}",
+            n % (it.last_week + 1),
+            it.query
+        )
+    }),
+    call("cells of a notebook, a day", LIST, |_, it| {
+        format!("/cells?notebook=week{}.ipynb&{}", it.last_week, it.day)
+    }),
+    call("cells of all notebooks, a day", LIST, |_, it| {
+        format!("/cells?{}", it.day)
+    }),
+    call("cells of all notebooks", LIST, |_, it| {
+        format!("/cells?{}", it.query)
     }),
     call("search, common", LIST, |_, it| {
         format!("/executions?query=compute(&{}", it.query)
@@ -221,7 +238,8 @@ async fn measure(server: &Server, days: u64) -> anyhow::Result<bool> {
     println!("  the series were counted from it within {took:.0?}");
     let client = reqwest::Client::new();
     let mut all_met = true;
-    for call in CALLS {
+    let only = std::env::var("MIMAMORI_BENCH_CALLS").unwrap_or_default();
+    for call in CALLS.into_iter().filter(|call| call.name.contains(&only)) {
         let mut latencies = Latencies::default();
         let mut last = serde_json::Value::Null;
         for n in 0..WARM + TIMES {

@@ -14,8 +14,8 @@ use crate::storage::records::TimeRange;
 
 /// Bytes of the check.
 const CHECK: usize = 8;
-/// No cursor of ours is longer.
-const LONGEST: usize = 4_096;
+/// No cursor of ours is longer: one may hold two names of 1 KiB, spelled out in hexadecimal twice.
+const LONGEST: usize = 9_216;
 
 #[derive(Serialize, Deserialize)]
 struct Content<K> {
@@ -39,7 +39,7 @@ impl Cursors<'_> {
         let content = serde_json::to_vec(&Content { r: range, k: key }).ok()?;
         let mut bytes = self.check(&content).to_vec();
         bytes.extend_from_slice(&content);
-        Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(to_hex(&bytes))
     }
 
     /// The range and the key in a cursor.
@@ -86,7 +86,11 @@ impl Cursors<'_> {
     }
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }

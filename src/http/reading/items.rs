@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::storage::records::{
-    CellRow, DeadLetterRow, ExecutionRow, HelpRow, KnownStudent, LessonRow, RejectedRow,
-    SessionRow, StoredEvent,
+    CellRow, CellTotals, DeadLetterRow, ExecutionRow, HelpRow, KnownStudent, LessonRow,
+    RejectedRow, SessionRow, StoredEvent,
 };
 use crate::storage::series::Bucket;
 
@@ -225,6 +225,38 @@ impl From<CellRow> for CellItem {
             status: row.status,
             tries: row.tries,
             last_at: time(row.at_ms),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CellTotalsItem {
+    notebook: Option<String>,
+    cell_id: Option<String>,
+    cell_index: Option<i64>,
+    reached: i64,
+    ok: i64,
+    errors: i64,
+    skipped: i64,
+    median_tries: Option<f64>,
+    commonest_error: Option<String>,
+    at: Timestamp,
+}
+
+impl From<CellTotals> for CellTotalsItem {
+    fn from(totals: CellTotals) -> Self {
+        Self {
+            notebook: totals.notebook,
+            cell_id: totals.cell_id,
+            cell_index: totals.cell_index,
+            reached: totals.reached,
+            ok: totals.ok,
+            errors: totals.errors,
+            skipped: totals.skipped,
+            median_tries: totals.median_tries,
+            commonest_error: totals.commonest_error,
+            at: time(totals.at_ms),
         }
     }
 }

@@ -16,16 +16,16 @@ use crate::storage::records::{
 };
 
 /// Which page of a list was asked for.
-struct Asked<K> {
+pub(super) struct Asked<K> {
     /// What the list is, so that no other list takes its cursors.
-    list: String,
-    range: TimeRange,
-    after: Option<K>,
-    limit: usize,
+    pub(super) list: String,
+    pub(super) range: TimeRange,
+    pub(super) after: Option<K>,
+    pub(super) limit: usize,
 }
 
 impl<K: DeserializeOwned + Serialize> Asked<K> {
-    fn of(reading: &Reading, list: String, params: &Params) -> Result<Self, ApiError> {
+    pub(super) fn of(reading: &Reading, list: String, params: &Params) -> Result<Self, ApiError> {
         let limit = params.limit()?;
         let mut range = params.range(reading.clock.now())?;
         let mut after = None;
@@ -46,7 +46,7 @@ impl<K: DeserializeOwned + Serialize> Asked<K> {
     }
 
     /// The page of what was found; `key` tells where it goes on.
-    fn page<R, T: From<R>>(&self, found: Found<R>, key: impl Fn(&R) -> K) -> Page<T> {
+    pub(super) fn page<R, T: From<R>>(&self, found: Found<R>, key: impl Fn(&R) -> K) -> Page<T> {
         let last = found.rows.last().filter(|_| found.has_more);
         let next =
             last.and_then(|row| Cursors { list: &self.list }.write(Some(self.range), key(row)));
@@ -58,7 +58,7 @@ impl<K: DeserializeOwned + Serialize> Asked<K> {
 }
 
 /// The name of a list with everything that narrows it.
-fn list(name: &str, classroom: &ClassroomId, params: &Params) -> String {
+pub(super) fn list(name: &str, classroom: &ClassroomId, params: &Params) -> String {
     let mut list = format!("{name} {classroom:?}");
     for name in [
         "from", "to", "query", "status", "student", "notebook", "cell",

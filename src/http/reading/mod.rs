@@ -23,6 +23,7 @@ use crate::storage::records::{Records, RecordsError};
 use crate::storage::series::{Series, SeriesError};
 
 mod address;
+mod cells;
 mod cursor;
 mod items;
 mod kept;
@@ -115,7 +116,7 @@ impl Reading {
             Subject::Executions(room) => Ok(private(
                 lists::executions(self, &room, scope, params).await?,
             )),
-            Subject::Cells(_) => Err(ApiError::not_yet("the table of cells")),
+            Subject::Cells(room) => Ok(private(cells::cells(self, &room, scope, params).await?)),
             Subject::Help(room) => json(&lists::help(self, &room, params).await?),
             Subject::Events(room) => json(&lists::events(self, &room, params).await?),
             Subject::Lessons(room) => json(&lists::lessons(self, &room, params).await?),

@@ -19,6 +19,7 @@ use crate::storage::samples::{
     student,
 };
 
+mod cells;
 mod kept;
 
 /// Long after everything in the samples, well within 24 hours.
@@ -401,7 +402,10 @@ async fn what_is_wrong_has_its_status_and_code() {
         ),
         ("POST", "default/overview", 405, "method_not_allowed"),
         ("DELETE", "default/lessons", 405, "method_not_allowed"),
-        ("GET", "default/cells?notebook=a", 501, "not_yet"),
+        ("POST", "default/cells", 405, "method_not_allowed"),
+        ("GET", "default/cells?limit=0", 400, "bad_parameter"),
+        ("GET", "default/cells?from=now", 400, "bad_parameter"),
+        ("GET", "other/cells", 404, "not_found"),
         ("POST", "default/lessons", 501, "not_yet"),
         ("GET", "default/executions?limit=0", 400, "bad_parameter"),
         ("GET", "default/executions?limit=1001", 400, "bad_parameter"),

@@ -36,6 +36,21 @@ impl Dialect {
         }
     }
 
+    /// The first line of a text, blanks before it aside: at most 200 characters of it.
+    pub(super) fn first_line(self, column: &str) -> String {
+        match self {
+            Self::Sqlite => {
+                let text = format!(
+                    "ltrim(substr({column}, 1, 400), ' ' || char(9) || char(10) || char(13))"
+                );
+                format!("substr({text}, 1, min(200, instr({text} || char(10), char(10)) - 1))")
+            }
+            Self::Postgres => format!(
+                "left(split_part(ltrim(left({column}, 400), ' ' || chr(9) || chr(10) || chr(13)), chr(10), 1), 200)"
+            ),
+        }
+    }
+
     /// Joins to the rows `x` of `executions` their events `e`.
     ///
     /// PostgreSQL is told in which month to look, and to look once a row: it takes

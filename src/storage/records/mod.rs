@@ -52,9 +52,9 @@ use gate::Gate;
 pub use later::Check;
 pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
-    CellRow, DeadLetterRow, ExecutionFilter, ExecutionRow, ExportedEvent, ExportedSpan, Found,
-    HelpKey, HelpRow, History, KnownStudent, LessonKey, LessonRow, RejectedRow, SessionRow,
-    StoredEvent, TimeKey, TimeRange, Totals,
+    CellKey, CellRow, CellTotals, DeadLetterRow, ExecutionFilter, ExecutionRow, ExportedEvent,
+    ExportedSpan, Found, HelpKey, HelpRow, History, KnownStudent, LessonKey, LessonRow,
+    RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange, Totals,
 };
 use sql::Sql;
 

@@ -174,6 +174,41 @@ async fn executions_are_filtered_by_what_is_asked_and_newest_first() {
 }
 
 #[tokio::test]
+async fn the_table_of_cells_tells_of_each_cell_how_the_class_fared() {
+    let server = small_class().await;
+    let api = server.api();
+
+    let cells = api
+        .room("/cells?notebook=%E6%8E%88%E6%A5%AD/nb1.ipynb")
+        .await
+        .items();
+
+    // c0: hanako ok, error (her third run is c0's), ok; taro interrupted, then ok
+    let told: Vec<_> = cells
+        .iter()
+        .map(|cell| {
+            let names = ["cellId", "cellIndex", "reached", "ok", "errors", "skipped"];
+            let mut told: Vec<_> = names.iter().map(|name| cell[name].clone()).collect();
+            told.extend(["medianTries", "commonestError"].map(|name| cell[name].clone()));
+            Value::from(told)
+        })
+        .collect();
+    let error = "NameError: name 'f' is not defined";
+    assert_eq!(
+        told,
+        [
+            json!(["c0", 3, 2, 2, 1, 0, 2.5, error]),
+            json!(["c1", 3, 1, 1, 1, 0, 3.0, error]),
+            json!(["c9", 3, 0, 0, 0, 1, null, null]),
+        ]
+    );
+    assert!(cells.iter().all(|cell| cell["at"].is_string()));
+    assert_eq!(api.room("/cells").await.items(), cells);
+    let none = "/cells?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    assert!(api.room(none).await.items().is_empty());
+}
+
+#[tokio::test]
 async fn pages_put_together_are_the_whole_list() {
     let server = small_class().await;
     let api = server.api();
@@ -239,6 +274,7 @@ async fn what_does_not_exist_is_not_found_and_what_is_to_come_says_so() {
     for path in [
         "overview",
         "executions",
+        "cells",
         "help",
         "events?since=0",
         "lessons",

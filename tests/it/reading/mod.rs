@@ -13,8 +13,9 @@ use crate::harness::{
 };
 
 /// Every list of a classroom.
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 7] = [
     "/executions",
+    "/cells",
     "/help",
     "/events?since=0",
     "/lessons",

@@ -5,13 +5,15 @@ use sea_orm::ConnectionTrait as _;
 use super::*;
 
 /// Every call that may be answered from the cache.
-fn calls() -> [String; 5] {
+fn calls() -> [String; 7] {
     [
         "overview".to_owned(),
         "executions?query=RANGE".to_owned(),
         "executions?query=range".to_owned(),
         format!("students/{}", student(1)),
         format!("students/{}/executions", student(1)),
+        "cells".to_owned(),
+        "cells?notebook=week1/%E8%AA%B2%E9%A1%8C.ipynb".to_owned(),
     ]
 }
 
@@ -85,7 +87,7 @@ async fn a_forgotten_classroom_shows_nothing_of_before() {
 
     let after = answers(&house).await;
     assert_eq!(after[0]["totals"]["executions"], 0);
-    for list in [&after[1], &after[2], &after[4]] {
+    for list in [&after[1], &after[2], &after[4], &after[5], &after[6]] {
         assert_eq!(list["items"], json!([]));
     }
 }

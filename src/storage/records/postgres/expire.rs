@@ -90,7 +90,7 @@ async fn drop_if_past(
     if has_more(&mut transaction, month, terms).await? {
         return Ok(false);
     }
-    take_off_the_hours(&mut transaction, month).await?;
+    take_off_the_counts(&mut transaction, month).await?;
     for table in TABLES {
         let drop = format!("DROP TABLE IF EXISTS {}", month.partition_of(table));
         sqlx::raw_sql(AssertSqlSafe(drop))
@@ -101,8 +101,8 @@ async fn drop_if_past(
     Ok(true)
 }
 
-/// What is dropped fires no trigger: its runs are taken off the hours here.
-async fn take_off_the_hours(session: &mut PgConnection, month: Month) -> Result<(), sqlx::Error> {
+/// What is dropped fires no trigger: it is taken off what is counted here.
+async fn take_off_the_counts(session: &mut PgConnection, month: Month) -> Result<(), sqlx::Error> {
     let partition = month.partition_of("executions");
     if !is_there(session, &partition).await? {
         return Ok(());
@@ -113,7 +113,18 @@ async fn take_off_the_hours(session: &mut PgConnection, month: Month) -> Result<
          COUNT(*) FILTER (WHERE status IN ('ok', 'error', 'interrupted')) AS executions, \
          COUNT(*) FILTER (WHERE status = 'error') AS errors FROM {partition} GROUP BY 1, 2) AS gone \
          WHERE h.classroom = gone.classroom AND h.hour_ms = gone.hour_ms; \
-         DELETE FROM executions_hours WHERE executions = 0"
+         DELETE FROM executions_hours WHERE executions = 0; \
+         UPDATE executions_cells h SET runs = h.runs - gone.runs, ok = h.ok - gone.ok, \
+         errors = h.errors - gone.errors, skipped = h.skipped - gone.skipped \
+         FROM (SELECT classroom, COALESCE(notebook, '') AS notebook, COALESCE(cell_id, '') AS cell_id, \
+         COALESCE(cell_index, -1) AS cell_index, student, at_ms - at_ms % 21600000 AS quarter_ms, \
+         COUNT(*) FILTER (WHERE status <> 'skipped') AS runs, COUNT(*) FILTER (WHERE status = 'ok') AS ok, \
+         COUNT(*) FILTER (WHERE status = 'error') AS errors, \
+         COUNT(*) FILTER (WHERE status = 'skipped') AS skipped FROM {partition} \
+         WHERE status IN ('ok', 'error', 'interrupted', 'skipped') GROUP BY 1, 2, 3, 4, 5, 6) AS gone \
+         WHERE h.classroom = gone.classroom AND h.notebook = gone.notebook AND h.cell_id = gone.cell_id \
+         AND h.cell_index = gone.cell_index AND h.student = gone.student AND h.quarter_ms = gone.quarter_ms; \
+         DELETE FROM executions_cells WHERE runs = 0 AND skipped = 0"
     );
     sqlx::raw_sql(AssertSqlSafe(text)).execute(session).await?;
     Ok(())

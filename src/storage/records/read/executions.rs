@@ -93,7 +93,7 @@ impl Records {
     }
 
     /// The paths that are the same notebook: one each is read from its index in order.
-    async fn paths(
+    pub(super) async fn paths(
         &self,
         classroom: &ClassroomId,
         notebook: &str,
@@ -219,7 +219,7 @@ impl ExecutionFilter {
     }
 }
 
-fn one_of(sql: &mut Sql, column: &str, values: &[String]) {
+pub(super) fn one_of(sql: &mut Sql, column: &str, values: &[String]) {
     match values {
         [] => sql.push(" AND 1 = 0"),
         [only] => sql.push(&format!(" AND {column} = ")).bind(only.as_str()),

@@ -13,6 +13,7 @@ use sea_orm::FromQueryResult;
 use super::sql::Sql;
 use super::{Records, RecordsError};
 
+mod cells;
 mod events;
 mod executions;
 mod exports;
@@ -22,6 +23,7 @@ mod people;
 mod search;
 mod totals;
 
+pub(crate) use cells::{CellKey, CellTotals};
 pub(crate) use events::StoredEvent;
 pub(crate) use executions::{ExecutionFilter, ExecutionRow};
 pub(crate) use exports::{ExportedEvent, ExportedSpan, History};
@@ -31,7 +33,11 @@ pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};
 pub(crate) use people::{CellRow, KnownStudent, SessionRow};
 pub(crate) use totals::Totals;
 #[cfg(test)]
-pub(super) use {executions::List, totals::totals};
+pub(super) use {
+    cells::{CellTable, Paths, active_notebooks},
+    executions::List,
+    totals::totals,
+};
 
 /// A reading statement that takes longer is broken off.
 pub(super) const READING_LIMIT: Duration = Duration::from_secs(10);

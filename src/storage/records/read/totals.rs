@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{Records, RecordsError, Sql, TimeRange};
 
 const HOUR_MS: i64 = 3_600_000;
+/// A quarter of a day.
+pub(super) const QUARTER_MS: i64 = 6 * HOUR_MS;
 
 /// What happened in a classroom within a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromQueryResult, Serialize, Deserialize)]
@@ -54,11 +56,11 @@ pub(in crate::storage::records) fn totals(classroom: &ClassroomId, range: TimeRa
     sql.push(" AND (h.until_ms IS NULL OR h.until_ms >= ")
         .bind(range.begin_ms());
     sql.push(")) AS help FROM (");
-    let Parts { hours, edges } = Parts::of(range.begin_ms()..range.end_ms());
+    let Parts { whole, edges } = Parts::of(range.begin_ms()..range.end_ms(), HOUR_MS);
     sql.push("SELECT executions, errors FROM executions_hours WHERE classroom = ")
         .bind(room);
-    sql.push(" AND hour_ms >= ").bind(hours.start);
-    sql.push(" AND hour_ms < ").bind(hours.end);
+    sql.push(" AND hour_ms >= ").bind(whole.start);
+    sql.push(" AND hour_ms < ").bind(whole.end);
     for edge in edges {
         sql.push(
             " UNION ALL SELECT CASE WHEN status IN ('ok', 'error', 'interrupted') THEN 1 ELSE 0 END, \
@@ -72,36 +74,36 @@ pub(in crate::storage::records) fn totals(classroom: &ClassroomId, range: TimeRa
     sql
 }
 
-/// A range in milliseconds: the hours that lie wholly in it, and what is before and behind them.
+/// A range in milliseconds: the hours, or longer units, that lie wholly in it, and what is before and behind them.
 #[derive(Debug, PartialEq, Eq)]
-struct Parts {
-    hours: Range<i64>,
-    edges: [Range<i64>; 2],
+pub(super) struct Parts {
+    pub(super) whole: Range<i64>,
+    pub(super) edges: [Range<i64>; 2],
 }
 
 impl Parts {
-    fn of(range: Range<i64>) -> Self {
+    pub(super) fn of(range: Range<i64>, unit_ms: i64) -> Self {
         let Range { start, end } = range;
-        let begun = start.div_euclid(HOUR_MS).saturating_mul(HOUR_MS);
+        let begun = start.div_euclid(unit_ms).saturating_mul(unit_ms);
         let first = if begun < start {
-            begun.saturating_add(HOUR_MS)
+            begun.saturating_add(unit_ms)
         } else {
             begun
         };
-        // without an end there is nothing behind the hours
+        // without an end there is nothing behind them
         let last = if end == i64::MAX {
             end
         } else {
-            end.div_euclid(HOUR_MS) * HOUR_MS
+            end.div_euclid(unit_ms).saturating_mul(unit_ms)
         };
         if first >= last {
             return Self {
-                hours: start..start,
+                whole: start..start,
                 edges: [start..end, end..end],
             };
         }
         Self {
-            hours: first..last,
+            whole: first..last,
             edges: [start..first, last..end],
         }
     }
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn a_range_is_whole_hours_and_what_is_left_at_its_ends() {
         const H: i64 = HOUR_MS;
-        for (range, hours, edges) in [
+        for (range, whole, edges) in [
             (H..3 * H, H..3 * H, [H..H, 3 * H..3 * H]),
             (
                 H + 1..3 * H + 5,
@@ -129,7 +131,7 @@ mod tests {
             (H - 1..H + 1, H - 1..H - 1, [H - 1..H + 1, H + 1..H + 1]),
             (5..i64::MAX, H..i64::MAX, [5..H, i64::MAX..i64::MAX]),
         ] {
-            assert_eq!(Parts::of(range), Parts { hours, edges });
+            assert_eq!(Parts::of(range, H), Parts { whole, edges });
         }
     }
 }

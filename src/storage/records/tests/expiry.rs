@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mimamori_actors::domain::{AcceptedEvent, AlertState, ClassroomId, EventId, Record, Timestamp};
 
+use super::cells::assert_cells_are_counted;
 use super::*;
 use crate::storage::placed_at;
 use crate::storage::records::Step;
@@ -111,6 +112,7 @@ async fn nothing_goes_that_is_not_past_its_term_however_wrong_clocks_are(on: On)
             })
             .collect();
         assert_eq!(there(&records).await, left, "{days} days");
+        assert_cells_are_counted(&records).await;
     }
 }
 

@@ -18,6 +18,7 @@ use crate::storage::samples::{
     student,
 };
 
+mod cells;
 mod counting;
 mod dumped;
 mod editions;
@@ -130,6 +131,7 @@ async fn everything(records: &Records) -> Vec<String> {
         "events",
         "executions",
         "executions_hours",
+        "executions_cells",
         "lessons",
         "sessions",
         "help",

@@ -6,14 +6,14 @@ use sea_orm::{ConnectionTrait, Statement};
 use super::server::{ask, database};
 use super::*;
 use crate::storage::records::ExecutionFilter;
-use crate::storage::records::read::{List, totals};
+use crate::storage::records::read::{CellTable, List, Paths, active_notebooks, totals};
 
 /// A month of a busy school.
 const BUSY_MONTH: &str = "\
     INSERT INTO events SELECT n, 'default', 'stu_' || n % 200, 'e' || n, 'cell_executed', \
         1793491200000 + n * 40000, 1793491200000 + n * 40000, 1793491200000 + n * 40000, '{}', \
         timestamptz '2026-11-01' + n * interval '40 s' FROM generate_series(1::bigint, 60000) n; \
-    INSERT INTO executions SELECT n, 'default', 'stu_' || n % 200, 1793491200000 + n * 40000, 'ok', \
+    INSERT INTO executions SELECT n, 'default', 'stu_' || n % 200, 1793491200000 + n * 40000, CASE WHEN n % 7 = 0 THEN 'error' ELSE 'ok' END, \
         'nb' || n % 10, 'c' || n % 70, 1, 'code', n, 'for i in range(' || n || '):' || repeat(' x = compute(x)', 25), NULL, '1', \
         timestamptz '2026-11-01' + n * interval '40 s' FROM generate_series(1::bigint, 60000) n; \
     INSERT INTO students SELECT 'default', 'stu_' || n, 'a', 'n', NULL, 0, 0, n FROM generate_series(0, 199) n";
@@ -69,6 +69,19 @@ fn filters() -> [(ExecutionFilter, &'static str); 5] {
     ]
 }
 
+/// The cells of a notebook, as they are asked for.
+fn table(classroom: &ClassroomId, range: TimeRange, paths: &Paths, dialect: Dialect) -> Sql {
+    let after = None;
+    CellTable {
+        classroom,
+        range,
+        paths,
+        after,
+        dialect,
+    }
+    .statement(100)
+}
+
 async fn plan_of(records: &Records, mut sql: Sql) -> String {
     let (explain, column) = match records.dialect {
         Dialect::Sqlite => ("EXPLAIN QUERY PLAN ", "detail"),
@@ -116,6 +129,28 @@ async fn a_server_answers_every_call_over_a_month_from_an_index() {
         plan_of(&records, totals(&room, search.range)).await,
         "executions_hours".to_owned(),
     ));
+    let of_a_notebook = Some(vec!["nb3".to_owned()]);
+    let within = TimeRange {
+        from: Timestamp::from_millis(1_793_491_200_000 + 100_000_000),
+        to: Some(Timestamp::from_millis(1_793_491_200_000 + 2_000_000_000)),
+    };
+    let cells = plan_of(
+        &records,
+        table(&room, within, &of_a_notebook, records.dialect),
+    )
+    .await;
+    for index in [
+        "executions_cells_pkey",
+        "executions_2026_11_classroom_notebook_at_ms_position_idx",
+        // PostgreSQL cuts its name here
+        "executions_2026_11_classroom_notebook_cell_id_at_ms",
+    ] {
+        plans.push((cells.clone(), index.to_owned()));
+    }
+    plans.push((
+        plan_of(&records, active_notebooks(&room, within, "")).await,
+        "executions_2026_11_classroom_notebook_at_ms_position_idx".to_owned(),
+    ));
     let mut events = records.all_events();
     events.push(" WHERE e.classroom = 'default' AND e.position > 7 ORDER BY e.position LIMIT 1001");
     plans.push((
@@ -158,4 +193,19 @@ async fn a_file_answers_every_call_from_an_index_in_its_order() {
     let plan = plan_of(&records, totals(&room, search.range)).await;
     assert!(plan.contains("executions_hours"), "{plan}");
     assert!(!plan.contains("SCAN executions"), "{plan}");
+    let of_a_notebook = Some(vec!["nb3".to_owned()]);
+    let plan = plan_of(
+        &records,
+        table(&room, search.range, &of_a_notebook, records.dialect),
+    )
+    .await;
+    for step in [
+        "SEARCH executions_cells USING PRIMARY KEY (classroom=? AND notebook=?)",
+        "SEARCH x USING INDEX executions_by_notebook (classroom=? AND notebook=? AND at_ms>? AND at_ms<?)",
+        "SEARCH x USING INDEX executions_failed (classroom=? AND notebook=? AND cell_id=? AND at_ms>? AND at_ms<?)",
+    ] {
+        assert!(plan.contains(step), "{step} is missing in\n{plan}");
+    }
+    let plan = plan_of(&records, active_notebooks(&room, search.range, "")).await;
+    assert!(plan.contains("executions_by_notebook"), "{plan}");
 }
