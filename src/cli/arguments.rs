@@ -228,7 +228,7 @@ pub(super) struct Export {
     /// Up to this time, exclusive.
     #[arg(long, value_name = "TIME")]
     pub(super) to: Option<Timestamp>,
-    /// A file instead of standard output; it has its name only when it is whole.
+    /// A file instead of standard output; it has its name only when it is whole. Into a device or a pipe it is written straight.
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }

@@ -1,9 +1,6 @@
 //! `mimamori export --classroom …`: a classroom's history as a file.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,6 +11,7 @@ use mimamori_actors::ports::Clock as _;
 use super::arguments::Export;
 use super::here::Here;
 use super::lock::ServerLock;
+use super::target::Target;
 use super::{Failure, runtime};
 use crate::clock::SystemClock;
 use crate::export::{self, Format, Jobs, Request, What};
@@ -21,7 +19,7 @@ use crate::storage::records::{Records, RecordsAt, TimeRange};
 
 /// What came until then is no whole file.
 const CUT_OFF: &str =
-    "the export was cut off, the server's log says why; there is no file, run it again";
+    "the export was cut off and is not whole, the server's log says why; run it again";
 
 pub(super) fn run(arguments: &Export) -> Result<(), Failure> {
     let here = Here::of(arguments.file.config.as_deref())?;
@@ -155,77 +153,4 @@ fn request(classroom: ClassroomId, arguments: &Export) -> anyhow::Result<Request
 fn bar(rows: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("exporting {bar:40} {pos} of {len} rows {eta}");
     ProgressBar::new(rows).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Standard output, or a file that has its name when it is whole.
-enum Target {
-    Out(io::Stdout),
-    File {
-        file: File,
-        making: PathBuf,
-        path: PathBuf,
-        is_whole: bool,
-    },
-}
-
-impl Target {
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = path else {
-            return Ok(Self::Out(io::stdout()));
-        };
-        // a name of our own: two that write to one file don't mix, the last one whole stays
-        let mut making = path.as_os_str().to_owned();
-        making.push(format!(".{}.part", std::process::id()));
-        let making = PathBuf::from(making);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&making)
-            .with_context(|| making.display().to_string())?;
-        Ok(Self::File {
-            file,
-            making,
-            path: path.to_owned(),
-            is_whole: false,
-        })
-    }
-
-    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Out(out) => out.write_all(piece),
-            Self::File { file, .. } => file.write_all(piece),
-        }
-    }
-
-    fn finish(mut self) -> anyhow::Result<()> {
-        match &mut self {
-            Self::Out(out) => out.flush()?,
-            Self::File {
-                file,
-                making,
-                path,
-                is_whole,
-            } => {
-                file.sync_all()?;
-                fs::rename(making, &*path).with_context(|| path.display().to_string())?;
-                *is_whole = true;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        if let Self::File {
-            making,
-            is_whole: false,
-            ..
-        } = self
-        {
-            // half a file is none
-            let _ = fs::remove_file(making);
-        }
-    }
 }

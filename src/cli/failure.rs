@@ -25,6 +25,9 @@ impl Failure {
         if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             return Self::Usage("a command is missing; see --help".to_owned());
         }
+        if let Some(text) = without_the_value(error) {
+            return Self::Usage(format!("{text}; see --help"));
+        }
         let text = error.to_string();
         let text = text.split("\n\nUsage:").next().unwrap_or_default();
         let text = text.split("\n\nFor more").next().unwrap_or_default();
@@ -39,6 +42,34 @@ impl Failure {
             Self::Failed(_) => ExitCode::FAILURE,
         }
     }
+}
+
+/// What clap says of a value that may be an address with a password or a key in it: which
+/// argument, and why, without the value.
+fn without_the_value(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg)?;
+    match error.kind() {
+        ErrorKind::ValueValidation if may_be_secret(text(ContextKind::InvalidValue)?) => {
+            let reason = std::error::Error::source(error).map(ToString::to_string);
+            let reason = one_line(&reason.unwrap_or_default());
+            Some(format!("invalid value for '{argument}': {reason}"))
+        }
+        ErrorKind::UnknownArgument if may_be_secret(argument) => {
+            Some("an address more than is expected".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn may_be_secret(value: &str) -> bool {
+    ["@", "//", "/k/", "key="]
+        .iter()
+        .any(|part| value.contains(part))
 }
 
 /// The error and its causes; many an error's own text says its cause already.

@@ -21,6 +21,7 @@ mod migrate;
 mod research;
 mod serve;
 mod storage_dir;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tools;

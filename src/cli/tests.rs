@@ -12,6 +12,35 @@ fn usage(words: &[&str]) -> String {
     Failure::usage(&parse(words).unwrap_err()).to_string()
 }
 
+#[test]
+fn what_is_wrong_with_an_address_is_told_without_the_secret_in_it() {
+    for (words, told) in [
+        (
+            &["import", "cell-monitor", "mysql://u:hush'hush@h/d"][..],
+            "invalid value for '<DATABASE>': it does not begin with postgres://",
+        ),
+        (
+            &[
+                "import",
+                "cell-monitor",
+                "postgres://u@h/d",
+                "postgres://u:hush@h/d",
+            ],
+            "an address more than is expected",
+        ),
+        (
+            &["simulate", "--url", "//h/k/hush/api/v1/events"],
+            "invalid value for '--url <INGEST_ADDRESS>': relative URL",
+        ),
+    ] {
+        let line = usage(words);
+
+        assert!(line.starts_with(told) && !line.contains("hush"), "{line}");
+    }
+    // what holds no secret is shown
+    assert!(usage(&["export", "--from", "soon"]).contains("soon"));
+}
+
 /// Every command with its path: `["journal", "inspect"]`.
 fn commands() -> Vec<Vec<String>> {
     let mut found = Vec::new();
