@@ -234,7 +234,7 @@ impl Desk {
                     .increment(count as u64);
                 Ok(Vec::new())
             }
-            Err(error) => Err(refuse_append(&error)),
+            Err(error) => Err(self.refuse(&error)),
         }
     }
 }
@@ -255,6 +255,17 @@ fn too_large(code: &'static str) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
         .with("maxBytes", MAX_BODY_BYTES)
         .with("maxEvents", MAX_EVENTS)
+}
+
+impl Desk {
+    /// What filled up only now is called what it is called to those who are not let in for it.
+    fn refuse(&self, error: &AppendError) -> ApiError {
+        let told = match error {
+            AppendError::NoRoom(_) => self.parts.gate.refuse(),
+            AppendError::Overloaded | AppendError::Closed | AppendError::Failed(_) => None,
+        };
+        told.unwrap_or_else(|| refuse_append(error))
+    }
 }
 
 /// 503, whatever the journal's reason: a retry may cure it, and existing clients retry on nothing else.

@@ -75,6 +75,8 @@ use tail::Tail;
 use trim::Consumers;
 use writer::{Work, Writer};
 
+use crate::storage::embedded::shortage::Shortage;
+
 /// Bytes of a segment file, unless the journal's limit is small.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -273,6 +275,11 @@ impl FileJournal {
     /// Whether requests from outside can be taken. Cheap.
     pub fn room(&self) -> RoomState {
         self.shared.room.state()
+    }
+
+    /// What the journal sees of the room on the disk, for the databases beside it.
+    pub(crate) fn shortage(&self) -> Arc<Shortage> {
+        Arc::clone(&self.shared.room.shortage)
     }
 
     /// Keeps everything that the journal still has, as long as there is room for

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mimamori_actors::ports::Origin;
 
 use super::disk::Disk;
+use crate::storage::embedded::shortage::Shortage;
 
 /// Whether requests from outside can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(super) struct Room {
     used_bytes: AtomicU64,
     free_bytes: AtomicU64,
     index_waits: AtomicBool,
+    /// For the databases beside the journal.
+    pub(super) shortage: Arc<Shortage>,
     disk: Arc<dyn Disk>,
 }
 
@@ -90,6 +93,7 @@ impl Room {
             used_bytes: AtomicU64::new(used_bytes),
             free_bytes: AtomicU64::new(u64::MAX),
             index_waits: AtomicBool::new(false),
+            shortage: Arc::default(),
             disk,
         };
         room.measure();
@@ -142,6 +146,7 @@ impl Room {
     pub(super) fn measure(&self) {
         if let Ok(free) = self.disk.free_bytes(&self.dir) {
             self.free_bytes.store(free, Ordering::Relaxed);
+            self.shortage.note(free < self.min_free_bytes);
             metrics::gauge!("mimamori_journal_disk_free_bytes").set(free as f64);
         }
         metrics::gauge!("mimamori_journal_used_bytes").set(self.used_bytes() as f64);

@@ -78,6 +78,8 @@ impl Stores {
         let options = journal_options(config, clock, known);
         let (journal, report) =
             tokio::task::spawn_blocking(move || open_journal(options)).await??;
+        snapshots.heed(journal.shortage());
+        series.heed(journal.shortage());
         let id = journal.id();
         let of_records = reach_of_records(&records, &id, highest.0).await?;
         let reaches = Reaches {

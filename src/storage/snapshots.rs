@@ -9,7 +9,7 @@ mod attempts;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
@@ -18,6 +18,7 @@ use mimamori_actors::session::fold::{self, SessionState, StateError};
 use mimamori_actors::{ROUTER_FORMAT, router_format};
 
 use super::embedded::handle::{Away, Handle, Place};
+use super::embedded::shortage::Shortage;
 use super::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use super::format::{self, UnknownFormat};
 
@@ -105,6 +106,11 @@ impl FjallSnapshots {
             committing: Mutex::default(),
             highest,
         })
+    }
+
+    /// Takes what the journal sees of the room on the disk into account.
+    pub(crate) fn heed(&self, shortage: Arc<Shortage>) {
+        self.files.heed(shortage);
     }
 
     /// A journal was begun in place of one that is gone: what the router knew

@@ -109,14 +109,15 @@ impl IngestKeys for FakeKeys {
     }
 }
 
+/// Whether it is closed, and whether it is once somebody came through.
 #[derive(Default)]
-struct FakeGate(AtomicBool);
+struct FakeGate(AtomicBool, AtomicBool);
 
 impl Gate for FakeGate {
     fn refuse(&self) -> Option<ApiError> {
-        self.0
-            .load(Ordering::Relaxed)
-            .then(|| ApiError::unavailable("draining", "", Duration::from_secs(2)))
+        let closes = self.1.load(Ordering::Relaxed);
+        let is_closed = self.0.fetch_or(closes, Ordering::Relaxed);
+        is_closed.then(|| ApiError::unavailable("draining", "", Duration::from_secs(2)))
     }
 }
 
@@ -375,6 +376,18 @@ async fn what_a_retry_may_cure_is_503_with_a_time_to_come_again() {
 
         answer.assert_problem(503, code);
     }
+}
+
+#[tokio::test]
+async fn what_filled_up_behind_the_gate_has_the_name_that_the_gate_gives_it() {
+    let app = App::new();
+    app.gate.1.store(true, Ordering::Relaxed);
+    app.journal
+        .fail_with(AppendError::NoRoom("full".to_owned()));
+
+    let answer = app.post(json!([event("e1")]).to_string()).await;
+
+    answer.assert_problem(503, "draining");
 }
 
 #[tokio::test]

@@ -13,18 +13,21 @@
 //! Which of both it was is not always told: a thread of the library that ended
 //! says only in the log of what, and a sync, too, may be refused for want of
 //! room (a thin volume, a network's file system), behind which what was written
-//! may be gone. So the first failure looks at once: only where there is no room
-//! it is taken to have been that, also if the room came back just then.
+//! may be gone. So the first failure looks at once: only where there is no room, or
+//! where the journal saw that there was little since the last write that went
+//! well, it is taken to have been that. Room comes back in moments: we ourselves let
+//! go of segments, of files that could not be made whole, and of those that only try.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::shortage::Shortage;
 use super::{OpenFailure, is_no_room, open_caught, room_beside};
 
 /// Between two tries.
@@ -79,6 +82,10 @@ pub(crate) struct Handle<T> {
     /// Nothing between an old one that was let go of and a new one that could not be opened yet.
     current: RwLock<Option<Arc<T>>>,
     health: AtomicU8,
+    /// What others saw of the room, once somebody looks.
+    shortage: OnceLock<Arc<Shortage>>,
+    /// How often it had been short when a write went well last.
+    short_before: AtomicU64,
     /// When it may be tried next; held while it is.
     next_try: Mutex<Instant>,
     /// Whether there is room: one seam, so that the tests can say so.
@@ -93,9 +100,18 @@ impl<T> Handle<T> {
             open,
             current: RwLock::new(Some(Arc::new(first))),
             health: AtomicU8::new(WELL),
+            shortage: OnceLock::new(),
+            short_before: AtomicU64::new(0),
             next_try: Mutex::new(Instant::now()),
             has_room: room_beside,
         }
+    }
+
+    /// From now on it counts, too, what this one saw.
+    pub(crate) fn heed(&self, shortage: Arc<Shortage>) {
+        self.short_before.store(shortage.times(), Ordering::Release);
+        // whoever looks first is the journal, and there is one
+        let _ = self.shortage.set(shortage);
     }
 
     /// The database, to be read. One that takes no writes can still be read.
@@ -116,6 +132,9 @@ impl<T> Handle<T> {
     /// Takes note of how a write ended.
     pub(crate) fn judge<R>(&self, written: fjall::Result<R>) -> fjall::Result<R> {
         let Err(error) = &written else {
+            if let Some(shortage) = self.shortage.get() {
+                self.short_before.store(shortage.times(), Ordering::Release);
+            }
             return written;
         };
         let found = match error {
@@ -147,7 +166,8 @@ impl<T> Handle<T> {
     }
 
     /// What is known, or what the disk looks like: a write that was refused for
-    /// want of room has taken what was left of it before.
+    /// want of room has taken what was left of it before. What has come back
+    /// meanwhile was seen to be short before.
     fn full_or_failed(&self) -> u8 {
         let known = self.health.load(Ordering::Acquire);
         if known != WELL {
@@ -155,8 +175,16 @@ impl<T> Handle<T> {
         }
         match (self.has_room)(&self.place.dir) {
             Err(error) if is_no_room(&error) => FULL,
+            Ok(()) | Err(_) if self.was_short() => FULL,
             Ok(()) | Err(_) => FAILED,
         }
+    }
+
+    /// Whether there was little room since the last write that went well.
+    fn was_short(&self) -> bool {
+        let before = self.short_before.load(Ordering::Acquire);
+        let shortage = self.shortage.get();
+        shortage.is_some_and(|shortage| shortage.was_since(before))
     }
 
     fn tell(&self, found: u8, error: &fjall::Error) {

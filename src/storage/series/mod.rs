@@ -15,6 +15,7 @@ use mimamori_actors::ports::{Store, StoreError};
 
 use crate::config::{Config, InfluxUrl};
 use crate::keys::Secret;
+use crate::storage::embedded::shortage::Shortage;
 
 mod buckets;
 mod embedded;
@@ -93,6 +94,14 @@ impl Series {
     /// When a later version wrote it, another process has it open, or the disk does not let us.
     pub fn open(dir: &Path) -> Result<Self, SeriesError> {
         Ok(Self(Kind::Embedded(EmbeddedSeries::open(dir)?)))
+    }
+
+    /// Takes what the journal sees of the room on the disk into account, if they are on it.
+    pub(crate) fn heed(&self, shortage: Arc<Shortage>) {
+        match &self.0 {
+            Kind::Embedded(series) => series.heed(shortage),
+            Kind::Influx(_) => {}
+        }
     }
 
     /// Whether they are on another machine, which may be away when we start.

@@ -6,6 +6,7 @@
 
 pub mod small_disk;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -84,7 +85,9 @@ async fn work(api: Api, client: usize, is_over: Arc<AtomicBool>) -> Ledger {
                 break;
             }
             answer.assert_problem(503);
-            assert_eq!(answer.json["code"], "disk_full", "{}", answer.text);
+            // `no_room`: a segment was to be begun between two looks at the disk
+            let code = answer.json["code"].as_str().unwrap_or_default();
+            assert!(["disk_full", "no_room"].contains(&code), "{}", answer.text);
             let retry_after: u64 = answer.header("retry-after").parse().unwrap();
             assert!((1..=60).contains(&retry_after), "{retry_after}");
             ledger.refused += BATCH;
@@ -126,8 +129,9 @@ fn watch(mut console: Console, mut executions: watch::Receiver<Option<u64>>) -> 
     })
 }
 
-/// Every actor of the tree that reads the journal, with how far it is behind.
-async fn lags(api: &Api) -> Vec<(String, u64)> {
+/// Every actor of the tree that reads the journal, with how far it is behind. Or the
+/// tree, if one of them is not there: on a busy machine it may be being replaced.
+async fn lags(api: &Api) -> Result<Vec<(String, u64)>, String> {
     let tree = api.get("/api/v1/health/actors").await.good();
     let mut lags = Vec::new();
     let mut open = vec![&tree];
@@ -138,23 +142,41 @@ async fn lags(api: &Api) -> Vec<(String, u64)> {
         }
         open.extend(actor["children"].as_array().into_iter().flatten());
     }
-    assert_eq!(lags.len(), 3, "{tree}");
-    lags
+    ensure(lags.len() == 3, || tree.to_string())?;
+    Ok(lags)
 }
 
-/// How far the journal is by its own note, and how far the snapshots of the sessions are.
-fn noted(data: &Path) -> Option<(u64, u64)> {
+/// How far the journal is by its own note, and how far each of its readers has kept it.
+fn noted(data: &Path) -> Option<(u64, BTreeMap<String, u64>)> {
     let noted = fs::read(data.join("journal/offsets.json")).ok()?;
     let noted: Value = serde_json::from_slice(&noted).ok()?;
-    let kept = noted["consumers"]["sessions"].as_u64().unwrap_or(0);
-    Some((noted["end"].as_u64()?, kept))
+    let readers = noted["consumers"].as_object()?.iter();
+    let readers = readers.map(|(name, offset)| (name.clone(), offset.as_u64().unwrap_or(0)));
+    Some((noted["end"].as_u64()?, readers.collect()))
+}
+
+/// Waits until these readers have kept everything up to `end`. While clients go on to
+/// send that tells more than nobody being behind: on a busy machine somebody always is.
+async fn have_kept(data: &Path, end: u64, readers: &[&str]) {
+    eventually(
+        "what came before there was room is kept",
+        PATIENCE,
+        async || {
+            let (_, kept) = noted(data).ok_or("no offsets.json")?;
+            let have = readers
+                .iter()
+                .all(|reader| kept.get(*reader).is_some_and(|offset| *offset >= end));
+            ensure(have, || format!("{kept:?}, the end was {end}"))
+        },
+    )
+    .await;
 }
 
 /// Waits until nobody is behind any more and nothing is degraded.
 async fn caught_up(server: &Server) {
     let api = server.api();
     eventually("everybody has caught up", PATIENCE, async || {
-        let lags = lags(&api).await;
+        let lags = lags(&api).await?;
         ensure(lags.iter().all(|(_, lag)| *lag == 0), || {
             format!("{lags:?}")
         })?;
@@ -175,18 +197,19 @@ async fn recovered(server: &Server, data: &Path) -> Duration {
     })
     .await;
     let ready = began.elapsed();
-    caught_up(server).await;
-    let all = began.elapsed();
-    let (end, _) = noted(data).unwrap();
-    eventually("the snapshots go on", PATIENCE, async || {
-        ensure(noted(data).is_some_and(|(_, kept)| kept >= end), || {
-            format!("{:?}, before it was {end}", noted(data))
-        })
+    let before = noted(data).map_or(0, |(end, _)| end);
+    let end = eventually("the journal's end is noted again", PATIENCE, async || {
+        let (end, _) = noted(data).ok_or("no offsets.json")?;
+        ensure(end > before, || format!("still {end}"))?;
+        Ok::<_, String>(end)
     })
     .await;
+    have_kept(data, end, &["records", "series"]).await;
+    let all = began.elapsed();
+    have_kept(data, end, &["sessions"]).await;
     let kept = began.elapsed();
     println!(
-        "  ready {ready:.1?} after there was room, nobody behind {all:.1?}, snapshots {kept:.1?}"
+        "  ready {ready:.1?} after there was room, in the stores {all:.1?}, snapshots {kept:.1?}"
     );
     ready
 }
@@ -201,12 +224,7 @@ async fn check(server: &Server, data: &Path, ledger: &Ledger) -> usize {
         stored,
         (ledger.acknowledged.len(), ledger.acknowledged.len())
     );
-    let overview = api.room(&format!("/overview?{ALWAYS}")).await.good();
-    let counted = overview["activity"].as_array().unwrap().iter();
-    let counted: u64 = counted
-        .map(|bucket| bucket["executions"].as_u64().unwrap())
-        .sum();
-    assert_eq!(counted, ledger.acknowledged.len() as u64, "the series");
+    check_series(&api, ledger.acknowledged.len() as u64).await;
     let expected = recount(&events);
     let mut console = Console::watching(server, ROOM).await;
     console
@@ -218,6 +236,23 @@ async fn check(server: &Server, data: &Path, ledger: &Ledger) -> usize {
         assert_is(student, &expected[id]);
     }
     events.len()
+}
+
+/// The series have a writer of their own, which may be later than that of the
+/// records; never do they count more than there was.
+async fn check_series(api: &Api, expected: u64) {
+    eventually("the series have everything", PATIENCE, async || {
+        let overview = api.room(&format!("/overview?{ALWAYS}")).await.good();
+        let counted = overview["activity"].as_array().unwrap().iter();
+        let counted: u64 = counted
+            .map(|bucket| bucket["executions"].as_u64().unwrap())
+            .sum();
+        assert!(counted <= expected, "{counted} counted, {expected} sent");
+        ensure(counted == expected, || {
+            format!("{counted} counted, {expected} sent")
+        })
+    })
+    .await;
 }
 
 /// Rows and distinct events, of the events and of the executions alike.

@@ -122,6 +122,48 @@ fn a_thread_of_the_library_that_ended_or_a_sync_without_room_is_cured_only_if_th
     }
 }
 
+#[test]
+fn room_that_came_back_before_anybody_looked_is_known_from_who_saw_it_short() {
+    let (_dir, handle) = handle();
+    let shortage = Arc::new(Shortage::default());
+    handle.heed(Arc::clone(&shortage));
+    let first = handle.writing().unwrap().0;
+    shortage.note(true);
+    shortage.note(false);
+
+    handle.judge(poisoned()).unwrap_err();
+
+    assert_ne!(writing_later(&handle).unwrap().0, first);
+}
+
+#[test]
+fn a_shortage_before_the_last_write_that_went_well_explains_no_failure() {
+    let (_dir, handle) = handle();
+    let shortage = Arc::new(Shortage::default());
+    handle.heed(Arc::clone(&shortage));
+    shortage.note(true);
+    shortage.note(false);
+    handle.judge(Ok(())).unwrap();
+
+    write_fails_of(&handle, Errno::NOSPC);
+
+    let refused = writing_later(&handle).err().unwrap();
+    assert!(matches!(refused, Away::Failed), "{refused}");
+}
+
+#[test]
+fn an_error_that_names_another_reason_is_no_matter_of_room_however_short_it_is() {
+    let (_dir, handle) = handle();
+    let shortage = Arc::new(Shortage::default());
+    handle.heed(Arc::clone(&shortage));
+    shortage.note(true);
+
+    write_fails_of(&handle, Errno::IO);
+
+    let refused = writing_later(&handle).err().unwrap();
+    assert!(matches!(refused, Away::Failed), "{refused}");
+}
+
 /// Set when a thread is about to open a database anew.
 static BEGAN: AtomicBool = AtomicBool::new(false);
 

@@ -16,6 +16,7 @@ use mimamori_actors::ports::{Store, StoreError};
 
 use super::{Bucket, FORMER, SeriesError};
 use crate::storage::embedded::handle::{Handle, Place};
+use crate::storage::embedded::shortage::Shortage;
 use crate::storage::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use crate::storage::format;
 
@@ -100,6 +101,10 @@ impl EmbeddedSeries {
                 writing: Mutex::default(),
             }),
         })
+    }
+
+    pub(super) fn heed(&self, shortage: Arc<Shortage>) {
+        self.inner.files.heed(shortage);
     }
 
     pub(super) async fn highest_position(&self) -> Result<Position, SeriesError> {
