@@ -18,6 +18,7 @@ mod files;
 mod manifest;
 mod marker;
 mod progress;
+mod proof;
 mod restoring;
 mod serving;
 mod source;

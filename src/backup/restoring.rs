@@ -1,8 +1,8 @@
 //! Puts a backup back: everything is looked at before the first byte is written,
 //! and until the last one is on disk a marker says that nothing may start.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
+use std::io;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,24 @@ use serde::Serialize;
 
 use super::error::BackupError;
 use super::files::{self, NewFile};
-use super::manifest::{self, Manifest};
+use super::manifest::Manifest;
 use super::marker::{Marker, UNFINISHED};
 use super::progress::Progress;
 use super::states::{Came, Item, Items};
-use super::taking::{INDEX, JOURNAL, KEYS, STATES};
-use super::{erasures, manifest::TableEntry};
+use super::taking::{INDEX, JOURNAL, KEYS, RECORDS, STATES};
+use super::{erasures, manifest::TableEntry, proof};
+use crate::cli::PROBE;
 use crate::journal::copy;
 use crate::storage::records::RecordsAt;
 use crate::storage::records::dump::{self, Renamed, TableFile};
 use crate::storage::snapshots::FjallSnapshots;
+use crate::storage::sync_dir;
 
 const SNAPSHOTS: &str = "snapshots";
 /// Where the list of erasures is put together.
 const LIST_IN_THE_MAKING: &str = "erasures.restoring";
 /// What a restore makes under `storage.dir`; if it was cut short, the next one begins by removing it.
-const MADE: [&str; 9] = [
+const MADE: [&str; 10] = [
     KEYS,
     SNAPSHOTS,
     INDEX,
@@ -37,6 +39,8 @@ const MADE: [&str; 9] = [
     "records.sqlite",
     "records.sqlite-wal",
     "records.sqlite-shm",
+    // before it is in the mode that has a log
+    "records.sqlite-journal",
 ];
 /// What may be there before: the lock that we hold ourselves, who was erased, what `mkfs` makes.
 const NOT_IN_THE_WAY: [&str; 3] = ["server.lock", erasures::NAME, "lost+found"];
@@ -75,8 +79,7 @@ pub async fn restore(
     progress: &Progress,
 ) -> Result<Restored, BackupError> {
     let (manifest, hash) = Manifest::read(backup)?;
-    check_version(backup, &manifest)?;
-    check_files(backup, &manifest, progress)?;
+    proof::prove(backup, &manifest, progress)?;
     let earlier = Marker::read(storage_dir)?;
     check_dir(storage_dir, earlier.is_some())?;
     let earlier = earlier.flatten().filter(|marker| marker.backup == hash);
@@ -117,48 +120,11 @@ pub async fn restore(
     })
 }
 
-fn check_version(backup: &Path, manifest: &Manifest) -> Result<(), BackupError> {
-    let known: BTreeSet<String> = dump::migrations().into_iter().collect();
-    let unknown = |name: &&String| !known.contains(*name);
-    match manifest.migrations.iter().rfind(unknown) {
-        Some(found) => Err(BackupError::Newer {
-            path: backup.join(manifest::NAME),
-            found: format!("the tables of {found}"),
-            newest: known.into_iter().next_back().unwrap_or_default(),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Every file is there and is what the manifest says.
-fn check_files(backup: &Path, manifest: &Manifest, progress: &Progress) -> Result<(), BackupError> {
-    progress.begin_of("checking", manifest.bytes());
-    for file in &manifest.files {
-        let path = backup.join(&file.path);
-        if file.path.split('/').any(|part| part == "..") || Path::new(&file.path).is_absolute() {
-            return Err(BackupError::damaged(&path, "it lies elsewhere"));
-        }
-        let found = fs::metadata(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => BackupError::damaged(&path, "it is missing"),
-            _ => BackupError::io(&path)(error),
-        })?;
-        if found.len() != file.bytes {
-            let reason = format!("it has {} bytes, it had {}", found.len(), file.bytes);
-            return Err(BackupError::damaged(&path, reason));
-        }
-        let (_, blake3) = files::hash(&path, &mut |moved| progress.moved(moved))?;
-        if blake3 != file.blake3 {
-            return Err(BackupError::damaged(&path, "its hash is wrong"));
-        }
-    }
-    Ok(())
-}
-
 fn check_dir(storage_dir: &Path, is_cut_short: bool) -> Result<(), BackupError> {
     let names = files::names_in(storage_dir)?;
     let is_in_the_way = |name: &&String| {
         let is_ours = is_cut_short && (MADE.contains(&name.as_str()) || **name == UNFINISHED);
-        !is_ours && !NOT_IN_THE_WAY.contains(&name.as_str())
+        !is_ours && !is_left_over(name) && !NOT_IN_THE_WAY.contains(&name.as_str())
     };
     match names.iter().find(is_in_the_way) {
         Some(name) => Err(BackupError::Taken {
@@ -167,6 +133,11 @@ fn check_dir(storage_dir: &Path, is_cut_short: bool) -> Result<(), BackupError> 
         }),
         None => Ok(()),
     }
+}
+
+/// What is left of a restore that ended before its marker was there.
+fn is_left_over(name: &str) -> bool {
+    name.starts_with(&format!(".{UNFINISHED}.")) || name.starts_with(PROBE)
 }
 
 /// Whether an earlier restore that was cut short has filled the records already.
@@ -191,10 +162,7 @@ fn check_room(
     records: &RecordsAt,
     manifest: &Manifest,
 ) -> Result<(), BackupError> {
-    let tables: u64 = manifest
-        .files_in("records")
-        .map(|(_, file)| file.bytes)
-        .sum();
+    let tables: u64 = manifest.files_in(RECORDS).map(|(_, file)| file.bytes).sum();
     let rest = manifest.bytes() - tables;
     let needed_bytes = match records {
         RecordsAt::Dir(_) => rest + TABLES_TAKE * tables,
@@ -211,6 +179,18 @@ fn check_room(
         });
     }
     Ok(())
+}
+
+/// The directory's own name, which may have been made for this restore. Where nobody
+/// lets us look into the one above it, it was there before.
+fn sync_name(dir: &Path) -> Result<(), BackupError> {
+    let dir = std::path::absolute(dir).map_err(BackupError::io(dir))?;
+    match dir.parent().map(sync_dir) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::PermissionDenied => {
+            Err(BackupError::io(&dir)(error))
+        }
+        Some(Ok(()) | Err(_)) | None => Ok(()),
+    }
 }
 
 struct Restoring<'a> {
@@ -243,6 +223,7 @@ impl Restoring<'_> {
     fn finish(&self) -> Result<(), BackupError> {
         erasures::put(&self.storage_dir.join(LIST_IN_THE_MAKING), self.storage_dir)?;
         files::sync_tree(self.storage_dir)?;
+        sync_name(self.storage_dir)?;
         Marker::remove(self.storage_dir)
     }
 
@@ -261,6 +242,11 @@ impl Restoring<'_> {
     fn remove_made(&self) -> Result<(), BackupError> {
         for name in MADE {
             files::remove(&self.storage_dir.join(name))?;
+        }
+        for name in files::names_in(self.storage_dir)? {
+            if is_left_over(&name) {
+                files::remove(&self.storage_dir.join(name))?;
+            }
         }
         Ok(())
     }

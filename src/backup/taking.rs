@@ -26,6 +26,8 @@ pub(super) const STATES: &str = "sessions";
 pub(super) const KEYS: &str = "keys";
 /// Where the index of identities is, in a backup and under `storage.dir`.
 pub(super) const INDEX: &str = "index";
+/// Where the tables of the records are, in a backup.
+pub(super) const RECORDS: &str = "records";
 /// Where the journal is, in a backup and under `storage.dir`.
 pub(super) const JOURNAL: &str = "journal";
 
@@ -273,7 +275,7 @@ impl CopiedJournal {
 
 /// The file of a table, in a backup.
 pub(super) fn table_file(table: &str) -> String {
-    format!("records/{table}.copy")
+    format!("{RECORDS}/{table}.copy")
 }
 
 /// Tables on their way into the backup.

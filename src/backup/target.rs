@@ -1,16 +1,33 @@
 //! The directory that a backup is written to: under another name beside it until all of it is on disk.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
+use super::erasures;
 use super::error::BackupError;
 use super::files::{self, FileEntry, NewFile};
-use super::manifest::Manifest;
+use super::manifest::{self, Manifest};
+use super::taking::{INDEX, JOURNAL, KEYS, RECORDS, STATES};
+use crate::journal::copy::NOT_TRUSTED;
+
+/// What a backup makes in its directory.
+const MADE: [&str; 9] = [
+    erasures::NAME,
+    STATES,
+    INDEX,
+    NOT_TRUSTED,
+    KEYS,
+    RECORDS,
+    JOURNAL,
+    erasures::SINCE,
+    manifest::NAME,
+];
 
 /// Where a backup is being written.
 #[derive(Debug)]
@@ -47,11 +64,9 @@ impl Target {
         let mut partial_name = name.to_owned();
         partial_name.push(".partial");
         let partial = parent.join(partial_name);
-        files::private_dir(&partial)?;
+        make(&partial)?;
         let lock = lock(&partial)?;
-        for left in files::names_in(&partial)? {
-            files::remove(&partial.join(left))?;
-        }
+        empty(&partial)?;
         Ok(Self {
             dir: parent.join(name),
             partial,
@@ -122,11 +137,90 @@ fn is_free(dir: &Path, parent: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
+/// Makes the directory for its owner alone; one that is there must be the same.
+fn make(partial: &Path) -> Result<(), BackupError> {
+    match DirBuilder::new().mode(0o700).create(partial) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map_err(BackupError::io(partial)),
+    }
+    let found = fs::symlink_metadata(partial).map_err(BackupError::io(partial))?;
+    if !found.is_dir() || found.uid() != geteuid().as_raw() {
+        return Err(BackupError::NotEmpty(partial.to_path_buf()));
+    }
+    fs::set_permissions(partial, Permissions::from_mode(0o700)).map_err(BackupError::io(partial))
+}
+
+/// Removes what a backup that was killed has left there, and nothing if anything else is there.
+fn empty(partial: &Path) -> Result<(), BackupError> {
+    let left = files::names_in(partial)?;
+    if !left.iter().all(|name| MADE.contains(&name.as_str())) {
+        return Err(BackupError::NotEmpty(partial.to_path_buf()));
+    }
+    for name in left {
+        files::remove(&partial.join(name))?;
+    }
+    Ok(())
+}
+
 fn lock(partial: &Path) -> Result<File, BackupError> {
     let file = File::open(partial).map_err(BackupError::io(partial))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(BackupError::Busy(partial.to_path_buf())),
         Err(error) => Err(BackupError::io(partial)(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn begin(place: &Path) -> Result<Target, BackupError> {
+        let storage = tempfile::tempdir().unwrap();
+        Target::begin(&place.join("today"), storage.path())
+    }
+
+    #[test]
+    fn what_a_killed_backup_left_goes_and_what_it_did_not_make_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let partial = place.path().join("today.partial");
+        fs::create_dir_all(partial.join(JOURNAL)).unwrap();
+        fs::write(partial.join(STATES), "half").unwrap();
+        drop(begin(place.path()).unwrap());
+        assert!(!partial.exists());
+
+        fs::create_dir_all(partial.join(JOURNAL)).unwrap();
+        fs::write(partial.join("thesis.txt"), "mine").unwrap();
+        let refused = begin(place.path()).unwrap_err();
+
+        assert!(matches!(refused, BackupError::NotEmpty(_)), "{refused}");
+        assert_eq!(files::names_in(&partial).unwrap(), [JOURNAL, "thesis.txt"]);
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let (place, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(elsewhere.path().join(JOURNAL)).unwrap();
+        symlink(elsewhere.path(), place.path().join("today.partial")).unwrap();
+
+        let refused = begin(place.path()).unwrap_err();
+
+        assert!(matches!(refused, BackupError::NotEmpty(_)), "{refused}");
+        assert_eq!(files::names_in(elsewhere.path()).unwrap(), [JOURNAL]);
+    }
+
+    #[test]
+    fn what_it_makes_is_for_its_owner_alone_even_in_a_directory_that_was_not() {
+        let place = tempfile::tempdir().unwrap();
+        let partial = place.path().join("today.partial");
+        fs::create_dir(&partial).unwrap();
+        fs::set_permissions(&partial, Permissions::from_mode(0o755)).unwrap();
+
+        let _target = begin(place.path()).unwrap();
+
+        let mode = fs::metadata(&partial).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 }

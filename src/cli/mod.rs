@@ -39,6 +39,7 @@ pub use announce::Announce;
 use arguments::{Arguments, Command, JournalCommand, ServeRole};
 pub use failure::Failure;
 pub use lock::{LockError, Running, ServerLock};
+pub(crate) use storage_dir::PROBE;
 
 use crate::config::{Config, Loaded};
 

@@ -10,6 +10,9 @@ use crate::backup::Unfinished;
 use crate::config::{Fault, Faults, Loaded};
 use crate::storage::embedded::is_no_room;
 
+/// A file so called shows whether anything can be written there.
+pub(crate) const PROBE: &str = ".probe-";
+
 /// Makes `storage.dir`, for its owner alone, if it is not there.
 ///
 /// # Errors
@@ -48,7 +51,7 @@ fn create(dir: &Path) -> io::Result<()> {
     if !dir.is_dir() {
         return Err(io::Error::other("it is no directory"));
     }
-    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    let probe = dir.join(format!("{PROBE}{}", std::process::id()));
     File::create(&probe)?;
     std::fs::remove_file(&probe)
 }

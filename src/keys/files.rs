@@ -1,6 +1,6 @@
 //! Secrets as files: made whole or not at all, readable by their owner only.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::Secret;
 use super::secret::{from_hex, hex, random_bytes};
+use crate::storage::sync_dir;
 
 /// Why the secrets could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -169,15 +170,21 @@ fn write_beside(path: &Path, text: &str) -> io::Result<PathBuf> {
         .create_new(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // half of it is of no use, and nobody would take it away
+        let _ = fs::remove_file(&beside);
+        return Err(error);
+    }
     Ok(beside)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
+        Some(parent) => sync_dir(parent),
         None => Ok(()),
     }
 }

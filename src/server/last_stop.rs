@@ -12,6 +12,7 @@ use mimamori_actors::session::careful::Careful;
 
 use super::stores::Stores;
 use crate::storage::flights::FlightFile;
+use crate::storage::sync_dir;
 
 /// There after a clean stop, taken away by the next start.
 const MARKER: &str = "stopped";
@@ -57,7 +58,7 @@ fn take_marker(dir: &Path) -> io::Result<bool> {
     match fs::remove_file(dir.join(MARKER)) {
         Ok(()) => {
             // or a power loss brings it back
-            File::open(dir)?.sync_all()?;
+            sync_dir(dir)?;
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -13,6 +13,8 @@ use anyhow::Context as _;
 use mimamori_actors::domain::{JournalId, Position};
 use serde_json::{Value, json};
 
+use crate::storage::sync_dir;
+
 /// A file `STORE-unseen.json` under `storage.dir`, for as long as the store is not seen.
 #[derive(Debug, Clone)]
 pub(super) struct Unseen {
@@ -52,7 +54,7 @@ impl Unseen {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&beside, &path)?;
-            File::open(&self.dir)?.sync_all()
+            sync_dir(&self.dir)
         });
         written.with_context(|| format!("{} can't be written", path.display()))
     }
@@ -60,7 +62,9 @@ impl Unseen {
     /// It is there, and knows no more than the journal.
     pub(super) fn is_seen(&self) -> anyhow::Result<()> {
         let path = self.path();
-        match fs::remove_file(&path) {
+        // one that a power loss brings back would be held against what came since
+        let removed = fs::remove_file(&path).and_then(|()| sync_dir(&self.dir));
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).context(format!("{} can't be removed", path.display()))
             }

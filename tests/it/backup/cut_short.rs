@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Child;
@@ -223,4 +224,88 @@ async fn without_room_there_is_one_line_and_nothing_is_left() {
     assert_eq!(names(), before);
     let again = command(server.dir(), &["journal", "inspect"], &[]).await;
     assert!(again.status.success(), "the server's files are whole");
+}
+
+/// Nothing is there but the lock, which says nothing.
+fn assert_as_before(storage: &Path) {
+    let left = fs::read_dir(storage).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "server.lock"), "{left:?}");
+}
+
+/// A backup of a few thousand events, made without a server.
+async fn taken() -> (TempDir, PathBuf) {
+    let mut server = filled(&Kept::Sqlite).await;
+    server.sigterm();
+    assert!(server.ended(PATIENCE).await.success());
+    let backups = place();
+    let dir = backups.path().join("today");
+    backup(server.dir(), &dir, &[]).await;
+    (backups, dir)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_takes_no_further_file_at_any_step_of_a_restore_leaves_the_place_as_it_was() {
+    let (_backups, dir) = taken().await;
+    let mut refused = 0;
+
+    for files in (4..).step_by(5) {
+        let Some(disk) = SmallDisk::in_memory_of_files(files) else {
+            return;
+        };
+        fs::create_dir(disk.data()).unwrap();
+        let output = command(&disk.data(), &words("restore", &dir), &[]).await;
+        if output.status.success() {
+            break;
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("No space left")
+                || said.contains("full")
+                || said.contains("unable to open"),
+            "{files} files: {said}"
+        );
+        assert_as_before(&disk.data());
+        refused += 1;
+    }
+
+    assert!(refused > 4, "only {refused} steps met a full disk");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fills_up_in_the_middle_of_a_restore_leaves_the_place_as_it_was() {
+    let (_backups, dir) = taken().await;
+    let Some(disk) = SmallDisk::in_memory() else {
+        return;
+    };
+    fs::create_dir(disk.data()).unwrap();
+    let mut restoring = begin(&disk.data(), &words("restore", &dir), &[]);
+    let pid = Pid::from_raw(i32::try_from(restoring.id().unwrap()).unwrap()).unwrap();
+    eventually("it has begun", PATIENCE, async || {
+        let has_begun = disk.data().join("journal").exists();
+        ensure(has_begun, || "no journal yet".to_owned())
+    })
+    .await;
+
+    kill_process(pid, Signal::STOP).unwrap();
+    let filler = disk.fill();
+    eventually("it is full", PATIENCE, async || {
+        let free = rustix::fs::statvfs(filler.path()).unwrap().f_bavail;
+        ensure(free == 0, || format!("{free} blocks are free"))
+    })
+    .await;
+    kill_process(pid, Signal::CONT).unwrap();
+    let ended = restoring.wait().await.unwrap();
+    filler.give_back();
+
+    assert_eq!(
+        ended.code(),
+        Some(1),
+        "it was done before it could be stopped"
+    );
+    assert_as_before(&disk.data());
+    restore(&disk.data(), &dir, &[]).await;
+    let again = dir.with_file_name("again");
+    backup(&disk.data(), &again, &[]).await;
+    assert_eq!(tables(&again), tables(&dir));
 }

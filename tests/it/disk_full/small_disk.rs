@@ -39,6 +39,17 @@ impl SmallDisk {
         })
     }
 
+    /// As [`SmallDisk::in_memory`], for so many files and directories: it is full of them
+    /// whatever it says is free.
+    pub fn in_memory_of_files(files: usize) -> Option<Self> {
+        Self::mounted(|_| {
+            let size = format!("size={DISK_BYTES},nr_inodes={files}");
+            Ok(["-t", "tmpfs", "-o", &size, "tmpfs"]
+                .map(Into::into)
+                .to_vec())
+        })
+    }
+
     /// As disks are: an ext4 image, of which nothing is reserved. Nothing, with one line, where mounting is refused.
     pub fn ext4() -> Option<Self> {
         Self::mounted(|dir| {
@@ -152,6 +163,11 @@ pub struct Filler {
 }
 
 impl Filler {
+    /// What it writes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Everything that it took is free again.
     pub fn give_back(mut self) {
         self.end().unwrap();
