@@ -15,6 +15,7 @@ pub mod config;
 pub mod decode;
 pub mod erasure;
 pub mod export;
+mod files;
 pub mod http;
 pub mod journal;
 pub mod keys;

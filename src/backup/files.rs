@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::BackupError;
-use crate::storage;
+use crate::files;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
@@ -149,7 +149,7 @@ pub(super) fn sync_tree(path: &Path) -> Result<(), BackupError> {
 
 /// Makes the names in a directory stay.
 pub(super) fn sync_dir(path: &Path) -> Result<(), BackupError> {
-    storage::sync_dir(path).map_err(BackupError::io(path))
+    files::sync_dir(path).map_err(BackupError::io(path))
 }
 
 /// Removes a file or directory with all that is in it; it may be gone already.

@@ -3,7 +3,7 @@
 //! `{"format":1,"blake3":"…","manifest":{…}}`: the hash is that of the inner
 //! object as it stands there, byte by byte.
 
-use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use mimamori_actors::domain::{JournalId, Position, Timestamp};
@@ -12,9 +12,12 @@ use serde_json::value::RawValue;
 
 use super::error::BackupError;
 use super::files::{FileEntry, NewFile};
+use crate::files::text_of_file;
 
 /// The format of backups that is written and read.
 pub const FORMAT: u32 = 1;
+/// One of ours names some dozens of files.
+const MOST_BYTES: u64 = 16 << 20;
 /// The manifest's name.
 pub(super) const NAME: &str = "manifest.json";
 
@@ -101,11 +104,13 @@ impl Manifest {
     /// Reads that of the backup in `root`, and gives its hash, too.
     pub(super) fn read(root: &Path) -> Result<(Self, String), BackupError> {
         let path = root.join(NAME);
-        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
+        let text = text_of_file(&path, MOST_BYTES).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
                 BackupError::Refused(format!("{} is no backup: it has no {NAME}", root.display()))
             }
-            std::io::ErrorKind::InvalidData => BackupError::damaged(&path, "it is no text"),
+            ErrorKind::InvalidData | ErrorKind::FileTooLarge | ErrorKind::Other => {
+                BackupError::damaged(&path, error.to_string())
+            }
             _ => BackupError::io(&path)(error),
         })?;
         let damaged = |error: serde_json::Error| BackupError::damaged(&path, error.to_string());

@@ -1,7 +1,7 @@
 //! Puts a backup back: everything is looked at before the first byte is written,
 //! and until the last one is on disk a marker says that nothing may start.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -19,11 +19,11 @@ use super::states::{Came, Item, Items};
 use super::taking::{INDEX, JOURNAL, KEYS, RECORDS, STATES};
 use super::{erasures, manifest::TableEntry, proof};
 use crate::cli::PROBE;
+use crate::files::sync_dir;
 use crate::journal::copy;
 use crate::storage::records::RecordsAt;
 use crate::storage::records::dump::{self, Renamed, TableFile};
 use crate::storage::snapshots::FjallSnapshots;
-use crate::storage::sync_dir;
 
 const SNAPSHOTS: &str = "snapshots";
 /// Where the list of erasures is put together.
@@ -78,6 +78,7 @@ pub async fn restore(
     records: &RecordsAt,
     progress: &Progress,
 ) -> Result<Restored, BackupError> {
+    is_outside(backup, storage_dir)?;
     let (manifest, hash) = Manifest::read(backup)?;
     proof::prove(backup, &manifest, progress)?;
     let earlier = Marker::read(storage_dir)?;
@@ -118,6 +119,18 @@ pub async fn restore(
         sessions: manifest.sessions,
         resumed: has_records,
     })
+}
+
+/// What is restored into the backup would be part of it.
+fn is_outside(backup: &Path, storage_dir: &Path) -> Result<(), BackupError> {
+    let canonical = |path: &Path| fs::canonicalize(path).map_err(BackupError::io(path));
+    if canonical(storage_dir)?.starts_with(canonical(backup)?) {
+        return Err(BackupError::Refused(format!(
+            "storage.dir {} lies in the backup: nothing was restored",
+            storage_dir.display()
+        )));
+    }
+    Ok(())
 }
 
 fn check_dir(storage_dir: &Path, is_cut_short: bool) -> Result<(), BackupError> {

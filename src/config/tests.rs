@@ -422,10 +422,12 @@ fn a_secret_file_that_cannot_be_used_is_a_fault() {
         ("MIMAMORI_AUTH__INGEST_KEY", "key"),
         ("MIMAMORI_AUTH__ADMIN_TOKEN_FILE", "/nowhere/token"),
         ("MIMAMORI_SERIES__TOKEN_FILE", path),
+        ("MIMAMORI_RECORDS__URL_FILE", "/dev/zero"),
     ]);
 
     let report = twice.unwrap_err().to_string();
     assert!(report.contains("is set too"), "{report}");
+    assert!(report.contains("more than 4096 bytes"), "{report}");
     assert!(report.contains("/nowhere/token: No such file"), "{report}");
     assert!(report.contains("it is empty"), "{report}");
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Secret;
 use super::secret::{from_hex, hex, random_bytes};
-use crate::storage::sync_dir;
+use crate::files::sync_dir;
 
 /// Why the secrets could not be had.
 #[derive(Debug, thiserror::Error)]

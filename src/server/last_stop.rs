@@ -11,8 +11,8 @@ use mimamori_actors::ports::{Attempt, Journal, Snapshots};
 use mimamori_actors::session::careful::Careful;
 
 use super::stores::Stores;
+use crate::files::sync_dir;
 use crate::storage::flights::FlightFile;
-use crate::storage::sync_dir;
 
 /// There after a clean stop, taken away by the next start.
 const MARKER: &str = "stopped";

@@ -1,8 +1,5 @@
 //! The stores behind the ports: records, series, snapshots, what is in flight.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use mimamori_actors::domain::Timestamp;
@@ -13,11 +10,6 @@ pub mod format;
 pub mod records;
 pub mod series;
 pub mod snapshots;
-
-/// Makes the names in a directory stay, whatever happens to the power.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
 
 /// A client whose clock is further off than this is not believed.
 pub(crate) const BELIEVED: Duration = Duration::from_secs(48 * 60 * 60);

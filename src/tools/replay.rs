@@ -13,6 +13,10 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
 use super::{EVENTS, client, reason};
+use crate::files::short_text;
+
+/// A recorded file is read whole.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// Headers that belong to the recorded connection, not to the request.
 const OF_THE_CONNECTION: [&str; 6] = [
@@ -93,7 +97,7 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn read_file(path: &Path) -> anyhow::Result<Vec<Recorded>> {
     let at = || path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(at)?;
+    let text = short_text(path, MOST_BYTES).with_context(at)?;
     let requests: Vec<Request> = if text.trim_start().starts_with('[') {
         serde_json::from_str(&text).with_context(at)?
     } else {

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use mimamori_actors::domain::{JournalId, Position};
 use serde_json::{Value, json};
 
-use crate::storage::sync_dir;
+use crate::files::sync_dir;
 
 /// A file `STORE-unseen.json` under `storage.dir`, for as long as the store is not seen.
 #[derive(Debug, Clone)]

@@ -290,7 +290,7 @@ async fn a_disk_that_fills_up_in_the_middle_of_a_restore_leaves_the_place_as_it_
     kill_process(pid, Signal::STOP).unwrap();
     let filler = disk.fill();
     eventually("it is full", PATIENCE, async || {
-        let free = rustix::fs::statvfs(filler.path()).unwrap().f_bavail;
+        let free = rustix::fs::statvfs(disk.data()).unwrap().f_bavail;
         ensure(free == 0, || format!("{free} blocks are free"))
     })
     .await;

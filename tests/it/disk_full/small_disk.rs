@@ -163,11 +163,6 @@ pub struct Filler {
 }
 
 impl Filler {
-    /// What it writes.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Everything that it took is free again.
     pub fn give_back(mut self) {
         self.end().unwrap();
