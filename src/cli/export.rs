@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,33 +10,55 @@ use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::Clock as _;
 
 use super::arguments::Export;
-use super::here::Here;
+use super::here::{Here, in_time};
 use super::lock::ServerLock;
-use super::target::Target;
+use super::target::{Place, Target};
 use super::{Failure, runtime};
 use crate::clock::SystemClock;
 use crate::export::{self, Format, Jobs, Request, What};
 use crate::storage::records::{Records, RecordsAt, TimeRange};
+use crate::tools::simulate::ctrl_c;
 
 /// What came until then is no whole file.
 const CUT_OFF: &str =
     "the export was cut off and is not whole, the server's log says why; run it again";
 
+/// Between two pieces of a file lie a few pages of rows, of which each has 10 s.
+const PIECE_WITHIN: Duration = Duration::from_secs(120);
+
 pub(super) fn run(arguments: &Export) -> Result<(), Failure> {
     let here = Here::of(arguments.file.config.as_deref())?;
     let classroom = ClassroomId::new(arguments.classroom.as_str());
     if here.config.classrooms.get(&classroom).is_none() {
-        let fault = format!("--classroom {classroom}: there is no such classroom");
+        let named = classroom.as_str().escape_debug();
+        let fault = format!("--classroom {named}: there is no such classroom");
         return Err(Failure::Usage(fault));
     }
-    let mut target = Target::open(arguments.output.as_deref())?;
+    if let (Some(from), Some(to)) = (arguments.from, arguments.to)
+        && to < from
+    {
+        let fault = format!("--to {to}: no earlier than --from {from}");
+        return Err(Failure::Usage(fault));
+    }
+    let place = Place::of(arguments.output.as_deref())?;
+    let is_file = matches!(place, Place::File(_));
+    let exported = async {
+        let mut target = place.begin()?;
+        let left_out = match here.address(&format!("/api/v1/classrooms/{classroom}/export")) {
+            Some(address) => from_server(&here, address, arguments, &mut target).await?,
+            None => from_records(&here, classroom, arguments, &mut target).await?,
+        };
+        target.finish()?;
+        anyhow::Ok(left_out)
+    };
     let left_out = runtime()?.block_on(async {
-        match here.address(&format!("/api/v1/classrooms/{classroom}/export")) {
-            Some(address) => from_server(&here, address, arguments, &mut target).await,
-            None => from_records(&here, classroom, arguments, &mut target).await,
+        tokio::select! {
+            biased;
+            // heard before the file is begun: half of one is taken away again
+            () = ctrl_c(), if is_file => Err(anyhow::anyhow!("ended by a signal, nothing was exported")),
+            done = exported => done,
         }
     })?;
-    target.finish()?;
     if left_out > 0 {
         let note = format!(
             "mimamori: {left_out} students are left out: what is kept of them is not for research"
@@ -74,7 +97,10 @@ async fn from_server(
     let left_out = number("mimamori-left-out-students").unwrap_or(0);
     let bar = bar(rows.unwrap_or(0));
     let writing = async {
-        while let Some(piece) = response.chunk().await.context(CUT_OFF)? {
+        while let Some(piece) = in_time(PIECE_WITHIN, response.chunk())
+            .await?
+            .context(CUT_OFF)?
+        {
             target.write(&piece)?;
         }
         anyhow::Ok(())
@@ -90,7 +116,7 @@ async fn from_server(
 /// Shows how far the server is, for as long as it is polled.
 async fn follow(here: &Here, job: Option<u64>, bar: &ProgressBar) {
     loop {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let (false, Some(address)) = (bar.is_hidden(), here.address("/api/v1/exports")) else {
             continue;
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mimamori_actors::domain::StudentId;
 use reqwest::RequestBuilder;
+use tokio::time::timeout;
 
 use super::lock::ServerLock;
 use super::{Failure, load_config, storage_dir};
@@ -16,6 +17,8 @@ use crate::storage::records::RecordsAt;
 
 /// It is on this machine.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
+/// Until it says what will become of a request.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A configuration, its keys, and the server that runs with it, if one does.
 pub(super) struct Here {
@@ -66,14 +69,17 @@ impl Here {
         address.parse().ok()
     }
 
-    /// Asks the server with the admin token; an answer that is no success is an error in a line.
+    /// Asks the server with the admin token, and waits 30 s; an answer that is no success is an error in a line.
     pub(super) async fn ask(
         &self,
         request: impl FnOnce(&reqwest::Client) -> RequestBuilder,
     ) -> anyhow::Result<reqwest::Response> {
         let token = self.keys.admin_token().expose();
-        let response = request(&self.client).bearer_auth(token).send().await;
-        let response = response.map_err(reqwest::Error::without_url);
+        let answered = in_time(
+            ANSWERS_WITHIN,
+            request(&self.client).bearer_auth(token).send(),
+        );
+        let response = answered.await?.map_err(reqwest::Error::without_url);
         let response = response.context("the server that runs on storage.dir does not answer")?;
         let status = response.status();
         if status.is_success() {
@@ -93,5 +99,34 @@ impl Here {
             return StudentId::new(text);
         }
         StudentKey::from_bytes(*self.keys.student_key()).student(text)
+    }
+}
+
+/// What the server that runs here does in so much time; an error in a line if it does not.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> anyhow::Result<T> {
+    let done = timeout(limit, work).await;
+    done.map_err(|_| {
+        anyhow::anyhow!(
+            "the server that runs on storage.dir says nothing for {} s: it hangs, see its log",
+            limit.as_secs()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_hangs_is_not_waited_for() {
+        let hanging = in_time(ANSWERS_WITHIN, std::future::pending::<()>()).await;
+        let slow = in_time(ANSWERS_WITHIN, tokio::time::sleep(ANSWERS_WITHIN / 2)).await;
+
+        let told = hanging.unwrap_err().to_string();
+        assert!(told.contains("says nothing for 30 s"), "{told}");
+        assert!(slow.is_ok());
     }
 }

@@ -20,9 +20,17 @@ pub(super) enum Target {
     },
 }
 
-impl Target {
+/// Where it is to go.
+pub(super) enum Place {
+    /// Open already: to open a pipe takes until somebody reads it.
+    Straight(Box<dyn Write + Send>),
+    /// There will be a file.
+    File(PathBuf),
+}
+
+impl Place {
     /// Standard output, or what is at this path: a link stays one, and leads to the new file.
-    pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn of(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else {
             return Ok(Self::Straight(Box::new(io::stdout())));
         };
@@ -30,7 +38,7 @@ impl Target {
         let there = match fs::metadata(path) {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
-                return Self::making(path.to_owned());
+                return Ok(Self::File(path.to_owned()));
             }
             Err(error) => return Err(error).with_context(named),
         };
@@ -40,14 +48,19 @@ impl Target {
             named()
         );
         if there.is_file() {
-            return Self::making(fs::canonicalize(path).with_context(named)?);
+            return Ok(Self::File(fs::canonicalize(path).with_context(named)?));
         }
         // to put a file into its place would take away what others need
         let open = OpenOptions::new().write(true).open(path);
         Ok(Self::Straight(Box::new(open.with_context(named)?)))
     }
 
-    fn making(path: PathBuf) -> anyhow::Result<Self> {
+    /// Ready to be written to.
+    pub(super) fn begin(self) -> anyhow::Result<Target> {
+        let path = match self {
+            Self::Straight(out) => return Ok(Target::Straight(out)),
+            Self::File(path) => path,
+        };
         // a name of our own: two that write to one file don't mix, the last one whole stays
         let mut making = path.as_os_str().to_owned();
         making.push(format!(".{}.part", std::process::id()));
@@ -58,14 +71,16 @@ impl Target {
             .mode(0o600)
             .open(&making)
             .with_context(|| making.display().to_string())?;
-        Ok(Self::File {
+        Ok(Target::File {
             file,
             making,
             path,
             is_whole: false,
         })
     }
+}
 
+impl Target {
     pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         match self {
             Self::Straight(out) => out.write_all(piece),
@@ -113,8 +128,12 @@ mod tests {
 
     use super::*;
 
+    fn begin(path: &Path) -> anyhow::Result<Target> {
+        Place::of(Some(path))?.begin()
+    }
+
     fn written(path: &Path) {
-        let mut target = Target::open(Some(path)).unwrap();
+        let mut target = begin(path).unwrap();
         target.write(b"all ").unwrap();
         target.write(b"of it").unwrap();
         target.finish().unwrap();
@@ -135,7 +154,7 @@ mod tests {
         let path = dir.path().join("out.csv");
         fs::write(&path, "before").unwrap();
 
-        let mut target = Target::open(Some(&path)).unwrap();
+        let mut target = begin(&path).unwrap();
         target.write(b"half").unwrap();
         let meanwhile = fs::read_to_string(&path).unwrap();
         drop(target);
@@ -163,7 +182,7 @@ mod tests {
         assert!(link.is_symlink());
         assert_eq!(fs::read_to_string(&file).unwrap(), "all of it");
         fs::remove_file(&file).unwrap();
-        assert!(Target::open(Some(&link)).is_err(), "it leads nowhere");
+        assert!(begin(&link).is_err(), "it leads nowhere");
         assert_eq!(names(dir.path()), ["link"]);
     }
 
@@ -188,7 +207,7 @@ mod tests {
     fn a_directory_is_told_as_one() {
         let dir = tempfile::tempdir().unwrap();
 
-        let told = Target::open(Some(dir.path())).err().unwrap().to_string();
+        let told = begin(dir.path()).err().unwrap().to_string();
 
         assert!(
             told.ends_with("it is a directory, name a file in it"),

@@ -1,7 +1,9 @@
 //! What is kept of people, and what not.
 
 use std::path::Path;
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -291,8 +293,8 @@ async fn what_cannot_be_exported_is_one_line_and_leaves_no_file() {
         (vec!["export", "--from", "soon"], 2, "soon"),
         (
             vec!["export", "--from", "2026-11-02", "--to", "2026-11-01"],
-            1,
-            "no earlier than from",
+            2,
+            "no earlier than --from",
         ),
         (
             vec!["research", "--student", "nobody@example.ac.jp", "--refuse"],
@@ -324,4 +326,40 @@ async fn what_cannot_be_exported_is_one_line_and_leaves_no_file() {
             .into_iter()
             .any(|name| name.to_string_lossy().starts_with("out.csv"))
     );
+}
+
+#[tokio::test]
+async fn an_export_that_is_ended_leaves_no_half_file() {
+    let server = Server::start().await;
+    server
+        .api()
+        .accepted(&[run("e1", "hanako", "c1", Run::Ok)])
+        .await;
+    // it answers nobody, so there is time
+    kill_process(server.pid(), Signal::STOP).unwrap();
+    let mut export = program(server.dir())
+        .args(["export", "--output", "out.csv"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let names = || {
+        let all = std::fs::read_dir(server.dir()).unwrap();
+        let names = all.map(|it| it.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|it| it.starts_with("out.csv"))
+            .collect::<Vec<_>>()
+    };
+    eventually("it began", PATIENCE, async || {
+        let names = names();
+        ensure(names.len() == 1, || format!("{names:?}"))
+    })
+    .await;
+
+    let pid = Pid::from_raw(export.id().unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+
+    let status = export.wait().await.unwrap();
+    kill_process(server.pid(), Signal::CONT).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(names(), [""; 0]);
 }
