@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Faults, long and timed: a table of what was injected, expected and counted; non-zero when one is
 # outside. Names run only those: scripts/drill.sh kill power. MIMAMORI_DRILL_SECONDS shortens
-# away, blocked, the five of PostgreSQL (pg-…), overload and memory.
+# away, blocked, those of stores (pg-…, influx-…, redis-killed, all-hung), overload and memory.
 . "$(dirname "$0")/lib.sh"
 
 need_rust
 need_faults
 need_postgres
+need_redis
+need_influxdb
 say "building the drills"
 cargo bench --locked "${with_faults[@]}" --bench drill --no-run
 # gigabytes of data belong on a disk, and /tmp may be none

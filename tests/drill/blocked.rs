@@ -147,7 +147,7 @@ async fn block(server: &Server, rounds: &Rounds, lasts: Duration, round: usize) 
     })
     .await;
     hold.release().await;
-    let caught_up = catch_up(&api, behind).await;
+    let caught_up = catch_up(&api, "records", behind).await;
     println!(
         "  round {round}: {behind} events behind after {lasts:?}, caught up in {:.1?}, {:.1} × real time",
         caught_up.took, caught_up.times_real_time
@@ -156,10 +156,10 @@ async fn block(server: &Server, rounds: &Rounds, lasts: Duration, round: usize) 
     caught_up
 }
 
-/// From now on the records can be written again, and are so far behind.
-pub async fn catch_up(api: &Api, behind: u64) -> CaughtUp {
+/// From now on what this consumer writes can be written again, and it is so far behind.
+pub async fn catch_up(api: &Api, consumer: &str, behind: u64) -> CaughtUp {
     // what came within the last fifth of a second is on its way, blocked or not
-    let took = until_lag_is_below(api, "records", RATE / 5, Duration::from_secs(90)).await;
+    let took = until_lag_is_below(api, consumer, RATE / 5, Duration::from_secs(90)).await;
     let seconds = took.as_secs_f64();
     let written = behind as f64 + RATE as f64 * seconds;
     CaughtUp {

@@ -11,6 +11,7 @@
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
 mod blocked;
+mod course;
 mod crowd;
 #[cfg(feature = "faulty")]
 mod faults;
@@ -18,6 +19,7 @@ mod memory;
 mod overload;
 mod postgres;
 mod report;
+mod stores;
 
 #[path = "../load/client.rs"]
 mod client;
@@ -70,6 +72,7 @@ fn drills() -> Vec<Drill> {
     #[cfg(feature = "faulty")]
     all.extend(faults::drills());
     all.extend(postgres::drills());
+    all.extend(stores::drills());
     all.extend([blocked::drill(), overload::drill(), memory::drill()]);
     all
 }

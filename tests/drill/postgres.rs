@@ -1,24 +1,17 @@
 //! A real PostgreSQL server that goes away in every way, under 500 events/s.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::blocked::{CONSOLES, LOAD, Rounds, UNDISTURBED, catch_up, compare};
-use crate::crowd::{Crowd, consoles, count_in, lag, lasts, until_lag_is_below};
-use crate::disk::fdatasync_loop;
+use crate::course::{Course, ten_times};
+use crate::crowd::{count_in, lasts};
 use crate::it::disk_full::small_disk::SmallDisk;
+use crate::it::harness::Server;
 use crate::it::harness::postgres::Postgres;
 use crate::it::harness::proxy::{Mode, Proxy};
-use crate::it::harness::{Api, PATIENCE, Server};
 use crate::report::{Drill, Figure, Outcome};
 
-/// Named within this time, and looked for so often.
-const NAMED_WITHIN: Duration = Duration::from_secs(5);
-const LOOKS_EVERY: Duration = Duration::from_millis(50);
 /// Between two resets of all connections.
 const RESETS_EVERY: Duration = Duration::from_millis(200);
 /// What the server of the full disk has: itself, its log, and little more.
@@ -164,102 +157,17 @@ async fn run(fault: Fault) -> Outcome {
     let url = broken.postgres.database();
     let through = broken.proxy.instead_of(broken.postgres.address(), &url);
     let server = Server::with(&[("MIMAMORI_RECORDS__URL", &through)]).await;
-    let mut f = fdatasync_loop(server.dir(), Duration::from_secs(3)).unwrap();
-    let rounds = Arc::new(Rounds::default());
-    let epoch = Instant::now();
-    let watching = consoles(&server, CONSOLES, epoch, &rounds).await;
-    let crowd = Crowd::begin(server.address, LOAD, epoch, &rounds);
-    sleep(Duration::from_secs(3)).await;
+    let mut course = Course::begin(server, &["records"], fault.lasts()).await;
 
-    rounds.measure(UNDISTURBED, fault.lasts() / 2).await;
-    let api = server.api();
-    let named = named_after(&api);
-    rounds.are(DISTURBED);
-    broken.hold(fault, fault.lasts()).await;
-    rounds.rest();
-    let behind = lag(&api, "records").await;
-    let caught_up = catch_up(&api, behind).await;
-    println!(
-        "  {behind} events behind, caught up in {:.1?}",
-        caught_up.took
-    );
-    sleep(Duration::from_secs(2)).await;
-    rounds.measure(UNDISTURBED, fault.lasts() / 2).await;
-    let sent = crowd.stop().await;
-    drop(watching);
-    f.merge(fdatasync_loop(server.dir(), Duration::from_secs(3)).unwrap());
+    course.disturb(broken.hold(fault, fault.lasts())).await;
+    let caught_up = course.catches_up("records").await;
+    let run = course.end(&["records"]).await;
 
-    until_lag_is_below(&api, "records", 0, PATIENCE).await;
-    let named = named.when().await;
-    let f = f.per_mille(990);
-    let mut outcome = Outcome::counted(count_in(&url, &sent, caught_up.took))
-        .with(compare(
-            "ingest p99 meanwhile",
-            &rounds.answers,
-            DISTURBED,
-            f,
-        ))
-        .with(compare(
-            "console p99 meanwhile",
-            &rounds.sights,
-            DISTURBED,
-            f,
-        ));
+    let outcome = Outcome::counted(count_in(&url, &run.sent, caught_up.1.took));
     if fault.is_an_absence() {
-        outcome = outcome.with(told(named)).with(Figure {
-            what: "catching up".to_owned(),
-            value: format!(
-                "{:.1} × real time, {:.1?} for {behind}",
-                caught_up.times_real_time, caught_up.took
-            ),
-            target: "≥ 10 ×".to_owned(),
-            is_met: caught_up.times_real_time >= 10.0,
-        });
+        return outcome.with_all(run.figures).with(ten_times(&caught_up));
     }
-    outcome
-}
-
-const DISTURBED: usize = 2;
-
-fn told(named: Option<Duration>) -> Figure {
-    Figure {
-        what: "named".to_owned(),
-        value: named.map_or("never".to_owned(), |named| {
-            format!("after {:.2} s", named.as_secs_f64())
-        }),
-        target: format!("≤ {} s", NAMED_WITHIN.as_secs()),
-        is_met: named.is_some_and(|named| named <= NAMED_WITHIN),
-    }
-}
-
-/// Looks whether `/readyz` names the records, from a task of its own.
-struct Looking {
-    task: JoinSet<()>,
-    named: Arc<Mutex<Option<Duration>>>,
-}
-
-fn named_after(api: &Api) -> Looking {
-    let named = Arc::new(Mutex::new(None));
-    let mut task = JoinSet::new();
-    let (api, found) = (api.clone(), Arc::clone(&named));
-    task.spawn(async move {
-        let began = Instant::now();
-        loop {
-            let ready = api.get("/readyz").await;
-            assert_eq!(ready.status, 200, "{}", ready.text);
-            if ready.text.contains("records") {
-                *found.lock().await = Some(began.elapsed());
-                return;
-            }
-            sleep(LOOKS_EVERY).await;
-        }
-    });
-    Looking { task, named }
-}
-
-impl Looking {
-    async fn when(self) -> Option<Duration> {
-        drop(self.task);
-        *self.named.lock().await
-    }
+    // it comes back at once: there is nobody to be named
+    let is_of_time = |figure: &Figure| figure.what != "named";
+    outcome.with_all(run.figures.into_iter().filter(is_of_time))
 }

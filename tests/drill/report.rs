@@ -87,6 +87,11 @@ impl Outcome {
         self
     }
 
+    /// As [`Outcome::with`], of several.
+    pub fn with_all(self, figures: impl IntoIterator<Item = Figure>) -> Self {
+        figures.into_iter().fold(self, Self::with)
+    }
+
     fn is_met(&self) -> bool {
         let is_whole = self
             .counted
