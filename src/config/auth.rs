@@ -7,6 +7,9 @@ use crate::keys::Secret;
 /// Characters of a secret that signs: even of hexadecimal digits these are 128 bits.
 const LEAST_SIGNING_SECRET: usize = 32;
 
+/// Characters of the token that may do everything: it can be guessed at as fast as we answer.
+const LEAST_ADMIN_TOKEN: usize = 16;
+
 /// What may stand in a header.
 pub(super) const VISIBLE: SecretRule = SecretRule {
     rule: "empty, or at most 256 visible ASCII characters",
@@ -33,10 +36,21 @@ impl Auth {
             signing_secret: secret(reader, "auth.signing_secret", VISIBLE),
         };
         let signing = auth.signing_secret.as_ref();
-        if signing.is_some_and(|secret| secret.expose().len() < LEAST_SIGNING_SECRET) {
+        let is_short = |secret: &Option<Secret>, least| {
+            let length = secret.as_ref().map(|secret| secret.expose().len());
+            length.is_some_and(|length| length < least)
+        };
+        if is_short(&auth.signing_secret, LEAST_SIGNING_SECRET) {
             reader.fault(
                 "auth.signing_secret",
                 "empty, or 32 to 256 visible ASCII characters, best random ones",
+                "it is shorter",
+            );
+        }
+        if is_short(&auth.admin_token, LEAST_ADMIN_TOKEN) {
+            reader.fault(
+                "auth.admin_token",
+                "empty, or 16 to 256 visible ASCII characters, best random ones",
                 "it is shorter",
             );
         }

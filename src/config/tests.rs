@@ -154,7 +154,8 @@ fn every_kind_of_value_can_be_given_by_the_environment() {
 }
 
 /// Variable, wrong value, a part of the line that tells of it.
-const WRONG: [(&str, &str, &str); 30] = [
+const WRONG: [(&str, &str, &str); 31] = [
+    ("MIMAMORI_AUTH__ADMIN_TOKEN", "hidden-8", "it is shorter"),
     ("MIMAMORI_SERVE__ROLE", "ingest", "it is neither"),
     ("MIMAMORI_AUTH__SIGNING_SECRET", "hidden-7", "it is shorter"),
     (
@@ -234,7 +235,7 @@ const WRONG: [(&str, &str, &str); 30] = [
     ),
     (
         "MIMAMORI_AUTH__ADMIN_TOKEN",
-        "hidden-5\t",
+        "hidden-5-hidden-5\t",
         "it holds another character",
     ),
     (

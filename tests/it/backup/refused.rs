@@ -131,7 +131,11 @@ async fn a_backup_goes_into_a_directory_of_its_own_and_with_the_right_token() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         complaint(server.dir(), &words, env).await
     };
-    let token = refuse(&dir, &[("MIMAMORI_AUTH__ADMIN_TOKEN", "adm_another")]).await;
+    let token = refuse(
+        &dir,
+        &[("MIMAMORI_AUTH__ADMIN_TOKEN", "adm_another_token_here")],
+    )
+    .await;
     let inside = refuse(&server.dir().join("backup"), &[]).await;
     let nowhere = refuse(&backups.path().join("no/such"), &[]).await;
     fs::create_dir(&dir).unwrap();
