@@ -407,7 +407,7 @@ pub(super) enum ImportFrom {
 #[command(
     after_help = "Example:\n  mimamori import cell-monitor postgres://reader@old-host/cellmonitor --dry-run\n  \
     mimamori import cell-monitor postgres://reader@old-host/cellmonitor --time-zone Asia/Tokyo\n\n\
-    A password may stand in the address, where others on this machine see it, or in ~/.pgpass."
+    A password may stand in the address, where others on this machine see it, in PGPASSWORD, or in ~/.pgpass."
 )]
 pub(super) struct FromCellMonitor {
     #[command(flatten)]
