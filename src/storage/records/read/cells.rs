@@ -215,15 +215,17 @@ pub(in crate::storage::records) fn active_notebooks(
     sql.bind(classroom.as_str());
     sql.push(" AND n.path <> '' AND n.key >= ")
         .bind(comparable(first));
-    // one look into the index a notebook, however long the range is
+    // one look into the index a notebook, however long the range is: the newest of it, or
+    // PostgreSQL collects all of the range for whether there is any
     sql.push(
-        " AND EXISTS (SELECT 1 FROM executions x WHERE x.classroom = n.classroom \
+        " AND (SELECT x.position FROM executions x WHERE x.classroom = n.classroom \
          AND x.notebook = n.path AND x.at_ms >= ",
     );
     sql.bind(range.begin_ms());
     sql.push(" AND x.at_ms < ").bind(range.end_ms());
     sql.push(&format!(
-        " AND x.status IN {TELLING}) ORDER BY n.key, n.path LIMIT "
+        " AND x.status IN {TELLING} ORDER BY x.at_ms DESC, x.position DESC LIMIT 1) IS NOT NULL \
+         ORDER BY n.key, n.path LIMIT "
     ));
     sql.bind(MOST_NOTEBOOKS + 1);
     sql
