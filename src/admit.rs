@@ -286,10 +286,19 @@ pub(crate) fn is_as_admitted(event: &AcceptedEvent, text: &[u8], identity: &Iden
 }
 
 fn key_of(classroom: &ClassroomId, student: &StudentId, event: &Event) -> [u8; 16] {
+    identity_key(classroom, student, &event.id)
+}
+
+/// What the index of identities knows an event by.
+pub(crate) fn identity_key(
+    classroom: &ClassroomId,
+    student: &StudentId,
+    event: &EventId,
+) -> [u8; 16] {
     short_hash(&[
         classroom.as_str().as_bytes(),
         student.as_str().as_bytes(),
-        event.id.as_str().as_bytes(),
+        event.as_str().as_bytes(),
     ])
 }
 

@@ -4,6 +4,7 @@ mod bus;
 mod consoles_node;
 mod last_stop;
 mod listener;
+pub(crate) mod offline;
 mod stop;
 mod stores;
 mod threads;
@@ -28,6 +29,7 @@ use crate::backup::Serving;
 use crate::cli::Announce;
 use crate::clock::{SteadyClock, SystemClock};
 use crate::config::{Config, Role};
+use crate::erasure::eraser::Eraser;
 use crate::export::Jobs;
 use crate::http::accept::{self, AcceptOptions};
 use crate::http::backup;
@@ -40,6 +42,7 @@ use crate::http::privacy::{self, Notices};
 use crate::http::reading::{self, Folded, Reading};
 use crate::http::refusals::Refusals;
 use crate::http::research::{self, Research};
+use crate::http::rights::{self, Rights};
 use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::{Front, FrontOptions};
 use crate::http::{Access, ApiError, Response};
@@ -102,12 +105,19 @@ async fn run_all(
         witness,
         careful: last_stop::look_back(&config.storage.dir, &stores).await?,
     };
+    let eraser = Arc::new(Eraser::new(stores.places(&config, clock.clone())));
+    eraser.take_up().context("the erasures")?;
     let carrier = Carrier::choose(&config)?;
     let (mut tree, watchdog) = plant(&config, &stores, clock.clone(), soil, &carrier).await?;
     threads::watch(watchdog).context("no thread for the watchdog")?;
     let access = access(&config, &stores.keys)?;
     // they end with this
     let _carrying = carrier.start(&stores.journal.id(), tree.census(), &access);
+    eraser.attach(tree.forgetting());
+    tokio::spawn({
+        let eraser = Arc::clone(&eraser);
+        async move { eraser.keep().await }
+    });
     let stop = Stop::listen(inherited.is_some())?;
     let open = OpenSockets::default();
     let server = Server {
@@ -118,6 +128,7 @@ async fn run_all(
         clock,
         stop,
         open,
+        eraser,
         metrics,
     };
     // what failed for good ends the process within a second, and is read again at the next start
@@ -181,6 +192,7 @@ struct Server {
     clock: Arc<SteadyClock>,
     stop: Stop,
     open: OpenSockets,
+    eraser: Arc<Eraser>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
 }
 
@@ -281,6 +293,7 @@ impl Server {
                 clock: clock.clone(),
                 classrooms: config.classrooms.clone(),
             }),
+            rights: rights::routes(self.rights(access)),
             access: Arc::clone(access),
         });
         Front::new(routes, front_options(config), refusals, clock.clone())
@@ -302,6 +315,16 @@ impl Server {
         };
         let research = research::routes(research);
         export::routes(exports).or(research).unify().boxed()
+    }
+
+    fn rights(&self, access: &Arc<Access>) -> Rights {
+        Rights {
+            access: Arc::clone(access),
+            classrooms: self.config.classrooms.clone(),
+            records: Arc::clone(&self.stores.records),
+            hidden: Arc::clone(&self.stores.hidden),
+            eraser: Arc::clone(&self.eraser),
+        }
     }
 
     fn connect(&self, access: &Arc<Access>, refusals: &Arc<Refusals>, tree: &Tree) -> Connect {

@@ -12,7 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::domain::{ClassroomId, Cursor, EventBrief, Position, Record, SessionUpdate};
+use crate::domain::{ClassroomId, Cursor, EventBrief, Position, Record, SessionUpdate, StudentId};
 use crate::feed::{Feed, FeedLimits, Resume};
 use crate::hub::{ConsoleId, Hub};
 use crate::outbox::Outbox;
@@ -42,6 +42,13 @@ pub(crate) enum ClassroomMessage {
     },
     /// Time to tell what changed.
     Tick,
+    /// Know nothing of this student any more: they are erased.
+    Forget {
+        student: StudentId,
+        told: oneshot::Sender<()>,
+    },
+    /// Begin anew on the bus: what it keeps for other nodes may name somebody who is erased.
+    Renew(oneshot::Sender<()>),
 }
 
 /// The addresses of all classrooms.
@@ -188,6 +195,16 @@ impl Actor for ClassroomActor {
                 }
             }
             ClassroomMessage::Tick => state.tick_if_due(),
+            ClassroomMessage::Renew(told) => {
+                state.renew();
+                let _ = told.send(());
+            }
+            ClassroomMessage::Forget { student, told } => {
+                state.feed.forget(&student);
+                state.renew();
+                // who does not wait any more needs no answer
+                let _ = told.send(());
+            }
         }
         state.schedule_tick();
         vitals.set_untold(state.feed.is_dirty());
@@ -196,6 +213,11 @@ impl Actor for ClassroomActor {
 }
 
 impl ClassroomState {
+    fn renew(&mut self) {
+        let opening = self.feed.opening(self.context.clock.heard());
+        self.context.bus.begin(opening);
+    }
+
     fn tick_if_due(&mut self) {
         if self.next_tick.is_some_and(|due| due <= Instant::now()) {
             self.next_tick = None;

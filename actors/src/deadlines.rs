@@ -1,6 +1,6 @@
 //! When which silence is over: kept by sessions and the router, read by housekeeping.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::{ClassroomId, Heard, SessionKey, Timer, TimerCause};
@@ -31,6 +31,9 @@ pub(crate) struct Deadlines {
 struct Inner {
     by_owner: HashMap<Owner, Vec<(Heard, TimerCause)>>,
     by_time: BTreeSet<(Heard, Owner, TimerCause)>,
+    /// Whose silences mean nothing any more, until they have new ones: what was
+    /// taken out of theirs is not put back. As many as were erased.
+    forgotten: HashSet<Owner>,
 }
 
 impl Inner {
@@ -51,7 +54,15 @@ impl Deadlines {
         for (due, cause) in inner.by_owner.remove(owner).unwrap_or_default() {
             inner.by_time.remove(&(due, owner.clone(), cause));
         }
+        inner.forgotten.remove(owner);
         inner.put(owner, deadlines);
+    }
+
+    /// This owner has none, and what was taken out of theirs does not come back.
+    pub(crate) fn forget(&self, owner: Owner) {
+        self.set(&owner, Vec::new());
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.forgotten.insert(owner);
     }
 
     /// Takes out what is over at `now`, at most `limit`, earliest first.
@@ -87,6 +98,9 @@ impl Deadlines {
                 }),
                 None => Owner::Classroom(classroom),
             };
+            if inner.forgotten.contains(&owner) {
+                continue;
+            }
             inner
                 .by_owner
                 .entry(owner.clone())
@@ -145,5 +159,20 @@ mod tests {
         assert_eq!(deadlines.take_due(Heard::from_millis(7), 10).len(), 1);
         deadlines.set(&classroom("a"), vec![]);
         assert!(deadlines.take_due(Heard::from_millis(99), 10).is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_of_somebody_who_was_forgotten_since_is_not_due_again() {
+        let deadlines = Deadlines::default();
+        let due = || vec![(Heard::from_millis(5), lesson_over("x"))];
+        deadlines.set(&classroom("a"), due());
+        let taken = deadlines.take_due(Heard::from_millis(5), 10);
+
+        deadlines.forget(classroom("a"));
+        deadlines.put_back(taken, Heard::from_millis(7));
+
+        assert!(deadlines.take_due(Heard::from_millis(9), 10).is_empty());
+        deadlines.set(&classroom("a"), due());
+        assert_eq!(deadlines.take_due(Heard::from_millis(9), 10).len(), 1);
     }
 }

@@ -211,6 +211,18 @@ impl Feed {
         self.pending.removed.insert(student.clone());
     }
 
+    /// Takes a student out of everything: what they did is in no snapshot and
+    /// in no delta any more, and who missed that begins anew.
+    pub fn forget(&mut self, student: &StudentId) {
+        self.remove(student);
+        self.pending.removed.insert(student.clone());
+        self.pending.events.retain(|line| line.student != *student);
+        self.recent.retain(|line| line.student != *student);
+        self.restored.retain(|id| id != student);
+        self.memory = Memory::default();
+        self.snapshot = None;
+    }
+
     /// Whether something happened that the next tick will tell.
     pub fn is_dirty(&self) -> bool {
         !self.pending.is_empty()

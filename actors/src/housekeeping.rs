@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
 
 use crate::deadlines::Deadlines;
 use crate::domain::{Heard, Record, Timer};
@@ -25,6 +26,8 @@ const TIMERS: usize = 500;
 pub(crate) enum HousekeepingMessage {
     /// Do a round.
     Round,
+    /// Answer once nothing that was begun before is in hand.
+    Settle(oneshot::Sender<()>),
 }
 
 #[derive(Clone)]
@@ -101,9 +104,15 @@ impl Actor for Housekeeping {
         let vitals = Arc::clone(&state.vitals);
         let _working = vitals.working();
         match envelope.open() {
-            HousekeepingMessage::Round => state.round().await?,
+            HousekeepingMessage::Round => {
+                state.round().await?;
+                state.again_later();
+            }
+            HousekeepingMessage::Settle(told) => {
+                // who does not wait any more needs no answer
+                let _ = told.send(());
+            }
         }
-        state.again_later();
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod consoles;
 mod deadlines;
 pub mod domain;
 pub mod feed;
+pub mod forgetting;
 mod housekeeping;
 pub mod hub;
 mod inside;

@@ -28,6 +28,13 @@ impl Registry {
         }
     }
 
+    /// Takes a student out, until something is published of them again.
+    pub(crate) fn remove(&self, key: &SessionKey) {
+        if let Some(mut students) = self.classrooms.get_mut(&key.classroom) {
+            students.remove(&key.student);
+        }
+    }
+
     /// The classrooms that have had a student, in no order.
     pub fn classrooms(&self) -> Vec<ClassroomId> {
         self.classrooms

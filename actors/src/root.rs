@@ -13,6 +13,7 @@ use crate::consoles::{
 };
 use crate::deadlines::{Deadlines, Owner};
 use crate::domain::ClassroomId;
+use crate::forgetting::Forgetting;
 use crate::housekeeping::{self, Housekeeping, HousekeepingArguments};
 use crate::hub::Hub;
 use crate::live::Consoles;
@@ -85,6 +86,7 @@ pub struct Tree {
     census: Arc<Census>,
     registry: Arc<Registry>,
     consoles: ConsolesHandle,
+    forgetting: Forgetting,
 }
 
 impl Tree {
@@ -101,7 +103,7 @@ impl Tree {
         let witness = Arc::clone(&ground.parts.witness);
         let verdict = ground.verdict.subscribe();
         let vitals = census.enter("root", "root", None, PATIENCE);
-        let (consoles, undertaker, children) = ground.children();
+        let (consoles, undertaker, forgetting, children) = ground.children();
         let arguments = SupervisorArguments {
             vitals,
             census: Arc::clone(&census),
@@ -118,6 +120,7 @@ impl Tree {
             census,
             registry,
             consoles,
+            forgetting,
         };
         Ok((tree, watchdog))
     }
@@ -130,6 +133,11 @@ impl Tree {
     /// Every student as last published.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// Where it is asked to forget somebody.
+    pub fn forgetting(&self) -> Forgetting {
+        self.forgetting.clone()
     }
 
     /// Takes consoles in.
@@ -232,7 +240,14 @@ impl Ground {
     }
 
     /// Downstream first: whoever is told stands before whoever tells.
-    fn children(self) -> (ConsolesHandle, SessionsUndertaker, Vec<ChildSpec>) {
+    fn children(
+        self,
+    ) -> (
+        ConsolesHandle,
+        SessionsUndertaker,
+        Forgetting,
+        Vec<ChildSpec>,
+    ) {
         let router = Address::new(
             self.vitals("router", "router", "sessions", router::PATIENCE),
             router::MAILBOX,
@@ -252,14 +267,29 @@ impl Ground {
             lost: Arc::new(LostThreads::new(Arc::clone(&self.verdict))),
             verdict: Arc::clone(&self.verdict),
         };
+        let housekeeping = Address::new(
+            self.vitals(
+                "housekeeping",
+                "housekeeping",
+                "root",
+                housekeeping::PATIENCE,
+            ),
+            housekeeping::MAILBOX,
+        );
+        let forgetting = Forgetting {
+            router: router.clone(),
+            housekeeping: housekeeping.clone(),
+            classrooms: Arc::clone(&self.directory),
+            census: Arc::clone(&self.census),
+        };
         let children = vec![
             self.consoles(),
             self.classrooms(),
             self.writers(),
             self.sessions(&undertaker),
-            self.housekeeping(router),
+            self.housekeeping(router, housekeeping),
         ];
-        (consoles, undertaker, children)
+        (consoles, undertaker, forgetting, children)
     }
 
     fn consoles(&self) -> ChildSpec {
@@ -349,15 +379,14 @@ impl Ground {
         child(vitals, || Sessions, arguments)
     }
 
-    fn housekeeping(&self, router: Address<router::RouterMessage>) -> ChildSpec {
-        let vitals = self.vitals(
-            "housekeeping",
-            "housekeeping",
-            "root",
-            housekeeping::PATIENCE,
-        );
+    fn housekeeping(
+        &self,
+        router: Address<router::RouterMessage>,
+        address: Address<housekeeping::HousekeepingMessage>,
+    ) -> ChildSpec {
+        let vitals = Arc::clone(address.vitals());
         let arguments = HousekeepingArguments {
-            address: Address::new(Arc::clone(&vitals), housekeeping::MAILBOX),
+            address,
             journal: Arc::clone(&self.parts.journal),
             clock: Arc::clone(&self.parts.clock),
             deadlines: Arc::clone(&self.deadlines),

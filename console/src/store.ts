@@ -114,12 +114,19 @@ function afterDelta(state: ClassState, frame: Delta): Step {
     cursor: { epoch: frame.epoch, seq: frame.seq },
     students: withStudents(state.students, frame),
     alerts: frame.alerts.length === 0 ? state.alerts : withAlerts(state.alerts, frame.alerts),
-    events:
-      frame.events.length === 0 ? state.events : [...state.events, ...frame.events].slice(-FEED_LENGTH),
+    events: withEvents(state.events, frame),
     eventsOmitted: state.eventsOmitted + frame.eventsOmitted,
     isResyncing: false,
     staleSince: null,
   });
+}
+
+/** Who is removed may have been erased: nothing of what they did stays on the page. */
+function withEvents(events: readonly FeedEvent[], frame: Delta): readonly FeedEvent[] {
+  if (frame.events.length === 0 && frame.removed.length === 0) return events;
+  const gone = new Set(frame.removed);
+  const left = gone.size === 0 ? events : events.filter((event) => !gone.has(event.student));
+  return [...left, ...frame.events].slice(-FEED_LENGTH);
 }
 
 function withStudents(

@@ -37,6 +37,7 @@ pub(super) enum Command {
     Restore(Restore),
     Export(Export),
     Research(Research),
+    Erase(Erase),
     Simulate(Simulate),
     Replay(Replay),
     Journal(Journal),
@@ -205,14 +206,24 @@ pub(super) struct Restore {
 /// that a spreadsheet might compute; Parquet has typed columns. The server that runs
 /// on this storage.dir reads for it, two exports at a time, in constant memory; if none
 /// runs, the records are opened here.
+///
+/// With --student it hands out everything that is kept about that student instead,
+/// for themselves: one JSON document with address and name, sessions, executions with
+/// code and output, events as they were sent, requests for help, alerts, refused
+/// requests and dead letters of theirs. Opened here, the records may lack what was
+/// accepted last before an unclean stop.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  mimamori export --what executions --format parquet --from 2026-10-01 --output autumn.parquet\n  \
-    mimamori export --what help --format csv --output help.csv"
+    mimamori export --what help --format csv --output help.csv\n  \
+    mimamori export --student hanako@example.ac.jp --output hanako.json"
 )]
 pub(super) struct Export {
     #[command(flatten)]
     pub(super) file: ConfigFile,
+    /// Everything about this student, for themselves: the address, however written, or the id (stu_…).
+    #[arg(long, value_name = "ADDRESS|ID", conflicts_with_all = ["format", "what", "from", "to"])]
+    pub(super) student: Option<String>,
     /// The classroom.
     #[arg(long, value_name = "ID", default_value = "default")]
     pub(super) classroom: String,
@@ -254,6 +265,40 @@ pub(super) struct Research {
     /// It is not.
     #[arg(long)]
     pub(super) refuse: bool,
+}
+
+/// Erase everything that is kept about one student.
+///
+/// At once the student is in no answer and on no console any more. Then
+/// everything about them is taken out of the records, the series, the journal,
+/// its index of identities and the snapshots, and the command returns when
+/// nothing is left but a line in storage.dir/erasures.jsonl, with their id and
+/// no name. What they send after that is a new beginning. Doing it again
+/// changes nothing; one that is cut short is finished by the next start.
+///
+/// Backups are not touched: a restore keeps to the list of erasures. Pieces in
+/// journal/damaged may be anybody's and are removed: repair before, if you
+/// want to (mimamori journal inspect --repair).
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  mimamori export --student hanako@example.ac.jp --output hanako.json\n  \
+    mimamori erase --student hanako@example.ac.jp"
+)]
+pub(super) struct Erase {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// The student: the address, however written, or the id (stu_…).
+    #[arg(long, value_name = "ADDRESS|ID")]
+    pub(super) student: String,
+    /// The classroom.
+    #[arg(long, value_name = "ID", default_value = "default")]
+    pub(super) classroom: String,
+    /// Write the list of erasures there, too: the directory with the backups.
+    #[arg(long, value_name = "DIR")]
+    pub(super) also: Option<PathBuf>,
+    /// Do not ask.
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 /// Act as a class: post what its notebooks would send.

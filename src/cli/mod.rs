@@ -19,6 +19,7 @@ mod link;
 mod lock;
 mod migrate;
 mod research;
+mod rights;
 mod serve;
 mod storage_dir;
 mod target;
@@ -87,8 +88,10 @@ fn run(command: Command, witness: Arc<dyn Witness>) -> Result<(), Failure> {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Backup(arguments) => backup::take(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Export(arguments) if arguments.student.is_some() => rights::export(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Research(arguments) => research::run(&arguments),
+        Command::Erase(arguments) => rights::erase(&arguments),
         Command::Simulate(arguments) => tools::simulate(arguments),
         Command::Replay(arguments) => tools::replay(arguments),
         Command::Health(arguments) => health::run(&arguments),

@@ -66,6 +66,7 @@ fn the_words_of_the_contract_are_there() {
         [
             "backup",
             "check-config",
+            "erase",
             "export",
             "health",
             "import",

@@ -138,6 +138,16 @@ pub fn export(access: Arc<Access>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
+/// Everything under `/api/v1/admin/classrooms`.
+pub fn rights(access: Arc<Access>) -> BoxedFilter<(Response,)> {
+    let detail =
+        "this node only serves consoles; the node with serve.role = \"all\" hands out and erases";
+    warp::path!("api" / "v1" / "admin" / "classrooms" / ..)
+        .and(head())
+        .map(move |head: Head| refuse(&head, &access, detail))
+        .boxed()
+}
+
 fn refuse(head: &Head, access: &Access, detail: &str) -> Response {
     let refused = access
         .viewer(head)

@@ -21,6 +21,7 @@ pub mod reading;
 pub mod refusals;
 pub mod request;
 pub mod research;
+pub mod rights;
 pub mod routes;
 pub mod service;
 pub mod session;

@@ -35,6 +35,8 @@ pub struct Parts {
     pub backup: BoxedFilter<(Response,)>,
     /// Everything under `/api/v1/classrooms`.
     pub reading: BoxedFilter<(Response,)>,
+    /// A person's rights, for an administrator.
+    pub rights: BoxedFilter<(Response,)>,
 }
 
 impl fmt::Debug for Parts {
@@ -63,6 +65,9 @@ pub fn routes(parts: Parts) -> BoxedFilter<(Response,)> {
         .unify()
         .boxed()
         .or(parts.backup)
+        .unify()
+        .boxed()
+        .or(parts.rights)
         .unify()
         .boxed()
         .or(health::routes(parts.health))

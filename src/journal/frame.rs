@@ -20,7 +20,8 @@
 //! it took for damage it would cut.
 //!
 //! Numbers are little endian. A reader that lost its way looks for the next
-//! magic. The JSON is UTF-8, in which the bytes `ff` and `fe` never occur, so
+//! magic. In the place of an entry whose person was erased stands `null`, with
+//! blanks behind it, and no identity. The JSON is UTF-8, in which the bytes `ff` and `fe` never occur, so
 //! no text that a client sends can look like the beginning of a frame; the
 //! identities are hashes, of which nobody can choose the 36 bytes with a right
 //! checksum that a frame begins with.
@@ -356,28 +357,85 @@ pub(super) fn texts<'a>(
     serde_json::from_slice(json(header, payload))
 }
 
-/// The records of a frame, nothing in the place of one that cannot be read.
-/// An error if the payload is not an array of as many.
+/// What stands in the place of an entry.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Found {
+    /// What it says.
+    Record(Record),
+    /// Nothing: it was about a person who was erased.
+    Erased,
+    /// Something that this program cannot read as a record.
+    Unreadable,
+}
+
+/// Whether this stands in the place of an entry that was erased.
+pub(super) fn is_erased(text: &RawValue) -> bool {
+    text.get() == ERASED
+}
+
+impl Found {
+    fn of(text: &RawValue) -> Self {
+        if is_erased(text) {
+            return Self::Erased;
+        }
+        serde_json::from_str(text.get()).map_or(Self::Unreadable, Self::Record)
+    }
+}
+
+/// The records of a frame. An error if the payload is not an array of as many.
 pub(super) fn records(
     header: &FrameHeader,
     payload: &[u8],
-) -> Result<Vec<Option<Record>>, serde_json::Error> {
+) -> Result<Vec<Found>, serde_json::Error> {
     use serde::de::Error;
 
     let json = json(header, payload);
-    let records: Vec<Option<Record>> = match serde_json::from_slice::<Vec<Record>>(json) {
-        Ok(records) => records.into_iter().map(Some).collect(),
+    let records: Vec<Found> = match serde_json::from_slice::<Vec<Record>>(json) {
+        Ok(records) => records.into_iter().map(Found::Record).collect(),
         // one that cannot be read must not cost the others of its request
-        Err(_) => texts(header, payload)?
-            .into_iter()
-            .map(|text| serde_json::from_str(text.get()).ok())
-            .collect(),
+        Err(_) => texts(header, payload)?.into_iter().map(Found::of).collect(),
     };
     if records.len() == header.entries as usize {
         Ok(records)
     } else {
         Err(serde_json::Error::custom("another number of records"))
     }
+}
+
+/// What stands in the place of an entry that was erased; blanks behind it keep
+/// everything else where it was.
+const ERASED: &str = "null";
+
+/// Leaves nothing of the entries whose flag is set but their place: no identity,
+/// and no word. The frame stays as long as it was.
+pub(super) fn erase(
+    frame: &mut [u8],
+    header: &FrameHeader,
+    is_erased: &[bool],
+) -> Result<(), serde_json::Error> {
+    let payload = &frame[HEADER_BYTES..];
+    let from = payload.as_ptr() as usize;
+    let spans: Vec<_> = texts(header, payload)?
+        .into_iter()
+        .map(|text| (text.get().as_ptr() as usize - from, text.get().len()))
+        .collect();
+    let flagged = spans.iter().zip(is_erased).enumerate();
+    for (place, ((at, length), _)) in flagged.filter(|(_, (_, is_erased))| **is_erased) {
+        let payload = &mut frame[HEADER_BYTES..];
+        payload[place * IDENTITY_BYTES..(place + 1) * IDENTITY_BYTES].fill(0);
+        let text = &mut payload[*at..at + length];
+        text.fill(b' ');
+        // a record is longer than that: it has at least a name
+        let word = ERASED.len().min(text.len());
+        text[..word].copy_from_slice(&ERASED.as_bytes()[..word]);
+    }
+    let crc = whole_crc(
+        payload_crc(&frame[HEADER_BYTES..]),
+        &frame[..CRC_AT],
+        header.payload_bytes,
+    );
+    frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -136,6 +136,8 @@ pub struct Kinds {
     pub dead_letters: u64,
     /// Facts and timers of the program itself.
     pub own: u64,
+    /// Places of entries that were about a person who was erased: nothing is missing there.
+    pub erased: u64,
     /// Undamaged, and yet no record that this program knows.
     pub unreadable: u64,
 }

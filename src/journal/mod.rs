@@ -20,6 +20,7 @@ mod claims;
 pub mod copy;
 mod damage;
 mod disk;
+mod erase;
 mod error;
 mod formats;
 mod found_index;
@@ -44,7 +45,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
@@ -56,12 +57,15 @@ use tokio::sync::watch;
 
 pub use damage::DamagedSpot;
 pub use disk::{Disk, RealDisk};
+pub use erase::{Owns, Search};
 pub use error::JournalError;
 pub use formats::check_formats;
 pub use inspect::{has_segments, noted_offset};
 pub use pin::Pin;
 pub use room::RoomState;
 pub use trim::Consumer;
+
+use crate::erasure::hidden::Hidden;
 
 use backlog::Backlog;
 use keeper::{Keeper, Task};
@@ -138,7 +142,6 @@ pub struct FileJournal {
     submitter: Arc<Submitter>,
     work: SyncSender<Work>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    #[cfg(test)]
     keeper: SyncSender<Task>,
 }
 
@@ -192,7 +195,6 @@ impl FileJournal {
             work,
             shared,
             threads: Mutex::default(),
-            #[cfg(test)]
             keeper: tasks.clone(),
         };
         journal.spawn("journal-keeper", move || keeper.run(&waiting_tasks))?;
@@ -265,6 +267,12 @@ impl FileJournal {
         // refused only if the writer has ended already
         let _ = self.work.send(Work::Close);
         std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whoever is hidden here is in no batch that is read. Said once, before anybody reads.
+    pub fn hide(&self, hidden: Arc<Hidden>) {
+        // a second saying would be of the same people
+        let _ = self.shared.hidden.set(hidden);
     }
 
     /// Bytes of its segment files that are in use.
@@ -340,6 +348,7 @@ fn share(options: JournalOptions, recovered: Recovered) -> Arc<Shared> {
         end: watch::Sender::new(end),
         oldest: watch::Sender::new(recovered.report.oldest),
         failed: watch::Sender::new(None),
+        hidden: OnceLock::new(),
         is_closing: false.into(),
         syncs: AtomicU64::new(0),
         #[cfg(test)]
@@ -362,13 +371,16 @@ impl Journal for FileJournal {
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Batch, ReadError> {
-        if let Some(batch) = self.shared.read_memory(after, limit) {
-            return Ok(batch);
-        }
-        let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || shared.read_files(after, limit))
-            .await
-            .unwrap_or_else(|error| Err(ReadError::Failed(error.to_string())))
+        let batch = match self.shared.read_memory(after, limit) {
+            Some(batch) => batch,
+            None => {
+                let shared = Arc::clone(&self.shared);
+                tokio::task::spawn_blocking(move || shared.read_files(after, limit))
+                    .await
+                    .unwrap_or_else(|error| Err(ReadError::Failed(error.to_string())))?
+            }
+        };
+        Ok(self.shared.without_hidden(batch))
     }
 
     fn end(&self) -> watch::Receiver<Position> {

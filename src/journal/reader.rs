@@ -134,9 +134,13 @@ fn read_frame(header: &FrameHeader, payload: &[u8], reading: &mut Reading) {
         Ok(records) => {
             for (place, record) in records.into_iter().enumerate() {
                 let position = Position(header.first.0 + place as u64);
-                let Some(record) = record else {
-                    unreadable(position);
-                    continue;
+                let record = match record {
+                    frame::Found::Record(record) => record,
+                    frame::Found::Erased => continue,
+                    frame::Found::Unreadable => {
+                        unreadable(position);
+                        continue;
+                    }
                 };
                 if position > reading.batch.through {
                     reading.batch.entries.push(Arc::new(Entry {

@@ -47,6 +47,8 @@ pub(super) fn recover(
 ) -> Result<Recovered, JournalError> {
     let path = options.dir.join("journal");
     create_private_dir(&path)?;
+    // half of what was to be erased; the list of erasures tells that it is not done
+    let _ = std::fs::remove_file(path.join(segment::ERASED_IN_THE_MAKING));
     let found_index = FoundIndex::open(&options.dir.join("index"))?;
     let segments = open_segments(&path)?;
     let id = name_of(&path, &segments, found_index.checkpoint())?;

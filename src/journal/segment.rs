@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   0  magic    "\xff\xfeMIMAJ\n"
-//!   8  version  u32, 1
+//!   8  version  u32, 1; 2 if entries in it were erased, so that a program that
+//!               does not know of that leaves the journal alone
 //!  12  journal  36 bytes of text: jrn_ and 32 digits
 //!  48  first    u64, position of the first entry, as in the file's name
 //!  56  created  i64, milliseconds since 1970
@@ -28,8 +29,10 @@ use super::frame::{u32_at, u64_at};
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 128;
 
 const MAGIC: [u8; 8] = *b"\xFF\xFEMIMAJ\n";
-/// The format that is written; a later one is left alone.
-pub(super) const VERSION: u32 = 1;
+/// The newest format that is known; a later one is left alone.
+pub(super) const VERSION: u32 = 2;
+/// The format that is begun with.
+const VERSION_WITHOUT_ERASED: u32 = 1;
 const ID_BYTES: usize = 36;
 const CRC_AT: usize = 124;
 /// Readers find their place by marks, so many bytes apart.
@@ -38,6 +41,8 @@ const MARK_BYTES: u64 = 64 << 10;
 const SPARE: &str = "spare.tmp";
 /// What becomes a spare when it is whole; the thread that allocates ahead has it for itself.
 const SPARE_IN_THE_MAKING: &str = "spare.part";
+/// What takes the place of a segment in which entries are erased.
+pub(super) const ERASED_IN_THE_MAKING: &str = "erased.part";
 /// What becomes a segment when no spare was there; the writer has it for itself.
 pub(super) const SEGMENT_IN_THE_MAKING: &str = "segment.part";
 
@@ -67,7 +72,7 @@ impl SegmentHeader {
     pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&VERSION_WITHOUT_ERASED.to_le_bytes());
         let id = self.journal.as_str().as_bytes();
         let length = id.len().min(ID_BYTES);
         bytes[12..12 + length].copy_from_slice(&id[..length]);
@@ -84,7 +89,7 @@ impl SegmentHeader {
             return HeaderFound::Damaged;
         }
         let version = u32_at(bytes, 8);
-        if version != VERSION {
+        if !(VERSION_WITHOUT_ERASED..=VERSION).contains(&version) {
             return HeaderFound::UnknownVersion(version);
         }
         match std::str::from_utf8(&bytes[12..12 + ID_BYTES]) {
@@ -95,6 +100,15 @@ impl SegmentHeader {
             }),
             Err(_) => HeaderFound::Damaged,
         }
+    }
+
+    /// As [`Self::encode`], for a segment in which entries were erased.
+    pub(super) fn encode_erased(&self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
+        let mut bytes = self.encode();
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        bytes
     }
 
     /// Reads the header of a file.
@@ -161,6 +175,17 @@ impl Segment {
         })
     }
 
+    /// The same frames in another file, each where it was.
+    pub(super) fn in_file(&self, file: File) -> Arc<Self> {
+        Arc::new(Self {
+            first: self.first,
+            path: self.path.clone(),
+            file,
+            durable: AtomicU64::new(self.durable()),
+            marks: Mutex::new(self.marks().clone()),
+        })
+    }
+
     fn marks(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
         // a map of numbers is whole even if a thread panicked beside it
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -189,6 +214,23 @@ impl Segments {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .push(segment);
+    }
+
+    /// Puts `new` in the place of `old`, if that is still there, and does `act`
+    /// meanwhile: nobody trims it then. False if it is not there any more.
+    pub(super) fn replace(
+        &self,
+        old: &Arc<Segment>,
+        new: Arc<Segment>,
+        act: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let mut segments = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = segments.iter_mut().find(|known| Arc::ptr_eq(known, old)) else {
+            return Ok(false);
+        };
+        act()?;
+        *place = new;
+        Ok(true)
     }
 
     /// Takes the oldest one out, if it still begins with `first` and is not the

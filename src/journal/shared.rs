@@ -1,11 +1,13 @@
 //! What the journal's threads and callers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mimamori_actors::domain::{JournalId, Position};
-use mimamori_actors::ports::{AppendError, Clock};
+use mimamori_actors::ports::{AppendError, Batch, Clock};
 use tokio::sync::watch;
+
+use crate::erasure::hidden::Hidden;
 
 use super::backlog::Backlog;
 use super::claims::Claims;
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     pub(super) oldest: watch::Sender<Position>,
     /// Why the journal refuses for ever.
     pub(super) failed: watch::Sender<Option<String>>,
+    /// Who is in no batch that is read.
+    pub(super) hidden: OnceLock<Arc<Hidden>>,
     pub(super) is_closing: AtomicBool,
     /// fsyncs of groups since the start.
     pub(super) syncs: AtomicU64,
@@ -69,6 +73,14 @@ impl Shared {
                 "the journal failed: it takes nothing more, the process must end and read again"
             );
         }
+    }
+
+    /// The batch without what must not be seen any more; it reaches as far.
+    pub(super) fn without_hidden(&self, mut batch: Batch) -> Batch {
+        if let Some(hidden) = self.hidden.get().filter(|hidden| hidden.is_anybody()) {
+            batch.entries.retain(|entry| !hidden.hides(entry));
+        }
+        batch
     }
 
     /// Why the journal takes nothing, if it does not.

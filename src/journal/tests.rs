@@ -1,5 +1,6 @@
 mod append;
 mod damage;
+mod erase;
 mod files;
 mod identities;
 mod model;
@@ -89,6 +90,10 @@ impl Bench {
     }
 
     fn try_open(&self) -> Result<(FileJournal, JournalReport), JournalError> {
+        self.open_on(Arc::new(RealDisk))
+    }
+
+    fn open_on(&self, disk: Arc<dyn Disk>) -> Result<(FileJournal, JournalReport), JournalError> {
         let options = JournalOptions {
             dir: self.dir.path().to_path_buf(),
             max_bytes: self.max_bytes,
@@ -98,7 +103,7 @@ impl Bench {
             begin_after: self.begin_after,
             clock: self.clock.clone(),
             segment_bytes: self.segment_bytes,
-            disk: Arc::new(RealDisk),
+            disk,
         };
         FileJournal::open(options, &mut |_, _| {})
     }

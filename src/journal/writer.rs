@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use mimamori_actors::domain::{Entry, Moment, Position};
 use mimamori_actors::ports::{AppendError, Origin};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::backlog::RUN_IDENTITIES;
@@ -31,6 +31,8 @@ pub(super) enum Work {
     Request(Request),
     /// Begin a new segment, so that the one before can be trimmed.
     BeginSegment,
+    /// The same, and say which was the last position before it.
+    Roll(oneshot::Sender<Result<Position, AppendError>>),
     /// Write what waits, then end.
     Close,
 }
@@ -70,6 +72,7 @@ pub(super) struct Writer {
 struct Round {
     requests: VecDeque<Request>,
     begins_segment: bool,
+    rolls: Vec<oneshot::Sender<Result<Position, AppendError>>>,
     closes: bool,
 }
 
@@ -82,6 +85,7 @@ impl Round {
             match work_item {
                 Work::Request(request) => round.requests.push_back(request),
                 Work::BeginSegment => round.begins_segment = true,
+                Work::Roll(told) => round.rolls.push(told),
                 Work::Close => round.closes = true,
             }
             next = work.try_recv().ok();
@@ -98,7 +102,11 @@ impl Writer {
             metrics::gauge!("mimamori_journal_group_requests").set(round.requests.len() as f64);
             self.write_all(round.requests);
             if round.begins_segment && self.shared.refusal().is_none() {
-                self.begin_unless_empty();
+                let _ = self.begin_unless_empty();
+            }
+            for told in round.rolls {
+                // who does not wait any more needs no answer
+                let _ = told.send(self.roll());
             }
             if round.closes {
                 return;
@@ -156,14 +164,23 @@ impl Writer {
         AppendError::Failed(reason)
     }
 
-    fn begin_unless_empty(&mut self) {
-        if self.active.first == self.next {
-            return;
+    fn roll(&mut self) -> Result<Position, AppendError> {
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
         }
-        if let Err(error) = self.begin_segment(0) {
+        self.begin_unless_empty()?;
+        Ok(Position(self.next.0 - 1))
+    }
+
+    fn begin_unless_empty(&mut self) -> Result<(), AppendError> {
+        if self.active.first == self.next {
+            return Ok(());
+        }
+        self.begin_segment(0).map_err(|error| {
             let refusal = self.explain(&error);
             tracing::warn!(error = %refusal, "no new segment could be begun");
-        }
+            refusal
+        })
     }
 
     fn begin_segment(&mut self, needs: u64) -> io::Result<()> {

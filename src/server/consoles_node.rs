@@ -94,6 +94,7 @@ impl Node {
             health: self.health(),
             backup: elsewhere::backup(Arc::clone(access)),
             export: elsewhere::export(Arc::clone(access)),
+            rights: elsewhere::rights(Arc::clone(access)),
             privacy: privacy::routes(Notices {
                 privacy: self.config.privacy.clone(),
                 classrooms: self.config.classrooms.clone(),

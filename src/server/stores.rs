@@ -14,8 +14,12 @@ use mimamori_actors::domain::{JournalId, Moment, Position};
 use mimamori_actors::ports::{Clock, Journal, Snapshots, Store};
 use tokio::time::timeout;
 
+use crate::admit::StudentKey;
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::erasure::eraser::Places;
+use crate::erasure::hidden::Hidden;
+use crate::erasure::list::{ErasureList, ListError};
 use crate::journal::{
     Consumer, FileJournal, JournalOptions, JournalReport, RealDisk, SEGMENT_BYTES, check_formats,
     has_segments, noted_offset,
@@ -50,6 +54,8 @@ pub(super) struct Stores {
     /// The same, as it is written to.
     pub(super) written_series: Arc<dyn Store>,
     pub(super) cache: Arc<Cache>,
+    /// Who is hidden from everybody who reads.
+    pub(super) hidden: Arc<Hidden>,
     /// When the journal's last entry was accepted.
     pub(super) last_accepted: Moment,
 }
@@ -74,21 +80,20 @@ impl Stores {
             of_series.unwrap_or_default(),
             snapshots.highest_position(),
         );
-        let known = highest.0.max(highest.1).max(highest.2);
+        let known = highest.0.max(highest.1).max(highest.2).max(erased(dir)?);
         let options = journal_options(config, clock, known);
         let (journal, report) =
             tokio::task::spawn_blocking(move || open_journal(options)).await??;
         snapshots.heed(journal.shortage());
         series.heed(journal.shortage());
         let id = journal.id();
+        let reach = |offset, highest| Reach { offset, highest };
+        let sessions = snapshots.router(&id)?.map(|(_, offset)| offset);
         let of_records = reach_of_records(&records, &id, highest.0).await?;
         let reaches = Reaches {
             records: of_records,
             series: reach_of(&series, &id, of_series).await?,
-            sessions: Reach {
-                offset: snapshots.router(&id)?.map(|(_, offset)| offset),
-                highest: highest.2,
-            },
+            sessions: reach(sessions, highest.2),
         };
         let offsets = [
             ("series", reaches.series.and_then(|series| series.offset)),
@@ -107,6 +112,7 @@ impl Stores {
             snapshots.carry_over(&id, report.end)?;
         }
         Ok(Self {
+            hidden: hide_nobody(&keys, &journal, &records, &series),
             keys: Arc::new(keys),
             journal: Arc::new(journal),
             snapshots: Arc::new(snapshots),
@@ -120,6 +126,20 @@ impl Stores {
 
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Everything in which something of a person may stand.
+    pub(super) fn places(&self, config: &Config, clock: Arc<dyn Clock>) -> Places {
+        Places {
+            dir: config.storage.dir.clone(),
+            journal: Arc::clone(&self.journal),
+            records: Arc::clone(&self.records),
+            cache: Arc::clone(&self.cache),
+            series: Arc::clone(&self.series),
+            snapshots: Arc::clone(&self.snapshots),
+            hidden: Arc::clone(&self.hidden),
+            clock,
+        }
     }
 
     /// Writes what is queued; waits for no store, and for the disk only so long.
@@ -161,6 +181,27 @@ fn if_there<T>(series: &Series, answer: Result<T, SeriesError>) -> Result<Option
         }
         answer => answer.map(Some),
     }
+}
+
+/// Everybody who reads or writes asks the same about who is hidden; as yet nobody is.
+fn hide_nobody(
+    keys: &Keys,
+    journal: &FileJournal,
+    records: &Records,
+    series: &Series,
+) -> Arc<Hidden> {
+    let hidden = Arc::new(Hidden::nobody(StudentKey::from_bytes(*keys.student_key())));
+    journal.hide(Arc::clone(&hidden));
+    records.hide(Arc::clone(&hidden));
+    series.hide(Arc::clone(&hidden));
+    hidden
+}
+
+/// The highest position up to which somebody was erased: what comes is behind it.
+fn erased(dir: &Path) -> Result<Position, ListError> {
+    let erasures = ErasureList::of(dir).read()?;
+    let highest = erasures.iter().map(|erasure| erasure.through).max();
+    Ok(highest.unwrap_or_default())
 }
 
 /// A store beyond the journal's end stops the start: it would silently miss

@@ -45,6 +45,8 @@ struct Slots {
 struct Taken {
     slot: u64,
     number: u64,
+    /// Bytes of its note.
+    length: usize,
 }
 
 impl Slots {
@@ -110,15 +112,41 @@ impl FlightFile {
     }
 }
 
+/// Leaves nothing of a student in the file at `path` up to this position,
+/// neither of what is in flight nor of what was.
+///
+/// # Errors
+/// When the file can't be read or written.
+pub fn forget(path: &Path, key: &SessionKey, through: Position) -> io::Result<()> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0)?;
+    for (slot, bytes) in bytes.chunks(SLOT_BYTES).enumerate() {
+        let is_theirs = memchr::memmem::find(bytes, key.student.as_str().as_bytes()).is_some();
+        let is_later = note_in(bytes).is_some_and(|note| note.position > through.0);
+        if is_theirs && !is_later {
+            file.write_all_at(&vec![0; bytes.len()], (slot * SLOT_BYTES) as u64)?;
+        }
+    }
+    file.sync_data()
+}
+
+/// What a slot says; nothing for one that is free. A torn note is of an entry that was not yet folded.
+fn note_in(slot: &[u8]) -> Option<Note<'_>> {
+    let (length, rest) = slot.split_first_chunk::<2>()?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    serde_json::from_slice(rest.get(..length)?).ok()
+}
+
 fn read(file: &File, journal: &JournalId) -> io::Result<Vec<(SessionKey, Position)>> {
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
     let left = bytes.chunks(SLOT_BYTES).filter_map(|slot| {
-        let (length, rest) = slot.split_first_chunk::<2>()?;
-        let length = usize::from(u16::from_be_bytes(*length));
-        // a torn note is of an entry that was not yet folded
-        let note: Note<'_> = serde_json::from_slice(rest.get(..length)?).ok()?;
+        let note = note_in(slot)?;
         let key = SessionKey {
             classroom: ClassroomId::new(note.classroom),
             student: StudentId::new(note.student),
@@ -141,7 +169,13 @@ impl Flights for FlightFile {
             return;
         }
         let slot = slots.take();
-        slots.taken.insert(entry(flight), Taken { slot, number });
+        let length = bytes.len();
+        let taken = Taken {
+            slot,
+            number,
+            length,
+        };
+        slots.taken.insert(entry(flight), taken);
         drop(slots);
         self.write(slot, &bytes);
     }
@@ -153,9 +187,9 @@ impl Flights for FlightFile {
         if !slots.taken.get(&entry).is_some_and(is_its_own) {
             return;
         }
-        if let Some(Taken { slot, .. }) = slots.taken.remove(&entry) {
-            // before it is given to another
-            self.write(slot, &[0, 0]);
+        if let Some(Taken { slot, length, .. }) = slots.taken.remove(&entry) {
+            // before it is given to another; whose it was stands nowhere any more
+            self.write(slot, &vec![0; length]);
             slots.free.push(slot);
         }
     }
@@ -209,6 +243,29 @@ mod tests {
         again.clear().unwrap();
         let (_, left) = FlightFile::open(&path, &journal).unwrap();
         assert_eq!(left, []);
+    }
+
+    #[test]
+    fn nothing_of_somebody_who_is_erased_stays_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in-flight");
+        let journal = JournalId::new("jrn_a");
+        let (flights, _) = FlightFile::open(&path, &journal).unwrap();
+        for (student, position) in [("stu_a", 1), ("stu_b", 2), ("stu_a", 9)] {
+            flights.begin(&flight(student, position));
+        }
+        flights.begin(&flight("stu_c", 3));
+        flights.end(&flight("stu_c", 3));
+
+        forget(&path, &key("stu_a"), Position(5)).unwrap();
+
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(memchr::memmem::find(&bytes, b"stu_c").is_none());
+        let (_, left) = FlightFile::open(&path, &journal).unwrap();
+        assert_eq!(
+            left,
+            [(key("stu_b"), Position(2)), (key("stu_a"), Position(9))]
+        );
     }
 
     #[test]

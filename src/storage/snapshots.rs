@@ -6,6 +6,7 @@
 //! replaying from the offset leaves such a state as it is.
 
 mod attempts;
+mod forget;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use mimamori_actors::ports::{Attempt, SnapshotError, Snapshots};
 use mimamori_actors::session::fold::{self, SessionState, StateError};
 use mimamori_actors::{ROUTER_FORMAT, router_format};
 
-use super::embedded::handle::{Away, Handle, Place};
+use super::embedded::handle::{self, Away, Handle, Place};
 use super::embedded::shortage::Shortage;
 use super::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use super::format::{self, UnknownFormat};
@@ -83,6 +84,10 @@ impl FjallSnapshots {
     /// is renamed (`….damaged`, in place of an earlier one) and begun anew: the
     /// sessions then start at the oldest position of the journal.
     pub fn open(dir: &Path) -> Result<Self, OpenSnapshotsError> {
+        handle::rebuild::settle(dir).map_err(|error| OpenSnapshotsError::Unusable {
+            path: dir.to_path_buf(),
+            reason: error.to_string(),
+        })?;
         format::check_fjall(dir)?;
         let opened = match open_caught(dir, open_with_highest) {
             Err(OpenFailure::Damaged(reason)) => {

@@ -41,6 +41,7 @@ mod reading;
 mod real_life;
 mod recorded;
 mod records_blocked;
+mod rights;
 mod silence;
 mod takeover;
 mod three_stores;

@@ -459,3 +459,31 @@ fn what_nobody_comes_back_for_is_forgotten_after_a_minute() {
     assert!(resumed(feed.resume(&since("epoch-1", 2))).is_empty());
     assert_eq!(feed.next_tick(), feed.next_status_change());
 }
+
+#[test]
+fn who_is_forgotten_is_in_no_snapshot_and_who_missed_it_begins_anew() {
+    let mut feed = feed();
+    feed.apply(update("a", 1, 1, 0), at(0));
+    feed.apply(update("b", 2, 1, 0), at(0));
+    feed.tick(at(0)).unwrap();
+    let before = feed.cursor();
+    feed.apply(update("a", 3, 2, 1), at(1));
+
+    feed.forget(&StudentId::new("a"));
+
+    let delta = feed.tick(at(1)).unwrap();
+    let told: Value = serde_json::from_slice(&delta.frame).unwrap();
+    assert_eq!(told["removed"], json!(["a"]));
+    assert_eq!(told["events"], json!([]));
+    let snapshot = feed.snapshot(at(1));
+    let shown: Value = serde_json::from_slice(&snapshot).unwrap();
+    assert_eq!(shown["students"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["recent"].as_array().unwrap().len(), 1);
+    // the delta of before is forgotten with them
+    let mut other = self::feed();
+    other.apply(update("a", 1, 1, 0), at(0));
+    other.tick(at(0)).unwrap();
+    let start = Cursor { seq: 0, ..before };
+    other.forget(&StudentId::new("a"));
+    assert!(matches!(other.resume(&start), Resume::Reset { .. }));
+}

@@ -65,6 +65,11 @@ impl Attempts {
             .is_some_and(|((position, _), _)| *position <= offset)
     }
 
+    /// Nothing is known of this student any more.
+    pub(super) fn forget_of(&mut self, key: &SessionKey) {
+        self.counts.retain(|(_, of), _| of != key);
+    }
+
     /// Everything up to here is applied, or a dead letter, for good.
     pub(super) fn forget(&mut self, offset: Position) {
         self.counts.retain(|(position, _), _| *position > offset);

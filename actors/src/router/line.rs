@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::attempts::Aftermath;
 use super::{CATCH_UP_EVERY, RouterMessage, RouterState, concerns};
+use crate::deadlines::Owner;
 use crate::domain::{Entry, LessonId, Position, Record, SessionKey};
 use crate::ports::{Batch, ReadError};
 use crate::session::actor::{MAILBOX, PATIENCE, SessionActor, SessionArguments, SessionMessage};
@@ -20,6 +21,8 @@ use crate::tree::{Address, Budget, Decision, Later, RestartPolicy, SendError, on
 const CATCH_UP_BATCHES: usize = 64;
 /// In one turn at most so many students are looked after; the next begins with the one after them.
 const CATCH_UP_STUDENTS: usize = 1_024;
+/// A session that was killed ends at its next await.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// A session's snapshot is read from the disk.
 const SNAPSHOT_READS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -228,6 +231,29 @@ impl RouterState {
             self.behind.insert(key.clone());
         }
         self.lines.insert(key.clone(), line);
+    }
+
+    /// The session ends, and what it knew goes. Its entries are hidden from the journal's readers by now.
+    pub(super) async fn forget(&mut self, key: SessionKey) {
+        self.behind.remove(&key);
+        self.attempts.forget_of(&key);
+        if let Some(mut line) = self.lines.remove(&key) {
+            // what it does from now on is nobody's business; waits for what it is putting into the snapshots
+            line.progress.close();
+            self.context.census.leave(line.address.vitals().name());
+            if let Some(cell) = line.cell.take() {
+                self.context.roster.remove(&cell.get_id());
+                let _waiting = self.vitals.waiting(ENDS_WITHIN * 2);
+                // one that folds and does not come back tells nobody anything
+                let _ = cell.kill_and_wait(Some(ENDS_WITHIN)).await;
+                if let Some(careful) = &self.context.session.careful {
+                    careful.settle(cell.get_id());
+                }
+            }
+        }
+        let session = &self.context.session;
+        session.registry.remove(&key);
+        session.deadlines.forget(Owner::Session(key));
     }
 
     /// Reads the journal again for the students that are behind, in turn: a turn

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::deadlines::Owner;
 use crate::domain::{
@@ -61,6 +61,11 @@ pub(crate) enum RouterMessage {
     },
     /// The wait before a session's restart is over.
     RestartSession { key: SessionKey },
+    /// End this session and know nothing of it: its person is erased.
+    Forget {
+        key: SessionKey,
+        told: oneshot::Sender<()>,
+    },
 }
 
 /// What the router needs over all its incarnations.
@@ -148,6 +153,11 @@ impl Actor for Router {
                 state.session_failed(&key, actor, reason);
             }
             RouterMessage::RestartSession { key } => state.restart_session(&key).await,
+            RouterMessage::Forget { key, told } => {
+                state.forget(key).await;
+                // who does not wait any more needs no answer
+                let _ = told.send(());
+            }
         }
         state.look_after_those_behind();
         state.pump_on();

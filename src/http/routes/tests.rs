@@ -70,6 +70,7 @@ fn parts(refusals: &Arc<Refusals>) -> Parts {
         privacy: only_at("/privacy/default"),
         export: only_at("/api/v1/exports"),
         reading: only_at("/api/v1/classrooms"),
+        rights: only_at("/api/v1/admin/classrooms"),
     }
 }
 

@@ -21,6 +21,7 @@ const ASKED_EVERY: u64 = 4096;
 impl Index {
     /// Merges runs once, if there are enough of them; false if there was nothing to do.
     pub(in super::super) fn merge_once(&self) -> Result<bool, IndexError> {
+        let _rewriting = self.rewriting();
         let Some(inputs) = self.to_merge() else {
             return Ok(false);
         };

@@ -12,6 +12,7 @@
 
 mod files;
 mod filter;
+mod forget;
 mod former;
 mod merge;
 mod run;
@@ -23,7 +24,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 use mimamori_actors::ports::Identity;
@@ -151,6 +152,8 @@ pub(super) struct Index {
     next_number: AtomicU64,
     reached: File,
     stops_merging: AtomicBool,
+    /// Held by whoever writes runs anew: what one takes out the other must not have read.
+    rewriting: Mutex<()>,
     /// Makes the disk look full.
     #[cfg(test)]
     pub(super) has_no_room: AtomicBool,
@@ -195,6 +198,7 @@ impl Index {
             next_number: AtomicU64::new(newest + 1),
             reached: open_beside(root, REACHED).map_err(IndexError::from)?,
             stops_merging: AtomicBool::new(false),
+            rewriting: Mutex::default(),
             #[cfg(test)]
             has_no_room: AtomicBool::new(false),
             _lock: lock,
@@ -326,6 +330,13 @@ impl Index {
         let run = open_written(path, number, filters_may_take(&self.runs()))?;
         self.change_runs(|runs| runs.insert(0, run));
         Ok(())
+    }
+
+    fn rewriting(&self) -> MutexGuard<'_, ()> {
+        // nothing is kept under it
+        self.rewriting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn runs(&self) -> Arc<[Arc<Run>]> {

@@ -12,7 +12,7 @@ use crate::journal::scan::{Found, Scanner};
 use crate::journal::segment::{self, HeaderFound, SegmentHeader};
 
 /// Files in the making; `spare.tmp` is no such file but the next segment, allocated ahead.
-const IN_THE_MAKING: [&str; 3] = ["spare.part", "segment.part", "offsets.tmp"];
+const IN_THE_MAKING: [&str; 4] = ["spare.part", "segment.part", "erased.part", "offsets.tmp"];
 
 /// The files in which damaged bytes are kept, in the order of their names.
 pub(super) fn list(dir: &Path) -> Result<Vec<SetAside>, JournalError> {

@@ -191,6 +191,10 @@ impl Kinds {
         let texts = frame::texts(header, payload).unwrap_or_default();
         self.unreadable += u64::from(header.entries).saturating_sub(texts.len() as u64);
         for text in texts {
+            if frame::is_erased(text) {
+                self.erased += 1;
+                continue;
+            }
             match serde_json::from_str(text.get()) {
                 Ok(Kind::Event(_)) => self.events += 1,
                 Ok(Kind::Rejection(_)) => self.rejected += 1,

@@ -121,6 +121,9 @@ fn show_journal(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
         "entries: {} events, {} rejected, {} dead letters, {} of the program itself",
         kinds.events, kinds.rejected, kinds.dead_letters, kinds.own
     )?;
+    if kinds.erased > 0 {
+        write!(out, ", {} erased", kinds.erased)?;
+    }
     match kinds.unreadable {
         0 => writeln!(out),
         many => writeln!(out, ", {many} that this program cannot read"),

@@ -171,10 +171,11 @@ fn put_right(
     })
 }
 
-/// A frame of which every record can be read.
+/// A frame of which every record can be read that was not erased.
 fn mend(bytes: &[u8], offset: u64, header: FrameHeader, origin: String) -> Option<Mend> {
     let records = frame::records(&header, &bytes[HEADER_BYTES..]).ok()?;
-    records.iter().all(Option::is_some).then(|| Mend {
+    let is_known = |found: &frame::Found| *found != frame::Found::Unreadable;
+    records.iter().all(is_known).then(|| Mend {
         offset,
         bytes: bytes.to_vec(),
         header,
@@ -191,18 +192,19 @@ fn are_as_admitted(header: &FrameHeader, payload: &[u8]) -> bool {
         return false;
     };
     let identities = frame::identities(header, payload);
-    let is_right = |place: usize, record: &Option<Record>| match record {
-        Some(Record::Event(event)) => {
+    let is_right = |place: usize, found: &frame::Found| match found {
+        frame::Found::Record(Record::Event(event)) => {
             let position = Position(header.first.0 + place as u64);
             let identity = identities.iter().find(|(of, _)| *of == position);
             identity.is_some_and(|(_, identity)| {
                 is_as_admitted(event, texts[place].get().as_bytes(), identity)
             })
         }
-        Some(Record::Rejection(_) | Record::Timer(_) | Record::Fact(_) | Record::DeadLetter(_)) => {
-            true
-        }
-        None => false,
+        frame::Found::Record(
+            Record::Rejection(_) | Record::Timer(_) | Record::Fact(_) | Record::DeadLetter(_),
+        )
+        | frame::Found::Erased => true,
+        frame::Found::Unreadable => false,
     };
     let mut numbered = records.iter().enumerate();
     numbered.all(|(place, record)| is_right(place, record))

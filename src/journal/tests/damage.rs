@@ -315,7 +315,7 @@ async fn a_segment_of_the_future_stops_the_start_and_is_left_as_it_is() {
     drop(bench.open());
     let path = bench.segment_files()[0].clone();
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&bytes[..124]);
     bytes[124..128].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
@@ -324,7 +324,7 @@ async fn a_segment_of_the_future_stops_the_start_and_is_left_as_it_is() {
 
     assert!(matches!(
         error,
-        JournalError::Newer(UnknownFormat { ref found, .. }) if found == "2"
+        JournalError::Newer(UnknownFormat { ref found, .. }) if found == "3"
     ));
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }

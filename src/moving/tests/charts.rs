@@ -61,7 +61,7 @@ async fn who_came_over_is_erased_from_influxdb_with_all_that_they_did() {
     // this server has accepted one event since it is there
     house
         .series
-        .erase_points(&hanako, Position(1))
+        .erase(&samples::journal(), &hanako, Position(1), |_, _| Vec::new())
         .await
         .unwrap();
 

@@ -30,6 +30,8 @@ use tokio::time::Instant;
 use super::shortage::Shortage;
 use super::{OpenFailure, is_no_room, open_caught, room_beside};
 
+pub(crate) mod rebuild;
+
 /// Between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(200);
 /// So long whoever reads in the old one may take to be done.

@@ -22,6 +22,7 @@ use mimamori_actors::ports::{Store, StoreError};
 use sea_orm::{DatabaseConnection, FromQueryResult};
 
 use crate::config::Config;
+use crate::erasure::hidden::Hidden;
 
 mod backfill;
 mod batch;
@@ -31,6 +32,7 @@ pub(crate) mod dump;
 mod editions;
 mod expire;
 mod fault;
+mod forget;
 mod former;
 mod gate;
 mod later;
@@ -52,9 +54,10 @@ use gate::Gate;
 pub use later::Check;
 pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
-    CellKey, CellRow, CellTotals, DeadLetterRow, ExecutionFilter, ExecutionRow, ExportedEvent,
-    ExportedSpan, Found, HelpKey, HelpRow, History, KnownStudent, LessonKey, LessonRow,
-    RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange, Totals,
+    AlertRow, CellKey, CellRow, CellTotals, DeadLetterRow, ExecutionFilter, ExecutionRow,
+    ExportedEvent, ExportedSpan, Found, HelpKey, HelpRow, History, KnownStudent, LessonKey,
+    LessonRow, LetterRow, PersonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange,
+    Totals,
 };
 use sql::Sql;
 
@@ -68,6 +71,8 @@ pub struct Records {
     reading: DatabaseConnection,
     dialect: Dialect,
     editions: Editions,
+    /// Who is in no answer.
+    hidden: OnceLock<Arc<Hidden>>,
     gate: Gate,
     /// Opens them when their server comes, and looks after the months of
     /// PostgreSQL for as long as these are there.
@@ -136,6 +141,7 @@ impl Records {
                     reading,
                     dialect: Dialect::Sqlite,
                     editions: Editions::default(),
+                    hidden: OnceLock::new(),
                     gate: Gate::open(),
                     keeping: OnceLock::new(),
                 })
@@ -155,6 +161,7 @@ impl Records {
             reading: parts.reading,
             dialect: Dialect::Postgres,
             editions: Editions::default(),
+            hidden: OnceLock::new(),
             gate,
             keeping: keeping.map_or_else(OnceLock::new, OnceLock::from),
         }
@@ -260,7 +267,8 @@ impl Records {
     ) -> Result<(), RecordsError> {
         self.gate.pass()?;
         let mut batch = self.writing.begin().await?;
-        let written = write_batch(&mut batch, journal, entries, through).await?;
+        let hidden = self.hidden.get().map(Arc::as_ref);
+        let written = write_batch(&mut batch, journal, (entries, through), hidden).await?;
         batch.commit().await?;
         self.editions.wrote(&written);
         Ok(())
@@ -271,8 +279,8 @@ impl Records {
 async fn write_batch(
     batch: &mut Batch<'_>,
     journal: &JournalId,
-    entries: &[Arc<Entry>],
-    through: Position,
+    (entries, through): (&[Arc<Entry>], Position),
+    hidden: Option<&Hidden>,
 ) -> Result<Vec<Written>, RecordsError> {
     let known = batch.positions(&mut write::offset_of(journal)).await?;
     let known = known
@@ -283,6 +291,8 @@ async fn write_batch(
         .iter()
         .map(AsRef::as_ref)
         .filter(|entry| entry.position > known)
+        // read before their person was hidden
+        .filter(|entry| !hidden.is_some_and(|hidden| hidden.hides(entry)))
         .collect();
     alone(batch, journal, &fresh).await?;
     write::entries(batch, &fresh).await?;

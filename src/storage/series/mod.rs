@@ -6,6 +6,7 @@
 //! is a point of its own, the same however often it is written, and the offset
 //! follows the points.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, SessionKe
 use mimamori_actors::ports::{Store, StoreError};
 
 use crate::config::{Config, InfluxUrl};
+use crate::erasure::hidden::Hidden;
 use crate::keys::Secret;
 use crate::storage::embedded::shortage::Shortage;
 
@@ -186,23 +188,56 @@ impl Series {
         }
     }
 
-    /// Takes a person's points up to this position out of InfluxDB.
-    /// Embedded series have no points, only counts: nothing is done then.
-    ///
-    /// The points of entries that the writer has not yet written are not there to be
-    /// found: [`Series::reach`] tells how far it is. A year of one student (40,000 points)
-    /// takes minutes; what was deleted is deleted however that ends.
+    /// Whoever is hidden here is not written. Said once, before anybody writes.
+    pub fn hide(&self, hidden: Arc<Hidden>) {
+        match &self.0 {
+            Kind::Embedded(series) => series.hide(hidden),
+            Kind::Influx(series) => series.hide(hidden),
+        }
+    }
+
+    /// Takes everything of a person up to this position out, who is hidden already: what the
+    /// writer has in hand, or has still to write, leaves them out. Embedded, the counts of a
+    /// person go, and what they did since is counted again from what `recount` gives. In
+    /// InfluxDB their points are asked for and deleted, and names of teams and notebooks
+    /// that no other point has. A year of one student there (40,000 points) takes minutes;
+    /// what was deleted is deleted however that ends.
     ///
     /// # Errors
+    /// When the database fails, or somebody does not let go of it: it is as it was then.
     /// When InfluxDB does not answer, or does not delete (3 does not).
-    pub async fn erase_points(
+    pub(crate) async fn erase(
         &self,
+        journal: &JournalId,
         person: &SessionKey,
         through: Position,
+        recount: impl Recount,
     ) -> Result<(), SeriesError> {
         match &self.0 {
-            Kind::Embedded(_) => Ok(()),
+            Kind::Embedded(series) => series.erase(journal, person, through, recount).await,
             Kind::Influx(series) => series.erase(person, through).await,
+        }
+    }
+}
+
+/// What gives the entries behind the first position, up to the second one. Blocks.
+pub(crate) trait Recount:
+    FnOnce(Position, Position) -> Vec<Arc<Entry>> + Send + 'static
+{
+}
+
+impl<F: FnOnce(Position, Position) -> Vec<Arc<Entry>> + Send + 'static> Recount for F {}
+
+/// These entries without those of people who were hidden after they were read.
+fn without_hidden<'a>(
+    entries: &'a [Arc<Entry>],
+    hidden: Option<&Arc<Hidden>>,
+) -> Cow<'a, [Arc<Entry>]> {
+    match hidden.filter(|hidden| entries.iter().any(|entry| hidden.hides(entry))) {
+        None => Cow::Borrowed(entries),
+        Some(hidden) => {
+            let shown = entries.iter().filter(|entry| !hidden.hides(entry));
+            Cow::Owned(shown.cloned().collect())
         }
     }
 }

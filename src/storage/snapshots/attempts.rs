@@ -17,7 +17,7 @@ fn encode_key(key: &SessionKey, position: Position) -> Vec<u8> {
     bytes
 }
 
-fn decode_key(bytes: &[u8]) -> Option<(Position, SessionKey)> {
+pub(super) fn decode_key(bytes: &[u8]) -> Option<(Position, SessionKey)> {
     let (position, key) = bytes.split_first_chunk::<8>()?;
     Some((Position(u64::from_be_bytes(*position)), session_key(key)?))
 }

@@ -200,6 +200,23 @@ impl Writer {
         Ok(Lent { kept, home })
     }
 
+    /// Lets the server reuse the room of removed rows, so that what stood in it
+    /// is written over. On a session of its own: it is no part of a transaction,
+    /// holds nobody up, and may take minutes.
+    pub(in crate::storage::records) async fn vacuum(&self) -> Result<(), RecordsError> {
+        let mut session = connect(&self.options).await?;
+        for statement in [
+            "SET statement_timeout = 0",
+            "VACUUM events, executions, students, teams, notebooks, sessions, help, alerts, \
+             rejected, dead_letters",
+        ] {
+            let done = sqlx::raw_sql(statement).execute(&mut session).await;
+            done.map_err(unavailable)?;
+        }
+        let _ = timeout(ANSWERS_WITHIN, session.close()).await;
+        Ok(())
+    }
+
     /// Ends the session, once what is under way is done.
     pub(in crate::storage::records) async fn close(&self) {
         if let Some(kept) = self.kept.lock().await.take() {

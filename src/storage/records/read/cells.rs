@@ -5,13 +5,14 @@
 //! statement. A cell is the same in every way to write its notebook's path; one
 //! without an id is named by its place.
 
-use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::domain::{ClassroomId, Position, SessionKey};
 use sea_orm::FromQueryResult;
 
 use super::executions::one_of;
 use super::totals::{Parts, QUARTER_MS};
 use super::{Found, Records, RecordsError, Sql, TimeRange, Weigh, in_time};
 use crate::storage::records::dialect::Dialect;
+use crate::storage::records::forget::leave_out;
 use crate::storage::records::rows::comparable;
 
 /// The commonest error is that of so many of a cell's newest ones.
@@ -145,6 +146,7 @@ impl Records {
             },
             None => self.notebooks(classroom, range, after.as_ref()).await?,
         };
+        let hidden = self.pending();
         let mut rows = Vec::new();
         for paths in &notebooks {
             let table = CellTable {
@@ -153,6 +155,7 @@ impl Records {
                 paths,
                 after: after.as_ref().filter(|key| is_of(paths, &key.notebook)),
                 dialect: self.dialect,
+                hidden: &hidden,
             };
             let room = limit - rows.len();
             let mut sql = table.statement(room);
@@ -178,7 +181,7 @@ impl Records {
         after: Option<&CellKey>,
     ) -> Result<Vec<Paths>, RecordsError> {
         let first = after.map_or("", |key| key.notebook.as_str());
-        let mut sql = active_notebooks(classroom, range, first);
+        let mut sql = active_notebooks(classroom, range, first, &self.pending());
         let rows: Vec<NotebookRow> = self.all(&mut sql).await?;
         let mut notebooks: Vec<Paths> = Vec::new();
         if first.is_empty() {
@@ -210,6 +213,7 @@ pub(in crate::storage::records) fn active_notebooks(
     classroom: &ClassroomId,
     range: TimeRange,
     first: &str,
+    hidden: &[(SessionKey, Position)],
 ) -> Sql {
     let mut sql = Sql::new("SELECT n.key, n.path FROM notebooks n WHERE n.classroom = ");
     sql.bind(classroom.as_str());
@@ -223,6 +227,7 @@ pub(in crate::storage::records) fn active_notebooks(
     );
     sql.bind(range.begin_ms());
     sql.push(" AND x.at_ms < ").bind(range.end_ms());
+    leave_out(&mut sql, hidden, "x", "student");
     sql.push(&format!(
         " AND x.status IN {TELLING} ORDER BY x.at_ms DESC, x.position DESC LIMIT 1) IS NOT NULL \
          ORDER BY n.key, n.path LIMIT "
@@ -238,6 +243,8 @@ pub(in crate::storage::records) struct CellTable<'a> {
     pub(in crate::storage::records) paths: &'a Paths,
     pub(in crate::storage::records) after: Option<&'a CellKey>,
     pub(in crate::storage::records) dialect: Dialect,
+    /// Who is being erased.
+    pub(in crate::storage::records) hidden: &'a [(SessionKey, Position)],
 }
 
 impl CellTable<'_> {
@@ -291,6 +298,12 @@ impl CellTable<'_> {
         let parts = Parts::of(self.range.begin_ms()..self.range.end_ms(), QUARTER_MS);
         sql.push(" AND quarter_ms >= ").bind(parts.whole.start);
         sql.push(" AND quarter_ms < ").bind(parts.whole.end);
+        // what was counted knows no positions: what they did since shows when they are erased
+        for (key, _) in self.hidden {
+            if key.classroom == *self.classroom {
+                sql.push(" AND student <> ").bind(key.student.as_str());
+            }
+        }
         for edge in parts.edges.iter().filter(|edge| !edge.is_empty()) {
             sql.push(
                 " UNION ALL SELECT COALESCE(x.cell_id, ''), \
@@ -303,6 +316,7 @@ impl CellTable<'_> {
             sql.push(" AND x.at_ms >= ").bind(edge.start);
             sql.push(" AND x.at_ms < ").bind(edge.end);
             sql.push(&format!(" AND x.status IN {TELLING}"));
+            leave_out(sql, self.hidden, "x", "student");
         }
         sql.push(
             ") AS q GROUP BY q.cell_id, CASE WHEN q.cell_id = '' THEN q.cell_index END, q.student",
@@ -319,6 +333,7 @@ impl CellTable<'_> {
         ))
         .bind(self.range.begin_ms());
         sql.push(" AND x.at_ms < ").bind(self.range.end_ms());
+        leave_out(sql, self.hidden, "x", "student");
         sql.push(" ORDER BY x.at_ms DESC, x.position DESC LIMIT ")
             .bind(NEWEST_ERRORS);
         sql.push(

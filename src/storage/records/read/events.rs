@@ -28,13 +28,13 @@ const EVENTS: &str = "SELECT e.position, e.classroom, e.student, e.event_id, e.k
     LEFT JOIN students s ON s.classroom = e.classroom AND s.id = e.student";
 
 #[derive(Debug, FromQueryResult)]
-struct EventRow {
-    position: i64,
+pub(super) struct EventRow {
+    pub(super) position: i64,
     classroom: String,
     student: String,
     event_id: String,
     kind: String,
-    at_ms: i64,
+    pub(super) at_ms: i64,
     event_time_ms: i64,
     received_at_ms: i64,
     body: String,
@@ -69,6 +69,7 @@ impl Records {
     ) -> Result<Found<StoredEvent>, RecordsError> {
         let mut sql = self.all_events();
         sql.push(" WHERE e.classroom = ").bind(classroom.as_str());
+        self.leave_out(&mut sql, "e", "student");
         sql.push(" AND e.position > ")
             .bind(i64::try_from(since.0).unwrap_or(i64::MAX));
         sql.push(" ORDER BY e.position");
@@ -90,6 +91,7 @@ impl Records {
             .bind(i64::try_from(after.0).unwrap_or(i64::MAX));
         sql.push(" AND e.position <= ")
             .bind(i64::try_from(through.0).unwrap_or(i64::MAX));
+        self.leave_out(&mut sql, "e", "student");
         sql.push(" ORDER BY e.position");
         let found: Found<EventRow> = self.page(&mut sql, limit).await?;
         found.map(EventRow::into_event)
@@ -126,7 +128,7 @@ impl Records {
 }
 
 impl EventRow {
-    fn into_event(self) -> Result<StoredEvent, RecordsError> {
+    pub(super) fn into_event(self) -> Result<StoredEvent, RecordsError> {
         let head = Head {
             id: EventId::new(self.event_id),
             kind: from_name(&self.kind)?,

@@ -1,10 +1,11 @@
 //! Executions, newest first.
 
-use mimamori_actors::domain::{ClassroomId, ExecutionStatus, StudentId};
+use mimamori_actors::domain::{ClassroomId, ExecutionStatus, Position, SessionKey, StudentId};
 use sea_orm::FromQueryResult;
 
 use super::{Found, Records, RecordsError, Sql, TimeKey, TimeRange, Weigh};
 use crate::storage::records::dialect::Dialect;
+use crate::storage::records::forget::leave_out;
 use crate::storage::records::rows::comparable;
 use crate::storage::records::sql::containing;
 
@@ -81,6 +82,7 @@ impl Records {
             filter,
             paths: None,
             after,
+            hidden: self.pending(),
             dialect: self.dialect,
         };
         if let Some(notebook) = &filter.notebook {
@@ -115,6 +117,8 @@ pub(in crate::storage::records) struct List<'a> {
     /// The paths of the filter's notebook.
     pub(in crate::storage::records) paths: Option<Vec<String>>,
     pub(in crate::storage::records) after: Option<TimeKey>,
+    /// Who is in no answer.
+    pub(in crate::storage::records) hidden: Vec<(SessionKey, Position)>,
     pub(in crate::storage::records) dialect: Dialect,
 }
 
@@ -145,6 +149,7 @@ impl List<'_> {
 
     /// Everything but the classroom.
     pub(super) fn narrow(&self, sql: &mut Sql, way: Way) {
+        leave_out(sql, &self.hidden, "x", "student");
         let at = way.number("x.at_ms");
         sql.push(&format!(" AND {at} >= "))
             .bind(self.range.begin_ms());

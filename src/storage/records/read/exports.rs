@@ -1,4 +1,5 @@
-//! What exports read: in the order of time, the oldest first, without those who are not for research.
+//! What exports read: in the order of time, the oldest first, without those who are not
+//! for research or are being erased.
 
 use mimamori_actors::domain::{ClassroomId, Event, EventId, StudentId, Timestamp};
 use sea_orm::FromQueryResult;
@@ -149,10 +150,12 @@ impl History {
         }
     }
 
-    const fn is_of_students(self) -> bool {
+    /// Whose rows name a student.
+    const fn table_of_students(self) -> Option<&'static str> {
         match self {
-            Self::Sessions | Self::Help => true,
-            Self::Lessons => false,
+            Self::Sessions => Some("sessions"),
+            Self::Help => Some("help"),
+            Self::Lessons => None,
         }
     }
 }
@@ -185,6 +188,7 @@ impl Records {
             sql.push(" AND e.kind = 'cell_executed'");
         }
         sql.push(&format!(" AND e.student {FOR_RESEARCH}"));
+        self.leave_out(&mut sql, "e", "student");
         if let Some(key) = after {
             sql.push(" AND (e.at_ms, e.position) > (").bind(key.at_ms);
             sql.push(", ").bind(key.position).push(")");
@@ -210,8 +214,9 @@ impl Records {
         sql.push(&format!(" AND {begin} >= "))
             .bind(range.begin_ms());
         sql.push(&format!(" AND {begin} < ")).bind(range.end_ms());
-        if history.is_of_students() {
+        if let Some(table) = history.table_of_students() {
             sql.push(&format!(" AND student {FOR_RESEARCH}"));
+            self.leave_out(&mut sql, table, "student");
         }
         if let Some((begun_ms, id)) = after {
             sql.push(&format!(" AND ({begin}, id) > (")).bind(begun_ms);
@@ -249,6 +254,7 @@ impl Records {
              WHERE id IN (SELECT student FROM not_for_research) AND classroom = ",
         );
         sql.bind(classroom.as_str());
+        self.leave_out(&mut sql, "students", "id");
         self.count(&mut sql).await
     }
 

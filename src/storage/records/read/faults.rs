@@ -4,6 +4,7 @@ use mimamori_actors::domain::ClassroomId;
 use sea_orm::FromQueryResult;
 
 use super::{Found, Records, RecordsError, Sql, TimeKey, TimeRange, Weigh};
+use crate::storage::records::position;
 
 /// A refused event. Its payload is hostile text.
 #[derive(Debug, FromQueryResult)]
@@ -73,7 +74,23 @@ impl Records {
              FROM rejected WHERE classroom = ",
         );
         newest_first(&mut sql, classroom, range, after);
-        self.page(&mut sql, limit).await
+        let mut found: Found<RejectedRow> = self.page(&mut sql, limit).await?;
+        self.blank_hidden(&mut found.rows);
+        Ok(found)
+    }
+
+    /// Whose a refused event is tells no column: the row stays until it is
+    /// removed, a moment later, and says nothing.
+    fn blank_hidden(&self, rows: &mut [RejectedRow]) {
+        let Some(hidden) = self.hidden.get().filter(|hidden| hidden.is_anybody()) else {
+            return;
+        };
+        for row in rows {
+            if hidden.hides_sent(position(row.position), &row.payload) {
+                row.payload.clear();
+                row.event_id = None;
+            }
+        }
     }
 
     /// Dead letters of a classroom, newest first.

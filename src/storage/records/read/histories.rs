@@ -50,6 +50,7 @@ impl Records {
         );
         sql.bind(number(after));
         sql.push(" AND opened <= ").bind(number(through));
+        self.leave_out(&mut sql, "help", "student");
         sql.push(" ORDER BY opened");
         self.all(&mut sql).await
     }
@@ -126,6 +127,7 @@ impl Records {
             sql.push(" OR is_open = 1");
         }
         sql.push(")");
+        self.leave_out(&mut sql, "h", "student");
         if let Some(key) = after {
             sql.push(" AND (is_open, since_ms, id) < (")
                 .bind(i64::from(key.is_open));

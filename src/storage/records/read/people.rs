@@ -49,6 +49,7 @@ impl Records {
     pub(crate) async fn student_count(&self, classroom: &ClassroomId) -> Result<u64, RecordsError> {
         let mut sql = Sql::new("SELECT COUNT(*) AS count FROM students WHERE classroom = ");
         sql.bind(classroom.as_str());
+        self.leave_out(&mut sql, "students", "id");
         let count = self.one::<Count>(&mut sql).await?.map_or(0, |it| it.count);
         Ok(u64::try_from(count).unwrap_or(0))
     }
@@ -61,6 +62,7 @@ impl Records {
         let mut sql =
             Sql::new("SELECT id, name, team, last_seen_ms FROM students WHERE classroom = ");
         sql.bind(classroom.as_str());
+        self.leave_out(&mut sql, "students", "id");
         sql.push(" ORDER BY id LIMIT ").bind(MOST_STUDENTS);
         self.all(&mut sql).await
     }
@@ -74,6 +76,7 @@ impl Records {
             Sql::new("SELECT id, name, team, last_seen_ms FROM students WHERE classroom = ");
         sql.bind(key.classroom.as_str());
         sql.push(" AND id = ").bind(key.student.as_str());
+        self.leave_out(&mut sql, "students", "id");
         self.one(&mut sql).await
     }
 
@@ -97,7 +100,9 @@ impl Records {
         sql.push(" AND begun_ms < ").bind(range.end_ms());
         sql.push(" AND (ended_ms IS NULL OR ended_ms >= ")
             .bind(range.begin_ms());
-        sql.push(") ORDER BY begun_ms DESC, id DESC LIMIT ")
+        sql.push(")");
+        self.leave_out(&mut sql, "s", "student");
+        sql.push(" ORDER BY begun_ms DESC, id DESC LIMIT ")
             .bind(MOST_OF_STUDENT);
         self.all(&mut sql).await
     }
@@ -125,6 +130,7 @@ impl Records {
         sql.push(" AND x.student = ").bind(key.student.as_str());
         sql.push(" AND x.at_ms >= ").bind(range.begin_ms());
         sql.push(" AND x.at_ms < ").bind(range.end_ms());
+        self.leave_out(&mut sql, "x", "student");
         sql.push(") AS known WHERE newness = 1 ORDER BY at_ms DESC LIMIT ")
             .bind(MOST_OF_STUDENT);
         self.all(&mut sql).await

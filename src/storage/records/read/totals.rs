@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use mimamori_actors::domain::ClassroomId;
+use mimamori_actors::domain::{ClassroomId, Position, SessionKey};
 use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,15 @@ pub(crate) struct Totals {
     pub(crate) help: i64,
 }
 
+impl Totals {
+    fn without(&mut self, other: &Self) {
+        self.active = (self.active - other.active).max(0);
+        self.executions = (self.executions - other.executions).max(0);
+        self.errors = (self.errors - other.errors).max(0);
+        self.help = (self.help - other.help).max(0);
+    }
+}
+
 impl Records {
     /// What happened in a classroom within a range.
     pub(crate) async fn totals(
@@ -34,6 +43,45 @@ impl Records {
         range: TimeRange,
     ) -> Result<Totals, RecordsError> {
         let mut sql = totals(classroom, range);
+        let mut totals: Totals = self.one(&mut sql).await?.unwrap_or_default();
+        for (key, through) in self.pending() {
+            if key.classroom == *classroom {
+                totals.without(&self.totals_of(&key, through, range).await?);
+            }
+        }
+        Ok(totals)
+    }
+
+    /// What of a classroom's totals is one person's, up to a position: rows of theirs may still stand.
+    async fn totals_of(
+        &self,
+        key: &SessionKey,
+        through: Position,
+        range: TimeRange,
+    ) -> Result<Totals, RecordsError> {
+        let through = i64::try_from(through.0).unwrap_or(i64::MAX);
+        let of = |sql: &mut Sql, table: &str, at: &str| {
+            sql.push(&format!(" FROM {table} WHERE classroom = "))
+                .bind(key.classroom.as_str());
+            sql.push(" AND student = ").bind(key.student.as_str());
+            sql.push(" AND position <= ").bind(through);
+            sql.push(&format!(" AND {at} < ")).bind(range.end_ms());
+        };
+        let mut sql =
+            Sql::new("SELECT (SELECT CAST(CASE WHEN COUNT(*) > 0 THEN 1 ELSE 0 END AS bigint)");
+        of(&mut sql, "events", "at_ms");
+        sql.push(" AND at_ms >= ").bind(range.begin_ms());
+        sql.push(") AS active, (SELECT COUNT(*)");
+        of(&mut sql, "help", "since_ms");
+        sql.push(" AND (until_ms IS NULL OR until_ms >= ")
+            .bind(range.begin_ms());
+        sql.push(
+            ")) AS help, CAST(COALESCE(SUM(CASE WHEN status IN ('ok', 'error', 'interrupted') \
+             THEN 1 ELSE 0 END), 0) AS bigint) AS executions, \
+             CAST(COALESCE(SUM(CASE WHEN status = 'error' THEN 1 ELSE 0 END), 0) AS bigint) AS errors",
+        );
+        of(&mut sql, "executions", "at_ms");
+        sql.push(" AND at_ms >= ").bind(range.begin_ms());
         Ok(self.one(&mut sql).await?.unwrap_or_default())
     }
 }

@@ -24,6 +24,7 @@ mod dumped;
 mod editions;
 mod expiry;
 mod exports;
+mod forget;
 mod full_disk;
 mod newer;
 mod plans;

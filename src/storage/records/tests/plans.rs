@@ -29,6 +29,7 @@ fn list<'a>(filter: &'a ExecutionFilter, classroom: &'a ClassroomId, on: Dialect
         filter,
         paths: filter.notebook.clone().map(|path| vec![path]),
         after: None,
+        hidden: Vec::new(),
         dialect: on,
     }
 }
@@ -78,6 +79,7 @@ fn table(classroom: &ClassroomId, range: TimeRange, paths: &Paths, dialect: Dial
         paths,
         after,
         dialect,
+        hidden: &[],
     }
     .statement(100)
 }
@@ -148,7 +150,7 @@ async fn a_server_answers_every_call_over_a_month_from_an_index() {
         plans.push((cells.clone(), index.to_owned()));
     }
     plans.push((
-        plan_of(&records, active_notebooks(&room, within, "")).await,
+        plan_of(&records, active_notebooks(&room, within, "", &[])).await,
         "executions_2026_11_classroom_notebook_at_ms_position_idx".to_owned(),
     ));
     let mut events = records.all_events();
@@ -206,6 +208,6 @@ async fn a_file_answers_every_call_from_an_index_in_its_order() {
     ] {
         assert!(plan.contains(step), "{step} is missing in\n{plan}");
     }
-    let plan = plan_of(&records, active_notebooks(&room, search.range, "")).await;
+    let plan = plan_of(&records, active_notebooks(&room, search.range, "", &[])).await;
     assert!(plan.contains("executions_by_notebook"), "{plan}");
 }

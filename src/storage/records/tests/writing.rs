@@ -72,7 +72,7 @@ async fn a_batch_that_ends_before_its_commit_leaves_nothing(on: On) {
     let (_home, records) = records(on).await;
     let entries = mixed();
     let mut batch = records.writing.begin().await.unwrap();
-    write_batch(&mut batch, &journal(), &entries, Position(13))
+    write_batch(&mut batch, &journal(), (&entries, Position(13)), None)
         .await
         .unwrap();
 

@@ -1,6 +1,6 @@
 //! The names of the cells that are counted in, in the order of time.
 
-use mimamori_actors::domain::{ClassroomId, StudentId};
+use mimamori_actors::domain::{ClassroomId, SessionKey, StudentId};
 
 use crate::storage::series::SeriesError;
 
@@ -73,6 +73,18 @@ pub(super) fn prefix(level: Level, classroom: &ClassroomId, begin: i64) -> Vec<u
     let sorted = begin.cast_unsigned() ^ (1 << 63);
     key.extend_from_slice(&sorted.to_be_bytes());
     key
+}
+
+/// Whether this names a cell of the person.
+pub(super) fn is_of(cell: &[u8], person: &SessionKey) -> bool {
+    let mut classroom = Vec::new();
+    push_text(&mut classroom, person.classroom.as_str());
+    let is_there = cell
+        .get(1..)
+        .is_some_and(|rest| rest.starts_with(&classroom));
+    is_there
+        && begin_and_student(cell, &person.classroom)
+            .is_ok_and(|(_, student)| student == person.student.as_str().as_bytes())
 }
 
 /// The beginning and the student of a cell of this classroom.

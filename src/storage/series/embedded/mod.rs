@@ -7,15 +7,16 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
 use mimamori_actors::ports::{Store, StoreError};
 
-use super::{Bucket, FORMER, SeriesError};
-use crate::storage::embedded::handle::{Handle, Place};
+use super::{Bucket, FORMER, SeriesError, without_hidden};
+use crate::erasure::hidden::Hidden;
+use crate::storage::embedded::handle::{self, Handle, Place};
 use crate::storage::embedded::shortage::Shortage;
 use crate::storage::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use crate::storage::format;
@@ -23,6 +24,7 @@ use crate::storage::format;
 mod activity;
 mod counts;
 mod expire;
+mod forget;
 mod keys;
 
 use counts::Counts;
@@ -50,6 +52,8 @@ struct Inner {
     files: Handle<Files>,
     /// What was written last. Held while counts are read, added to and written: one batch at a time.
     writing: Mutex<Option<(JournalId, Position)>>,
+    /// Who is not counted.
+    hidden: OnceLock<Arc<Hidden>>,
 }
 
 /// Everything that holds on to the database.
@@ -71,6 +75,7 @@ impl EmbeddedSeries {
     /// Opens the database `series` in `dir`, or makes it. Blocks on the disk.
     pub(super) fn open(dir: &Path) -> Result<Self, SeriesError> {
         let path = dir.join("series");
+        handle::rebuild::settle(&path).map_err(|error| SeriesError::Unopened(error.to_string()))?;
         format::check_fjall(&path)?;
         let files = match open_caught(&path, open_files) {
             Err(OpenFailure::Damaged(reason)) => {
@@ -99,12 +104,18 @@ impl EmbeddedSeries {
             inner: Arc::new(Inner {
                 files: Handle::new(place, files, open_files),
                 writing: Mutex::default(),
+                hidden: OnceLock::new(),
             }),
         })
     }
 
     pub(super) fn heed(&self, shortage: Arc<Shortage>) {
         self.inner.files.heed(shortage);
+    }
+
+    pub(super) fn hide(&self, hidden: Arc<Hidden>) {
+        // a second saying would be of the same people
+        let _ = self.inner.hidden.set(hidden);
     }
 
     pub(super) async fn highest_position(&self) -> Result<Position, SeriesError> {
@@ -224,7 +235,7 @@ impl Inner {
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
-        for (cell, added) in counts::of(entries, known) {
+        for (cell, added) in counts::of(&without_hidden(entries, self.hidden.get()), known) {
             let key = cell.to_bytes();
             let before = match files.counts.get(&key)? {
                 Some(stored) => Counts::from_bytes(&stored)?,

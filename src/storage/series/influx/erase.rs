@@ -5,14 +5,16 @@
 //! by classroom and time alone that would be twenty times as slow in a class with
 //! many teams.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use influxdb::WriteQuery;
 use mimamori_actors::domain::{ClassroomId, Position, SessionKey, Timestamp};
 
 use super::super::SeriesError;
 use super::client::{Client, NOT_EXECUTED, Table, quoted_name, quoted_text};
 use super::points::{EVENTS, Side, nanoseconds};
-use super::tags::of_classroom;
+use super::tags::{self, Label, VALUES, of_classroom};
 
 /// Points of one series of the database that are asked for at once.
 const AT_ONCE: usize = 1_000;
@@ -56,6 +58,44 @@ pub(super) async fn erase(
         delete(client, &statements).await?;
         before = statements;
     }
+}
+
+/// What takes the place of a classroom's values that no point has any more: a name of a
+/// team or a notebook may say who had it.
+pub(super) async fn unused_values(
+    client: &Client,
+    classroom: &ClassroomId,
+) -> Result<Vec<WriteQuery>, SeriesError> {
+    let room = quoted_text(&of_classroom(classroom));
+    let mut unused = Vec::new();
+    for label in Label::ALL {
+        let name = label.as_str();
+        let used = format!(
+            "SELECT FIRST(position) FROM {} WHERE classroom = {room} GROUP BY {name}",
+            quoted_name(EVENTS),
+        );
+        let kept = format!(
+            "SELECT value FROM {} WHERE classroom = {room} AND label = {}",
+            quoted_name(VALUES),
+            quoted_text(name),
+        );
+        let used = client.ask(&used, LOOKS_WITHIN).await?;
+        let used: HashSet<_> = used
+            .iter()
+            .filter_map(|table| table.tags.get(name))
+            .collect();
+        for row in (client.ask(&kept, LOOKS_WITHIN).await?.iter()).flat_map(|it| &it.values) {
+            let time = row.first().and_then(serde_json::Value::as_i64);
+            let value = row.get(1).and_then(serde_json::Value::as_str);
+            if let (Some(time), Some(value)) = (time, value)
+                && !used.iter().any(|used| *used == value)
+                && !tags::is_unused(value)
+            {
+                unused.push(tags::unused(classroom, label, time));
+            }
+        }
+    }
+    Ok(unused)
 }
 
 /// All of a classroom's points before this time go.

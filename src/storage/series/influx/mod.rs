@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mimamori_actors::domain::{
@@ -15,8 +15,9 @@ use mimamori_actors::domain::{
 };
 use tokio::sync::Mutex;
 
-use super::{Bucket, FORMER, SeriesError};
+use super::{Bucket, FORMER, SeriesError, without_hidden};
 use crate::config::InfluxUrl;
+use crate::erasure::hidden::Hidden;
 use crate::keys::Secret;
 
 mod activity;
@@ -41,6 +42,8 @@ pub(super) struct InfluxSeries {
     client: Client,
     /// Held while a batch is written: one at a time.
     writing: Mutex<Written>,
+    /// Of whom no points are made.
+    hidden: OnceLock<Arc<Hidden>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +61,13 @@ impl InfluxSeries {
         Ok(Self {
             client: Client::new(url, token)?,
             writing: Mutex::default(),
+            hidden: OnceLock::new(),
         })
+    }
+
+    pub(super) fn hide(&self, hidden: Arc<Hidden>) {
+        // a second saying would be of the same people
+        let _ = self.hidden.set(hidden);
     }
 
     pub(super) async fn highest_position(&self) -> Result<Position, SeriesError> {
@@ -99,6 +108,7 @@ impl InfluxSeries {
         through: Position,
     ) -> Result<(), SeriesError> {
         let mut written = self.writing.lock().await;
+        let entries = &without_hidden(entries, self.hidden.get());
         // however this batch ends but well, and be it that nobody waits for it any more
         if !std::mem::take(&mut written.is_sure) {
             self.look_again(&mut written, journal).await?;
@@ -153,7 +163,18 @@ impl InfluxSeries {
         person: &SessionKey,
         through: Position,
     ) -> Result<(), SeriesError> {
-        erase::erase(&self.client, person, through).await
+        // what is being written now may be theirs; what waits behind it is filtered by then
+        drop(self.writing.lock().await);
+        match erase::erase(&self.client, person, through).await {
+            // it is gone, and everybody with it
+            Err(SeriesError::NoDatabase) => return Ok(()),
+            erased => erased?,
+        }
+        let mut written = self.writing.lock().await;
+        // what is chosen from now on is chosen by what is left
+        written.tags.clear();
+        let unused = erase::unused_values(&self.client, &person.classroom).await?;
+        self.keep(unused).await
     }
 
     /// After a failure nothing is taken for granted: the server may have come back empty,

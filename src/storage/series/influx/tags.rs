@@ -23,6 +23,8 @@ pub(super) const MOST_VALUES: usize = 200;
 const OTHER: &str = "other";
 /// What stands for no name, or for one of which nothing is left.
 const NONE: &str = "none";
+/// What begins so is no name: none has two blanks beside each other.
+const UNUSED: &str = "unused  ";
 /// A longer value is cut, and a hash of it all says which it was.
 const MOST_BYTES: usize = 128;
 /// Classrooms whose values are in memory; they are read again when there are more.
@@ -39,9 +41,9 @@ pub(super) enum Label {
 }
 
 impl Label {
-    const ALL: [Self; 2] = [Self::Notebook, Self::Team];
+    pub(super) const ALL: [Self; 2] = [Self::Notebook, Self::Team];
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Notebook => "notebook",
             Self::Team => "team",
@@ -128,6 +130,22 @@ fn kept(classroom: &ClassroomId, label: Label, value: &str, place: i64) -> Write
         .add_tag("classroom", of_classroom(classroom))
         .add_tag("label", label.as_str())
         .add_field("value", value)
+}
+
+/// What stands in the place of a value that no point has any more, which was chosen at this
+/// `time`. It keeps the place: were another name chosen for it, the points that have
+/// `other` for that name would be written a second time with another tag.
+pub(super) fn unused(classroom: &ClassroomId, label: Label, time: i64) -> WriteQuery {
+    let number = time.saturating_sub(KEPT_AT);
+    new(VALUES, time)
+        .add_tag("classroom", of_classroom(classroom))
+        .add_tag("label", label.as_str())
+        .add_field("value", format!("{UNUSED}{number}"))
+}
+
+/// Whether this is no value, but what stands in the place of one.
+pub(super) fn is_unused(value: &str) -> bool {
+    value.starts_with(UNUSED)
 }
 
 /// A name as a tag: composed as names are compared, without what breaks lines or turns

@@ -154,7 +154,10 @@ async fn a_person_s_points_go_up_to_a_position_and_nobody_else_s() {
     };
 
     for _ in 0..2 {
-        series.erase_points(&person, Position(65)).await.unwrap();
+        let nothing = |_, _| Vec::new();
+        let journal = journal();
+        let erased = series.erase(&journal, &person, Position(65), nothing);
+        erased.await.unwrap();
     }
 
     assert_eq!(points(&database), 70 - (20 + 1 + 3));
@@ -166,6 +169,68 @@ async fn a_person_s_points_go_up_to_a_position_and_nobody_else_s() {
     let buckets = first_hour(&series).await;
     assert_eq!(buckets.iter().map(|it| it.help).sum::<u64>(), 1);
     assert_eq!(buckets.iter().map(|it| it.executions).sum::<u64>(), 45);
+}
+
+#[tokio::test]
+async fn names_that_only_an_erased_person_had_go_and_their_places_stay_taken() {
+    let database = database();
+    let series = on(&database);
+    let entries = [
+        in_team(1, 1, "theirs alone"),
+        in_team(2, 1, "of both"),
+        in_team(3, 2, "of both"),
+    ];
+    series
+        .write(&journal(), &entries, Position(3))
+        .await
+        .unwrap();
+    let person = SessionKey {
+        classroom: room(),
+        student: student(1),
+    };
+    let journal = journal();
+
+    for _ in 0..2 {
+        let erased = series.erase(&journal, &person, Position(3), |_, _| Vec::new());
+        erased.await.unwrap();
+    }
+    let later = [in_team(4, 2, "another"), in_team(5, 2, "theirs alone")];
+    series
+        .write(&journal, &later[..1], Position(4))
+        .await
+        .unwrap();
+
+    let chosen = || {
+        let rows = database.ask("SELECT value FROM mimamori_tag_values WHERE label = 'team'");
+        let names = rows.iter().filter_map(|row| row.rsplit(',').next());
+        let mut names: Vec<_> = names.map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(chosen(), ["another", "of both", "unused  1"]);
+    series
+        .write(&journal, &later[1..], Position(5))
+        .await
+        .unwrap();
+    assert_eq!(
+        chosen(),
+        ["another", "of both", "theirs alone", "unused  1"]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_left_to_erase_in_a_database_that_is_gone() {
+    let database = database();
+    let series = on(&database);
+    let person = SessionKey {
+        classroom: room(),
+        student: student(1),
+    };
+
+    let journal = journal();
+    let erased = series.erase(&journal, &person, Position(3), |_, _| Vec::new());
+
+    erased.await.unwrap();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::spoken; // for `server`
 use std::sync::Arc;
 
 use mimamori_actors::domain::{
-    ClassroomId, Entry, FactKind, HelpId, JournalId, Position, Timestamp,
+    ClassroomId, Entry, FactKind, HelpId, JournalId, Position, Record, Timestamp,
 };
 use mimamori_actors::ports::{Backfill, Store};
 use tempfile::TempDir;
@@ -80,6 +80,8 @@ macro_rules! on_either {
         }
     };
 }
+
+mod forget;
 
 on_either!(
     minutes_count_runs_errors_help_and_distinct_students,
