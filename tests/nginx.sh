@@ -24,7 +24,7 @@ end() {
 }
 trap end EXIT
 
-sed -e "s/listen 80;/listen 127.0.0.1:$port;/" \
+sed -e "s/listen 80;/listen 127.0.0.1:$port;/" -e "s#/var/log/nginx#$5#" \
     -e "s/127\.0\.0\.1:8000/$2/" -e "s/127\.0\.0\.1:8001/$3/" -e "s/127\.0\.0\.1:8002/$4/" \
     "$(dirname "$0")/../config/nginx.conf" >"$dir/mimamori.conf"
 cat >"$dir/nginx.conf" <<CONF
@@ -35,7 +35,7 @@ pid $dir/pid;
 error_log $5/error.log warn;
 events { worker_connections 256; }
 http {
-    access_log $5/access.log;
+    access_log off;
     client_body_temp_path $dir/body;
     proxy_temp_path $dir/proxy;
     fastcgi_temp_path $dir/fastcgi;

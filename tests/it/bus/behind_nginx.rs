@@ -87,7 +87,16 @@ async fn through_the_proxy_events_go_to_the_node_that_keeps_them_and_pages_open_
     let address = connect["ingestUrl"].as_str().unwrap();
     assert!(address.starts_with(&nginx.base()), "{address}");
     assert_eq!(api.room("/overview").await.status, 200);
-    assert_eq!(api.get("/metrics").await.status, 404);
+    for hidden in [
+        "/metrics",
+        "/readyz/",
+        "/livez",
+        "/k/x/readyz",
+        "/k/x/metrics/",
+        "//readyz",
+    ] {
+        assert_eq!(api.get(hidden).await.status, 404, "{hidden}");
+    }
     let foreign = SignIn {
         origin: Some("https://evil.example".to_owned()),
         ..by_page
@@ -108,6 +117,9 @@ async fn the_key_in_an_address_stands_in_no_log_of_the_proxy_whatever_goes_wrong
     let event = json!([run("e1", "taro", "c1", Run::Ok)]);
     assert_eq!(api.post(&path, &event).await.status, 202);
 
+    // somebody mistyped it
+    let mistyped = format!("/api/v1/event?key={INGEST_KEY}");
+    assert_eq!(api.post(&mistyped, &event).await.status, 404);
     ingest.kill9().await;
     for path in [&path, &in_query] {
         assert_eq!(api.post(path, &event).await.status, 502, "{path}");
