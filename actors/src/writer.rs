@@ -262,7 +262,12 @@ impl WriterState {
 
     fn is_taken(&mut self, took: Duration) {
         self.wait = FIRST_WAIT;
-        self.told = None;
+        if self.told.take().is_some() {
+            tracing::info!(
+                actor.name = self.arguments.consumer,
+                "the store takes again what comes"
+            );
+        }
         if took < STORE_ANSWERS_WITHIN / 8 {
             self.most = self.most.saturating_mul(2).min(BATCH);
         }
