@@ -5,6 +5,7 @@ mod consoles_node;
 mod last_stop;
 mod listener;
 pub(crate) mod offline;
+mod others_stores;
 mod stop;
 mod stores;
 mod threads;
@@ -112,7 +113,7 @@ async fn run_all(
     threads::watch(watchdog).context("no thread for the watchdog")?;
     let access = access(&config, &stores.keys)?;
     // they end with this
-    let _carrying = carrier.start(&stores.journal.id(), tree.census(), &access);
+    let _carrying = carrier.start(&stores.journal.id(), tree.census(), &access, &stores.keys);
     eraser.attach(tree.forgetting());
     tokio::spawn({
         let eraser = Arc::clone(&eraser);

@@ -27,6 +27,9 @@ use token::{Kind, sign, verify};
 /// What the key that signs is derived for (BLAKE3's `derive_key`): another use of the same secret gives another key.
 const SIGNING_CONTEXT: &str = "mimamori 2026-11-22 sign-in links and sessions of consoles";
 
+/// The same for what may be known of the key.
+const FINGERPRINT_CONTEXT: &str = "mimamori 2026-11-22 fingerprint of the key that signs";
+
 /// How long a sign-in link is good.
 pub const LINK_LASTS: Duration = Duration::from_secs(10 * 60);
 /// How long a console stays signed in.
@@ -165,6 +168,12 @@ impl Keys {
     /// Turns students' addresses into opaque ids (a keyed hash).
     pub fn student_key(&self) -> &[u8; 32] {
         &self.student
+    }
+
+    /// What nodes know each other's signing key by; says nothing of the key.
+    pub fn signing_fingerprint(&self) -> String {
+        let derived = blake3::derive_key(FINGERPRINT_CONTEXT, &self.signing);
+        secret::hex(&derived[..8])
     }
 
     /// A sign-in token for the console's address, good for [`LINK_LASTS`].

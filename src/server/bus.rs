@@ -13,6 +13,7 @@ use crate::bus::redis::{self as bus, Ground, RedisBus, Task};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::Access;
+use crate::keys::Keys;
 use crate::redis::{Patience, Redis};
 
 /// The bus of a node that folds.
@@ -48,13 +49,15 @@ impl Carrier {
         journal: &JournalId,
         census: &Arc<Census>,
         access: &Arc<Access>,
+        keys: &Keys,
     ) -> Vec<Task> {
         let Some((bus, redis)) = &self.over_redis else {
             return Vec::new();
         };
+        let ground = ground(redis, keys);
         vec![
-            bus.publish_to(redis.clone(), journal, census),
-            bus::carry(ground(redis), access.clone()),
+            bus.publish_to(&ground, journal, census),
+            bus::carry(ground, access.clone(), bus::sign_outs_part(census)),
         ]
     }
 }
@@ -65,9 +68,10 @@ pub(super) fn redis(config: &Config) -> anyhow::Result<Redis> {
     Redis::new(url, Patience::default()).context("bus.url can't be used")
 }
 
-pub(super) fn ground(redis: &Redis) -> Ground {
+pub(super) fn ground(redis: &Redis, keys: &Keys) -> Ground {
     Ground {
         redis: redis.clone(),
+        signs: keys.signing_fingerprint(),
         clock: Arc::new(SystemClock),
     }
 }

@@ -13,6 +13,7 @@ use warp::filters::BoxedFilter;
 
 use super::bus::{ground, redis};
 use super::listener::Inherited;
+use super::others_stores::OthersStores;
 use super::stop::Stop;
 use super::{Actors, accept_options, access, classrooms, front_options, say_goodbye};
 use crate::admit::StudentKey;
@@ -33,8 +34,6 @@ use crate::http::routes::{self, Parts as RouteParts};
 use crate::http::service::Front;
 use crate::http::{Access, Response};
 use crate::keys::Keys;
-use crate::storage::records::{Records, RecordsAt};
-use crate::storage::series::{Series, SeriesAt};
 
 /// Serves consoles until a signal says stop.
 ///
@@ -59,9 +58,13 @@ pub(super) async fn run(
     let census = node.tree.census();
     let mirrors = Arc::clone(node.tree.mirrors());
     // they end with this
-    let _reading = bus::read(ground(&redis), mirrors, bus::part(census));
-    let _carrying = bus::carry(ground(&redis), node.access.clone());
-    let front = node.front()?;
+    let ground = ground(&redis, &keys);
+    let _reading = bus::read(ground.clone(), mirrors, bus::part(census));
+    let sign_outs = bus::sign_outs_part(census);
+    let _carrying = bus::carry(ground, node.access.clone(), sign_outs);
+    let stores = OthersStores::of(&node.config)?;
+    let _watching = stores.watch(census);
+    let front = node.front(stores)?;
     let listener = inherited.or_bind(&node.config).await?;
     announce.listening(
         listener.local_addr()?,
@@ -85,7 +88,7 @@ struct Node {
 }
 
 impl Node {
-    fn front(&self) -> anyhow::Result<Front> {
+    fn front(&self, stores: OthersStores) -> anyhow::Result<Front> {
         let access = &self.access;
         let clock = Arc::new(SystemClock);
         let refusals = Arc::new(Refusals::default());
@@ -116,25 +119,22 @@ impl Node {
                 open: self.open.clone(),
                 settings: LiveSettings::default(),
             }),
-            reading: self.reading()?,
+            reading: self.reading(stores)?,
             access: Arc::clone(access),
         });
         let options = front_options(&self.config);
         Ok(Front::new(routes, options, refusals, clock))
     }
 
-    fn reading(&self) -> anyhow::Result<BoxedFilter<(Response,)>> {
-        let at = RecordsAt::of(&self.config);
-        if matches!(at, RecordsAt::Dir(_)) {
+    fn reading(&self, stores: OthersStores) -> anyhow::Result<BoxedFilter<(Response,)>> {
+        let Some(records) = stores.records else {
             return Ok(elsewhere::reading(Arc::clone(&self.access)));
-        }
-        let records = Records::open_to_read(&at)
-            .with_context(|| format!("the records ({at}) can't be opened"))?;
+        };
         Ok(reading::routes(Reading {
             access: Arc::clone(&self.access),
-            records: Arc::new(records),
+            records,
             cache: Arc::new(Cache::open(&self.config.cache).context("cache.url")?),
-            series: self.series()?,
+            series: stores.series,
             present: Arc::new(Mirrored {
                 mirrors: Arc::clone(self.tree.mirrors()),
                 clock: Arc::new(SystemClock),
@@ -142,16 +142,6 @@ impl Node {
             clock: Arc::new(SystemClock),
             classrooms: self.config.classrooms.clone(),
         }))
-    }
-
-    /// InfluxDB, which the other node writes; embedded ones are under its own `storage.dir`.
-    fn series(&self) -> anyhow::Result<Option<Arc<Series>>> {
-        let at = SeriesAt::of(&self.config);
-        if matches!(at, SeriesAt::Dir(_)) {
-            return Ok(None);
-        }
-        let series = Series::at(&at).context("series.url can't be used")?;
-        Ok(Some(Arc::new(series)))
     }
 
     fn health(&self) -> Health {

@@ -16,6 +16,9 @@ pub(super) struct Beat {
     pub(super) node: String,
     /// How many came before.
     pub(super) number: u64,
+    /// The fingerprint of the key that signs links and cookies there.
+    #[serde(default)]
+    pub(super) signs: Option<String>,
     pub(super) classrooms: BTreeMap<ClassroomId, BeatOfClassroom>,
 }
 

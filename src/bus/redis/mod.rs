@@ -37,6 +37,11 @@ pub fn part(census: &Census) -> Part {
     census.part("bus", "bus", Some("root"))
 }
 
+/// The place of what carries sign-outs; named as degraded only while it is refused, since that Redis is away is said by the bus.
+pub fn sign_outs_part(census: &Census) -> Part {
+    census.part("sign-outs", "bus", Some("bus"))
+}
+
 /// To the consoles of this process, and by way of Redis to those of others.
 pub struct RedisBus {
     hub: Arc<Hub>,
@@ -54,8 +59,8 @@ impl RedisBus {
 
     /// Publishes in this runtime until the task is ended, as soon as the tree of
     /// this census has caught up. The part shows how it goes.
-    pub fn publish_to(&self, redis: Redis, journal: &JournalId, census: &Arc<Census>) -> Task {
-        let publisher = Publisher::new(redis, Arc::clone(&self.hand_over), journal, census);
+    pub fn publish_to(&self, ground: &Ground, journal: &JournalId, census: &Arc<Census>) -> Task {
+        let publisher = Publisher::new(ground, Arc::clone(&self.hand_over), journal, census);
         Task::spawn("publisher", move || publisher.clone().run())
     }
 }
@@ -88,6 +93,8 @@ pub struct Ground {
     pub redis: Redis,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// The fingerprint of the key that signs links and cookies at this node.
+    pub signs: String,
 }
 
 impl fmt::Debug for Ground {

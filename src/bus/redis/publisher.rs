@@ -12,6 +12,7 @@ use mimamori_actors::feed::{Delta, Opening};
 use mimamori_actors::tree::{Census, Part};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::Ground;
 use super::beat::{BEATS_EVERY, Beat};
 use super::hand_over::{HandOver, Work};
 use super::names::{
@@ -33,6 +34,7 @@ const SAY_RIVAL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(super) struct Publisher {
     redis: Redis,
+    signs: String,
     hand_over: Arc<HandOver>,
     /// `JOURNAL/INCARNATION`.
     me: String,
@@ -50,7 +52,7 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) fn new(
-        redis: Redis,
+        ground: &Ground,
         hand_over: Arc<HandOver>,
         journal: &JournalId,
         census: &Arc<Census>,
@@ -61,7 +63,8 @@ impl Publisher {
         let incarnation = u64::from_le_bytes(bytes);
         let journal = format!("{}/", journal.as_str());
         Self {
-            redis,
+            redis: ground.redis.clone(),
+            signs: ground.signs.clone(),
             hand_over,
             me: format!("{journal}{incarnation:016x}"),
             journal,
@@ -142,6 +145,7 @@ impl Publisher {
         let beat = Beat {
             node: self.me.clone(),
             number: self.beats,
+            signs: Some(self.signs.clone()),
             classrooms: self.hand_over.stand(),
         };
         let beat = serde_json::to_string(&beat)

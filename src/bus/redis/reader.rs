@@ -25,19 +25,23 @@ use crate::redis::{Backoff, RedisFault};
 const BLOCK: Duration = Duration::from_millis(500);
 /// Entries read at once.
 const ENTRIES: usize = 512;
+const FOREIGN_KEY: &str = "auth.signing_secret (or keys/signing-key) is another one than at the node that takes in events: who signs in at one of them is nobody at the other";
 /// A snapshot that did not help is looked at again after so long.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Fills the mirrors in this runtime until the task is ended, and tells their
 /// consoles when that does not succeed. `part` shows how it goes.
 pub fn read(ground: Ground, mirrors: Arc<Mirrors>, part: Part) -> Task {
+    // whom it told what outlives a failure of the task
+    let shared = Arc::new(Shared {
+        mirrors,
+        part,
+        clock: Arc::clone(&ground.clock),
+        signs: ground.signs.clone(),
+        seen: Mutex::default(),
+    });
     Task::spawn("reader", move || {
-        let shared = Arc::new(Shared {
-            mirrors: Arc::clone(&mirrors),
-            part: part.clone(),
-            clock: Arc::clone(&ground.clock),
-            seen: Mutex::default(),
-        });
+        let shared = Arc::clone(&shared);
         let reader = Reader::new(ground.clone(), Arc::clone(&shared));
         async move {
             tokio::join!(reader.run(), shared.look_every_second());
@@ -49,6 +53,8 @@ struct Shared {
     mirrors: Arc<Mirrors>,
     part: Part,
     clock: Arc<dyn Clock>,
+    /// What signs here.
+    signs: String,
     /// Held for moments only, never over an await.
     seen: Mutex<Seen>,
 }
@@ -58,6 +64,8 @@ struct Seen {
     sightings: Sightings,
     /// Why nothing is read now.
     fault: Option<String>,
+    /// Links and cookies of this node are worth nothing at the one that folds.
+    is_foreign: bool,
     /// Those whose consoles were told that they are stale.
     stale: BTreeSet<ClassroomId>,
 }
@@ -99,8 +107,18 @@ impl Shared {
                 None => {}
             }
         }
+        let is_foreign = seen
+            .sightings
+            .signs()
+            .is_some_and(|signs| signs != self.signs);
+        if is_foreign && !std::mem::replace(&mut seen.is_foreign, is_foreign) {
+            metrics::counter!("mimamori_bus_foreign_keys_total").increment(1);
+            tracing::error!("{FOREIGN_KEY}");
+        }
+        seen.is_foreign = is_foreign;
         match &seen.fault {
             Some(fault) => self.part.limps(fault),
+            None if is_foreign => self.part.limps(FOREIGN_KEY),
             None if !seen.stale.is_empty() => {
                 self.part
                     .limps("nothing comes from the node that takes in events");

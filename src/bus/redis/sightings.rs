@@ -52,6 +52,11 @@ impl Sightings {
         Some(&told.cursor.epoch)
     }
 
+    /// What signs at the node that folds.
+    pub(super) fn signs(&self) -> Option<&str> {
+        self.last.as_ref()?.signs.as_deref()
+    }
+
     /// Whether the last beat told of nothing that is not here.
     pub(super) fn knows_no_more(&self, classroom: &ClassroomId, here: &Cursor) -> bool {
         let told = self
@@ -134,6 +139,7 @@ mod tests {
         Some(Beat {
             node: "a/1".to_owned(),
             number,
+            signs: None,
             classrooms: [(room(), of_classroom)].into(),
         })
     }

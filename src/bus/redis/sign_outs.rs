@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::cmd;
-use ::redis::streams::{StreamId, StreamReadReply};
+use ::redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use async_trait::async_trait;
 use mimamori_actors::domain::Timestamp;
+use mimamori_actors::tree::Part;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -46,11 +47,12 @@ pub trait SignOuts: Send + Sync + 'static {
 }
 
 /// Carries sign-outs both ways in this runtime until the task is ended.
-pub fn carry(ground: Ground, list: Arc<dyn SignOuts>) -> Task {
+pub fn carry(ground: Ground, list: Arc<dyn SignOuts>, part: Part) -> Task {
     Task::spawn("sign-outs", move || {
         let carrier = Carrier {
             ground: ground.clone(),
             list: Arc::clone(&list),
+            part: part.clone(),
             place: "0-0".to_owned(),
             carried: BTreeSet::new(),
         };
@@ -61,6 +63,7 @@ pub fn carry(ground: Ground, list: Arc<dyn SignOuts>) -> Task {
 struct Carrier {
     ground: Ground,
     list: Arc<dyn SignOuts>,
+    part: Part,
     place: String,
     /// Those that Redis has.
     carried: BTreeSet<[u8; 16]>,
@@ -69,14 +72,25 @@ struct Carrier {
 impl Carrier {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
+        let mut is_said = false;
         loop {
             let begun = Instant::now();
-            // that Redis is away is said by the others
             let Err(fault) = self.carry().await;
-            if begun.elapsed() > LOOK_EVERY {
+            if begun.elapsed() > 2 * LOOK_EVERY {
                 backoff.reset();
+                is_said = false;
             }
-            tracing::debug!(error = %fault, "sign-outs are not carried");
+            match &fault {
+                // the others say so
+                RedisFault::Away(_) => tracing::debug!(error = %fault, "sign-outs are not carried"),
+                RedisFault::Refused(_) => {
+                    self.part.limps(&fault.to_string());
+                    metrics::counter!("mimamori_bus_sign_outs_refused_total").increment(1);
+                    if !std::mem::replace(&mut is_said, true) {
+                        tracing::error!(redis = %self.ground.redis, error = %fault, "sign-outs are not carried: who signs out at one node stays signed in at the others");
+                    }
+                }
+            }
             sleep(backoff.next_wait()).await;
         }
     }
@@ -90,13 +104,10 @@ impl Carrier {
         loop {
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
-                let is_there: bool = cmd("EXISTS")
-                    .arg(SIGN_OUTS)
-                    .query_async(&mut connection)
-                    .await?;
-                if !is_there && !self.carried.is_empty() {
+                if self.is_another(&mut connection).await? {
                     self.compare(&mut connection).await?;
                 }
+                self.part.works();
             }
             if changes.has_changed().unwrap_or(false) {
                 changes.mark_unchanged();
@@ -104,6 +115,20 @@ impl Carrier {
             }
             self.read(&mut connection, Some(BLOCK)).await?;
         }
+    }
+
+    /// Whether what we read on is gone, or another stream whose end is before our place.
+    async fn is_another(&self, connection: &mut MultiplexedConnection) -> Result<bool, RedisFault> {
+        let end: StreamRangeReply = cmd("XREVRANGE")
+            .arg(SIGN_OUTS)
+            .arg(&["+", "-", "COUNT", "1"])
+            .query_async(connection)
+            .await?;
+        let place = number_of(&self.place);
+        Ok(match end.ids.first() {
+            Some(last) => number_of(&last.id) < place,
+            None => place > Some((0, 0)),
+        })
     }
 
     /// Redis may have lost some: all are read, and those that it lacks are sent.
@@ -178,6 +203,12 @@ impl Carrier {
             .await?;
         Ok(())
     }
+}
+
+/// The two numbers of a place in a stream.
+fn number_of(place: &str) -> Option<(u64, u64)> {
+    let (millis, number) = place.split_once('-')?;
+    Some((millis.parse().ok()?, number.parse().ok()?))
 }
 
 fn session_of(entry: &StreamId) -> Option<SessionToken> {

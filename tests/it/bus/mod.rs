@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::redis::{PASSWORD, Redis, database};
 use crate::harness::{
     ADMIN, Console, Ended, INGEST_KEY, PATIENCE, ROOM, Run, Server, ensure, eventually, run,
@@ -254,4 +255,48 @@ async fn where_the_series_are_a_server_too_the_chart_is_the_same_at_every_node()
         })
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_node_of_consoles_names_the_stores_that_it_cannot_read() {
+    let url = database();
+    let (records, series) = (
+        crate::harness::postgres::database(),
+        crate::harness::influxdb::database(),
+    );
+    let place = |url: &str| url.split(['@', '/']).find_map(|part| part.parse().ok());
+    let at_records = place(&records).unwrap();
+    let at_series = place(&series.url()).unwrap();
+    let (to_records, to_series) = (
+        Proxy::before(at_records).await,
+        Proxy::before(at_series).await,
+    );
+    let _ingest = ingest_on(&url, &[("MIMAMORI_RECORDS__URL", &records)]).await;
+    let through = [
+        (
+            "MIMAMORI_RECORDS__URL",
+            to_records.instead_of(at_records, &records),
+        ),
+        (
+            "MIMAMORI_SERIES__URL",
+            to_series.instead_of(at_series, &series.url()),
+        ),
+    ];
+    let env: Vec<_> = through
+        .iter()
+        .map(|(name, url)| (*name, url.as_str()))
+        .collect();
+    let node = consoles_on(&url, &env).await;
+    is_degraded(&node, &json!([])).await;
+
+    // nobody reads, and one of them hangs
+    to_records.set(Mode::Refuse).await;
+    to_series.set(Mode::Hang).await;
+    is_degraded(&node, &json!(["records", "series"])).await;
+    to_records.set(Mode::Pass).await;
+    to_series.set(Mode::Pass).await;
+
+    is_degraded(&node, &json!([])).await;
+    let back = node.log().matches("the store answers again").count();
+    assert_eq!(back, 2, "{}", node.log());
 }

@@ -109,3 +109,23 @@ async fn a_node_of_consoles_makes_no_secrets_and_starts_without_none() {
     assert!(said.contains("auth.signing_secret is not set"), "{said}");
     assert!(!dir.path().join("keys/signing-key").exists());
 }
+
+#[tokio::test]
+async fn a_node_that_signs_with_another_secret_says_so() {
+    let url = database();
+    let ingest = ingest_on(&url, &[]).await;
+    let another = "another-secret-not-for-logs-0123456789";
+    let node = consoles_on(&url, &[("MIMAMORI_AUTH__SIGNING_SECRET", another)]).await;
+
+    is_degraded(&node, &json!(["bus"])).await;
+
+    let said = bus_of(&node).await["lastError"].to_string();
+    assert!(said.contains("auth.signing_secret"), "{said}");
+    let log = node.log();
+    assert!(
+        log.contains("\"ERROR\"") && log.contains("auth.signing_secret"),
+        "{log}"
+    );
+    assert!(!log.contains(another) && !log.contains(SIGNING), "{log}");
+    is_degraded(&ingest, &json!([])).await;
+}
