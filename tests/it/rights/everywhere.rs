@@ -69,6 +69,7 @@ impl Stores {
             "string" => ask(&["GET", key]),
             "stream" => ask(&["XRANGE", key, "-", "+"]),
             "hash" => ask(&["HGETALL", key]),
+            "set" => ask(&["SMEMBERS", key]),
             // gone meanwhile
             "none" => String::new(),
             other => panic!("{key} is a {other}"),
@@ -78,7 +79,10 @@ impl Stores {
     /// Answers that are kept, by their names.
     fn kept_answers(&self) -> BTreeSet<String> {
         let mut keys = self.keys();
-        keys.retain(|key| key.starts_with("mimamori:cache:1:") && key.matches(':').count() == 4);
+        keys.retain(|key| {
+            let rest = key.strip_prefix("mimamori:cache:1:").unwrap_or_default();
+            rest.contains(':') && !rest.starts_with("gone:")
+        });
         keys
     }
 }
