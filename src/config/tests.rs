@@ -154,8 +154,7 @@ fn every_kind_of_value_can_be_given_by_the_environment() {
 }
 
 /// Variable, wrong value, a part of the line that tells of it.
-const WRONG: [(&str, &str, &str); 31] = [
-    ("MIMAMORI_AUTH__ADMIN_TOKEN", "hidden-8", "it is shorter"),
+const WRONG: [(&str, &str, &str); 30] = [
     ("MIMAMORI_SERVE__ROLE", "ingest", "it is neither"),
     ("MIMAMORI_AUTH__SIGNING_SECRET", "hidden-7", "it is shorter"),
     (
@@ -287,6 +286,16 @@ fn all_wrong_values_are_reported_at_once_each_with_key_rule_reason_and_place() {
         );
         assert!(!line.contains('\n'), "{line}");
     }
+}
+
+#[test]
+fn an_admin_token_that_can_be_guessed_is_a_fault() {
+    let of = |token| load(&[("MIMAMORI_AUTH__ADMIN_TOKEN", token)]);
+
+    let report = of("15-characters-x").unwrap_err().to_string();
+
+    assert!(report.contains("it is shorter"), "{report}");
+    assert!(of("of-16-characters").is_ok());
 }
 
 #[test]
