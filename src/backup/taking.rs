@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use mimamori_actors::domain::{JournalId, Position};
 use mimamori_actors::ports::Clock as _;
 use serde::Serialize;
+use tokio::task::yield_now;
 
 use super::error::BackupError;
 use super::files::NewFile;
@@ -50,7 +51,7 @@ pub struct Taken {
 }
 
 /// Takes a backup of the storage directory and of the records into `dir`. It is
-/// there whole when this returns, or not at all.
+/// there whole when this returns, or not at all; dropped before, nothing is left of it.
 ///
 /// # Errors
 /// When something cannot be read or written, or the server did not do its part.
@@ -70,11 +71,11 @@ pub async fn take(
     // whom this calls done, nothing that is read after it holds
     taking.erasures(erasures::NAME)?;
     let states = taking.states(source).await?;
-    let indexed = taking.index()?;
+    let indexed = taking.index().await?;
     taking.keys()?;
     let tables = taking.records(records, source.is_alone()).await?;
     states.still_held()?;
-    let journal = taking.journal()?;
+    let journal = taking.journal().await?;
     states.still_held()?;
     // an erasure that came while we copied is at least in the list
     taking.erasures(&format!("{}/{}", erasures::SINCE, erasures::NAME))?;
@@ -128,7 +129,7 @@ impl Taking<'_> {
     }
 
     /// Up to where the journal is in it.
-    fn index(&mut self) -> Result<Option<Position>, BackupError> {
+    async fn index(&mut self) -> Result<Option<Position>, BackupError> {
         self.progress.begin("identities");
         let index = copy::index(self.storage_dir)?;
         for (name, mut run) in index.runs {
@@ -137,6 +138,8 @@ impl Taking<'_> {
                 .map_err(BackupError::io(name.as_ref()))?
                 .len();
             self.copy(&format!("{INDEX}/{name}"), &mut run, bytes)?;
+            // who waits for a signal has a turn
+            yield_now().await;
         }
         if let Some(reached) = index.reached {
             self.text(&format!("{INDEX}/{}", copy::REACHED), &reached)?;
@@ -190,7 +193,7 @@ impl Taking<'_> {
             .map_err(|error| BackupError::Records(DumpError::Io(error)))
     }
 
-    fn journal(&mut self) -> Result<CopiedJournal, BackupError> {
+    async fn journal(&mut self) -> Result<CopiedJournal, BackupError> {
         self.progress.begin("journal");
         let segments = copy::segments(self.storage_dir)?;
         let (Some(oldest), Some(newest)) = (segments.first(), segments.last()) else {
@@ -207,6 +210,7 @@ impl Taking<'_> {
         for mut segment in segments {
             let name = format!("{JOURNAL}/{}", segment.name);
             self.copy(&name, &mut segment.file, segment.bytes)?;
+            yield_now().await;
         }
         Ok(copied)
     }

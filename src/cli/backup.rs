@@ -11,6 +11,7 @@ use crate::backup::{self, Progress, Source, Unfinished};
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::storage::records::RecordsAt;
+use crate::tools::simulate::ctrl_c;
 
 pub(super) fn take(arguments: &Backup) -> Result<(), Failure> {
     let config = load_config(arguments.file.config.as_deref())?.config;
@@ -28,7 +29,14 @@ pub(super) fn take(arguments: &Backup) -> Result<(), Failure> {
     let records = RecordsAt::of(&config);
     let progress = Progress::new();
     let taking = backup::take(dir, &records, &source, &arguments.dir, &progress);
-    let taken = runtime()?.block_on(taking).map_err(anyhow::Error::new)?;
+    let taken = runtime()?.block_on(async {
+        tokio::select! {
+            biased;
+            // dropped, it takes with it what it has written: the work of students, and secrets
+            () = ctrl_c() => Err(anyhow::anyhow!("ended by a signal, nothing is left of the backup")),
+            taken = taking => taken.map_err(anyhow::Error::new),
+        }
+    })?;
     say(&taken, arguments.json, || {
         format!(
             "{}: {} rows, {} sessions, everything up to position {}; {} files, {} bytes",

@@ -35,6 +35,10 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 /// queue of 1,000 that the single worker, when it is busy, finds full; then it waits there for
 /// itself, for ever.
 const MEMTABLE_BYTES_AT_MOST: u64 = 32 * MEMTABLE_BYTES;
+/// From four on the database lets a write sleep until they are fewer, …
+const MOST_SEALED: usize = 2;
+/// … and from thirty on.
+const MOST_UNMERGED: usize = 16;
 /// With more of them the first passes a request to compact from its queue back into its queue
 /// for as long as the others compact: a core for nothing.
 const WORKERS: usize = 1;
@@ -288,9 +292,13 @@ impl Files {
     }
 
     /// Has the states that are in memory flushed if they are many. The database
-    /// offers this to its own tests; nothing else lets us come before it.
+    /// offers this to its own tests; nothing else lets us come before it. Not while
+    /// what was asked for before still waits: a write that finds too much of it
+    /// sleeps until its worker has done it, and a worker that met a full disk has ended.
     fn flush_if_many(&self) -> fjall::Result<()> {
-        if self.unflushed.load(Ordering::Relaxed) >= MEMTABLE_BYTES {
+        let waits = self.sessions.sealed_memtable_count() >= MOST_SEALED
+            || self.sessions.l0_table_count() >= MOST_UNMERGED;
+        if self.unflushed.load(Ordering::Relaxed) >= MEMTABLE_BYTES && !waits {
             self.unflushed.store(0, Ordering::Relaxed);
             self.sessions.rotate_memtable()?;
         }

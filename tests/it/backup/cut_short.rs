@@ -309,3 +309,23 @@ async fn a_disk_that_fills_up_in_the_middle_of_a_restore_leaves_the_place_as_it_
     backup(&disk.data(), &again, &[]).await;
     assert_eq!(tables(&again), tables(&dir));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_told_to_stop_leaves_nothing() {
+    let server = filled(&Kept::Sqlite).await;
+    let backups = place();
+    let dir = backups.path().join("today");
+    let mut taking = begin(server.dir(), &words("backup", &dir), &[]);
+    let pid = Pid::from_raw(i32::try_from(taking.id().unwrap()).unwrap()).unwrap();
+    eventually("it has begun", PATIENCE, async || {
+        let has_begun = backups.path().join("today.partial/sessions").exists();
+        ensure(has_begun, || "no states yet".to_owned())
+    })
+    .await;
+
+    kill_process(pid, Signal::TERM).unwrap();
+
+    assert_eq!(taking.wait().await.unwrap().code(), Some(1));
+    let left: Vec<_> = fs::read_dir(backups.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -220,3 +220,57 @@ fn read_number(bytes: &mut &[u8]) -> Option<u64> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rows_are_what_a_map_would_be_and_are_read_as_they_were_written(
+            puts in vec((0_u64..40, 0_u32..4), 0..200)
+        ) {
+            let mut rows = Rows::default();
+            let mut map = BTreeMap::new();
+            for (cell, errors) in puts {
+                rows.put(CellKey(cell), errors);
+                if errors == 0 {
+                    map.remove(&cell);
+                } else {
+                    map.insert(cell, errors);
+                }
+                prop_assert!(rows.cells.is_sorted_by(|one, next| one.cell < next.cell));
+            }
+
+            let known: BTreeMap<_, _> =
+                rows.cells.iter().map(|row| (row.cell.0, row.errors)).collect();
+            prop_assert_eq!(known, map);
+            let mut bytes = Vec::new();
+            rows.write(&mut bytes);
+            bytes.push(7);
+            prop_assert_eq!(Rows::read(&bytes), Some((rows, &[7][..])));
+        }
+    }
+
+    #[test]
+    fn of_too_many_cells_the_one_that_failed_longest_ago_is_forgotten_wherever_it_stands() {
+        let mut rows = Rows::default();
+        for cell in (0..MAX_CELLS as u64).rev() {
+            rows.put(CellKey(cell), 1);
+        }
+        // the first is no longer the oldest
+        rows.put(CellKey(MAX_CELLS as u64 - 1), 2);
+
+        rows.put(CellKey(u64::MAX), 1);
+
+        assert_eq!(rows.len(), MAX_CELLS);
+        assert_eq!(rows.of(CellKey(MAX_CELLS as u64 - 2)), 0);
+        assert_eq!(rows.of(CellKey(MAX_CELLS as u64 - 1)), 2);
+        assert_eq!(rows.of(CellKey(u64::MAX)), 1);
+    }
+}
