@@ -203,6 +203,13 @@ pub trait Store: Send + Sync + 'static {
         entries: &[Arc<Entry>],
         through: Position,
     ) -> Result<(), StoreError>;
+
+    /// Whether it is there, asked every 2 s by whoever has nothing to write: one question
+    /// that costs next to nothing. One in this process is there, and has no need to look.
+    ///
+    /// # Errors
+    /// When it is not, or does not say so within 2.5 s.
+    async fn check(&self) -> Result<(), StoreError>;
 }
 
 /// What a store that the journal went on without is filled again from.

@@ -187,6 +187,8 @@ pub(crate) struct MemoryStore {
     pub(crate) refuses: Mutex<Option<Position>>,
     pub(crate) is_away: AtomicBool,
     pub(crate) calls: AtomicUsize,
+    /// How often it was asked whether it is there.
+    pub(crate) checks: AtomicUsize,
     /// How far it says it is with any journal.
     pub(crate) known: Mutex<Option<Position>>,
     /// It is another one than before at the next write.
@@ -239,6 +241,15 @@ impl Store for MemoryStore {
                 .iter()
                 .map(|entry| (entry.position, Arc::clone(entry))),
         );
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        self.take_its_time(0).await;
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("away".to_owned()));
+        }
         Ok(())
     }
 }

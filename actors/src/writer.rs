@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::domain::{DeadLetter, Entry, FactId, Position, Record};
 use crate::inside::append_dead_letter;
@@ -21,8 +22,11 @@ use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witne
 pub(crate) const MAILBOX: usize = 8;
 /// A store that takes longer than this for an answer is not there.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
-/// Whoever looks is told of a store that hangs well before that.
-const TOLD_AFTER: Duration = Duration::from_secs(3);
+/// Whoever looks is told of a store that hangs well before that. With [`CHECKED_EVERY`] and
+/// [`GATHER`] it is less than the 5 s within which health names the culprit.
+const TOLD_AFTER: Duration = Duration::from_millis(2_500);
+/// A store of which nothing was heard for so long is asked whether it is there.
+const CHECKED_EVERY: Duration = Duration::from_secs(2);
 /// The journal reads from the disk what is no longer in memory.
 const JOURNAL_READS_WITHIN: Duration = Duration::from_secs(30);
 /// For what a writer does itself. Each answer of the store or the journal that
@@ -68,6 +72,8 @@ pub(crate) struct WriterState {
     offset: Option<Position>,
     /// What it misses comes from the records.
     is_cut_off: bool,
+    /// When the store last answered as it should.
+    heard: Instant,
     wait: Duration,
     /// No batch is larger: half of what the store did not take, doubled by each that it takes
     /// with ease. One that never fits into its time would else be tried again for ever.
@@ -81,7 +87,7 @@ pub(crate) struct WriterState {
 enum Next {
     /// There may be more.
     Again,
-    /// Wait for the journal to grow.
+    /// Wait for the journal to grow, or until the store is to be asked.
     WhenItGrows,
     /// The store is not there.
     After(Duration),
@@ -106,6 +112,7 @@ impl Actor for Writer {
             vitals,
             offset: None,
             is_cut_off: false,
+            heard: Instant::now(),
             wait: FIRST_WAIT,
             most: BATCH,
             told: None,
@@ -176,9 +183,30 @@ impl WriterState {
             );
         }
         if batch.through <= offset {
-            return Ok(Next::WhenItGrows);
+            return Ok(self.look_after_store().await);
         }
         self.write_batch(batch).await
+    }
+
+    /// Nothing is to be written: that the store went away would be seen by nobody.
+    async fn look_after_store(&mut self) -> Next {
+        if self.heard.elapsed() < CHECKED_EVERY {
+            return Next::WhenItGrows;
+        }
+        let waiting = self.vitals.waiting(TOLD_AFTER);
+        let checked = timeout(TOLD_AFTER, self.arguments.store.check()).await;
+        drop(waiting);
+        match checked.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(()) => {
+                self.heard = Instant::now();
+                self.wait = FIRST_WAIT;
+                self.told = None;
+                self.vitals.set_state(ActorState::Running);
+                Next::WhenItGrows
+            }
+            Err(StoreError::Unavailable(reason)) => self.store_is_away(&reason),
+            Err(error) => self.store_is_away(&error.to_string()),
+        }
     }
 
     /// The journal went on without this store: what is missing comes from the records.
@@ -359,6 +387,7 @@ impl WriterState {
         self.arguments
             .journal
             .committed(self.arguments.consumer, offset);
+        self.heard = Instant::now();
         let end = *self.arguments.journal.end().borrow();
         self.vitals.set_lag(end.0.saturating_sub(offset.0));
     }
@@ -390,12 +419,16 @@ impl WriterState {
             Next::WhenItGrows => {
                 let mut end = self.arguments.journal.end();
                 let offset = self.offset.unwrap_or(Position::ZERO);
-                let has_grown = async move {
-                    let has_grown = end.wait_for(|end| *end > offset).await.is_ok();
-                    tokio::time::sleep(GATHER).await;
+                let check = self.heard + CHECKED_EVERY;
+                let is_due = async move {
+                    let has_grown = tokio::select! {
+                        grown = end.wait_for(|end| *end > offset) => grown.is_ok(),
+                        () = sleep_until(check) => return true,
+                    };
+                    sleep(GATHER).await;
                     has_grown
                 };
-                Some(Later::send_when(own, WriterMessage::Pump, has_grown))
+                Some(Later::send_when(own, WriterMessage::Pump, is_due))
             }
         };
     }
@@ -415,7 +448,11 @@ async fn in_time<T>(
             answer.await
         }
     };
-    answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
+    answer.unwrap_or_else(|_| Err(no_answer()))
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Unavailable("no answer in time".to_owned())
 }
 
 /// How many entries are read at a time by one who is so many behind.

@@ -37,6 +37,7 @@ mod postgres_batch;
 mod postgres_tls;
 mod power;
 mod privacy;
+mod quiet_stores;
 mod reading;
 mod real_life;
 mod recorded;

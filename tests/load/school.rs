@@ -110,6 +110,10 @@ impl Store for Nothing {
     async fn write(&self, _: &JournalId, _: &[Arc<Entry>], _: Position) -> Result<(), StoreError> {
         Ok(())
     }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 #[async_trait]

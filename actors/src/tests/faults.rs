@@ -257,3 +257,81 @@ async fn a_batch_that_a_slow_store_cannot_take_in_time_comes_in_smaller_ones() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_goes_away_while_nothing_happens_is_named_within_5_seconds_until_it_is_back() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(tree.census().degraded().is_empty());
+
+    for hangs in [false, true] {
+        let began = tokio::time::Instant::now();
+        if hangs {
+            *grove.records.takes.lock().unwrap() = Duration::from_secs(3_600);
+        } else {
+            grove.records.is_away.store(true, Ordering::Relaxed);
+        }
+        until("the records are named", || {
+            tree.census().degraded() == ["records"]
+        })
+        .await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{hangs}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(tree.census().degraded(), ["records"], "{hangs}");
+
+        *grove.records.takes.lock().unwrap() = Duration::ZERO;
+        grove.records.is_away.store(false, Ordering::Relaxed);
+        let back = tokio::time::Instant::now();
+        until("nothing is degraded", || {
+            tree.census().degraded().is_empty()
+        })
+        .await;
+        assert!(back.elapsed() < Duration::from_secs(6), "{hangs}");
+    }
+    let written = grove.records.calls.load(Ordering::Relaxed);
+    assert_eq!(written, 0, "nothing was to be written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_is_asked_whether_it_is_there_only_when_it_had_nothing_to_write_for_2_seconds() {
+    let grove = Grove::new();
+    let _tree = grove.plant().await;
+    let checks = || grove.records.checks.load(Ordering::Relaxed);
+
+    for number in 0..20 {
+        grove
+            .append(vec![event("taro", EventKind::CellExecuted, number)])
+            .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(checks(), 0);
+
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!((9..=10).contains(&checks()), "{}", checks());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_to_a_store_that_went_away_meanwhile_is_written_when_it_is_back() {
+    let grove = Grove::new();
+    let tree = grove.plant().await;
+    grove.records.is_away.store(true, Ordering::Relaxed);
+    until("the records are named", || {
+        tree.census().degraded() == ["records"]
+    })
+    .await;
+
+    grove
+        .append(vec![event("taro", EventKind::CellExecuted, 1)])
+        .await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(tree.census().degraded(), ["records"]);
+    grove.records.is_away.store(false, Ordering::Relaxed);
+
+    until("all of it is there", || {
+        let all = grove.journal.all().len();
+        all > 0 && grove.records.rows.lock().unwrap().len() == all
+    })
+    .await;
+    assert!(tree.census().degraded().is_empty());
+}

@@ -64,4 +64,8 @@ impl Store for Compared {
     ) -> Result<(), StoreError> {
         self.store.write(journal, entries, through).await
     }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
 }

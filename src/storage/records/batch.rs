@@ -54,6 +54,14 @@ impl Writing {
         }
     }
 
+    /// Whether they answer; a file has no need to be asked.
+    pub(super) async fn check(&self) -> Result<(), RecordsError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(writer) => writer.check().await,
+        }
+    }
+
     pub(super) async fn close(&self) -> Result<(), RecordsError> {
         match self {
             Self::Sqlite(connection) => connection.close_by_ref().await?,

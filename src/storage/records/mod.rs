@@ -363,6 +363,11 @@ impl Store for Records {
             .await
             .map_err(StoreError::from)
     }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.gate.pass()?;
+        Ok(self.writing.check().await?)
+    }
 }
 
 #[cfg(test)]

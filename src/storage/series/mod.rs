@@ -262,6 +262,13 @@ impl Store for Series {
             Kind::Influx(series) => Ok(series.write(journal, entries, through).await?),
         }
     }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        match &self.0 {
+            Kind::Embedded(series) => series.check().await,
+            Kind::Influx(series) => Ok(series.check().await?),
+        }
+    }
 }
 
 #[cfg(test)]

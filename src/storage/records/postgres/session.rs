@@ -217,6 +217,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the server answers: asked on the session that writes, or, if somebody works
+    /// on that, on one of its own. Waits for nobody's work.
+    pub(in crate::storage::records) async fn check(&self) -> Result<(), RecordsError> {
+        if self.kept.try_lock().is_ok() {
+            return self.begin().await?.commit().await;
+        }
+        let session = connect(&self.options).await?;
+        let _ = session.close().await;
+        Ok(())
+    }
+
     /// Ends the session, once what is under way is done.
     pub(in crate::storage::records) async fn close(&self) {
         if let Some(kept) = self.kept.lock().await.take() {

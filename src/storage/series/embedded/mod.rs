@@ -277,6 +277,10 @@ impl Store for EmbeddedSeries {
             .blocking(move |inner| inner.write(&journal, &entries, through))
             .await?)
     }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use flate2::Compression;
@@ -17,6 +18,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::super::SeriesError;
 use crate::config::InfluxUrl;
@@ -26,6 +28,9 @@ use crate::keys::Secret;
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 /// Until points are in.
 const WRITES_WITHIN: Duration = Duration::from_secs(10);
+/// So long nobody who reads waits for a server that is away: it is asked by its writer, where
+/// there is one, more often than that.
+const KNOWN_FOR: Duration = Duration::from_secs(5);
 /// An idle connection is kept so long: less than what stands between us may do.
 const IDLE: Duration = Duration::from_secs(20);
 /// An answer to a question has at most so much.
@@ -93,6 +98,9 @@ pub(super) struct Client {
     http: reqwest::Client,
     writing: Url,
     asking: Url,
+    pinging: Url,
+    /// Until when it is taken for away without being asked, and why.
+    away: Mutex<Option<(Instant, String)>>,
     token: Option<HeaderValue>,
     login: Option<(String, Secret)>,
     database: String,
@@ -124,6 +132,8 @@ impl Client {
             http,
             writing: of("write", "precision"),
             asking: of("query", "epoch"),
+            pinging: url.route("ping"),
+            away: Mutex::default(),
             token,
             login: login.map(|(user, password)| (user.to_owned(), password.clone())),
             database: url.database().to_owned(),
@@ -154,12 +164,47 @@ impl Client {
             .header(CONTENT_ENCODING, "gzip")
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(compressed(lines.get().as_bytes()));
-        let answer = self.send(request, WRITES_WITHIN).await?;
+        let answer = self.send(request, WRITES_WITHIN).await;
+        let answer = answer.inspect_err(|error| self.note_away(error))?;
         let status = answer.status();
         let body = read(answer, MOST_REASON_BYTES)
             .await
             .unwrap_or_else(|so_far| so_far.bytes);
         taken(status, &String::from_utf8_lossy(&body))
+    }
+
+    /// Whether anybody answers. What is answered is not looked at, but a fault of the server:
+    /// a path that is not for us (a proxy, a version that asks who we are) is an answer, too.
+    pub(super) async fn ping(&self, within: Duration) -> Result<(), SeriesError> {
+        let answer = self.send(self.http.get(self.pinging.clone()), within).await;
+        let status = answer.inspect_err(|error| self.note_away(error))?.status();
+        if status.is_server_error() {
+            return Err(SeriesError::Away(told(status, "")));
+        }
+        Ok(())
+    }
+
+    /// Fails at once while it is known that the server is away.
+    pub(super) fn check_known(&self) -> Result<(), SeriesError> {
+        match &*self.away() {
+            Some((until, reason)) if *until > Instant::now() => {
+                Err(SeriesError::Away(reason.clone()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn note_away(&self, error: &SeriesError) {
+        let reason = match error {
+            SeriesError::Away(reason) => reason.clone(),
+            _ => "it did not answer in time".to_owned(),
+        };
+        *self.away() = Some((Instant::now() + KNOWN_FOR, reason));
+    }
+
+    fn away(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        // a plain assignment under this lock cannot be left half done
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks one question.
@@ -230,7 +275,9 @@ impl Client {
             (None, Some((user, password))) => request.basic_auth(user, Some(password.expose())),
             (None, None) => request,
         };
-        request.timeout(within).send().await.map_err(lost)
+        let answer = request.timeout(within).send().await.map_err(lost)?;
+        *self.away() = None;
+        Ok(answer)
     }
 }
 

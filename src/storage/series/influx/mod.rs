@@ -14,6 +14,7 @@ use mimamori_actors::domain::{
     ClassroomId, Entry, JournalId, Position, Record, SessionKey, Timestamp,
 };
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::{Bucket, FORMER, SeriesError, without_hidden};
 use crate::config::InfluxUrl;
@@ -36,6 +37,11 @@ const OFFSETS: &str = "mimamori_offsets";
 const START_WAITS: Duration = Duration::from_secs(1);
 /// For a question of the writer.
 const ASKS_WITHIN: Duration = Duration::from_secs(5);
+/// A server that says nothing for so long is away.
+const PINGS_WITHIN: Duration = Duration::from_secs(2);
+/// A reading that takes longer is looked after: with [`PINGS_WITHIN`], one of a server that
+/// hangs has failed after 3 s.
+const USUAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct InfluxSeries {
@@ -138,6 +144,16 @@ impl InfluxSeries {
         Ok(())
     }
 
+    /// Whether the server answers. After one that was away nothing is taken for granted:
+    /// the next batch looks again.
+    pub(super) async fn check(&self) -> Result<(), SeriesError> {
+        let answer = self.client.ping(PINGS_WITHIN).await;
+        if answer.is_err() {
+            self.writing.lock().await.is_sure = false;
+        }
+        answer
+    }
+
     pub(super) async fn activity(
         &self,
         classroom: &ClassroomId,
@@ -145,7 +161,21 @@ impl InfluxSeries {
         now: Timestamp,
         most: usize,
     ) -> Result<Vec<Bucket>, SeriesError> {
-        activity::read(&self.client, classroom, range, now, most).await
+        self.client.check_known()?;
+        tokio::select! {
+            read = activity::read(&self.client, classroom, range, now, most) => read,
+            hangs = self.hangs() => Err(hangs),
+        }
+    }
+
+    /// A long range may take its time, a server that says nothing at all may not.
+    async fn hangs(&self) -> SeriesError {
+        loop {
+            sleep(USUAL).await;
+            if let Err(error) = self.client.ping(PINGS_WITHIN).await {
+                return error;
+            }
+        }
     }
 
     /// All points of this classroom before this time go.
