@@ -199,8 +199,7 @@ impl WriterState {
         match checked.unwrap_or_else(|_| Err(no_answer())) {
             Ok(()) => {
                 self.heard = Instant::now();
-                self.wait = FIRST_WAIT;
-                self.told = None;
+                self.answers();
                 self.vitals.set_state(ActorState::Running);
                 Next::WhenItGrows
             }
@@ -288,7 +287,7 @@ impl WriterState {
         Ok(Next::Again)
     }
 
-    fn is_taken(&mut self, took: Duration) {
+    fn answers(&mut self) {
         self.wait = FIRST_WAIT;
         if self.told.take().is_some() {
             tracing::info!(
@@ -296,6 +295,10 @@ impl WriterState {
                 "the store takes again what comes"
             );
         }
+    }
+
+    fn is_taken(&mut self, took: Duration) {
+        self.answers();
         if took < STORE_ANSWERS_WITHIN / 8 {
             self.most = self.most.saturating_mul(2).min(BATCH);
         }
