@@ -25,6 +25,7 @@ const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
 /// Whoever looks is told of a store that hangs well before that. With [`CHECKED_EVERY`] and
 /// [`GATHER`] it is less than the 5 s within which health names the culprit.
 const TOLD_AFTER: Duration = Duration::from_millis(2_500);
+const NO_ANSWER: &str = "no answer in time";
 /// A store of which nothing was heard for so long is asked whether it is there.
 const CHECKED_EVERY: Duration = Duration::from_secs(2);
 /// The journal reads from the disk what is no longer in memory.
@@ -196,7 +197,7 @@ impl WriterState {
         let waiting = self.vitals.waiting(TOLD_AFTER);
         let checked = timeout(TOLD_AFTER, self.arguments.store.check()).await;
         drop(waiting);
-        match checked.unwrap_or_else(|_| Err(no_answer())) {
+        match checked.unwrap_or_else(|_| Err(StoreError::Unavailable(NO_ANSWER.to_owned()))) {
             Ok(()) => {
                 self.heard = Instant::now();
                 self.answers();
@@ -290,10 +291,8 @@ impl WriterState {
     fn answers(&mut self) {
         self.wait = FIRST_WAIT;
         if self.told.take().is_some() {
-            tracing::info!(
-                actor.name = self.arguments.consumer,
-                "the store takes again what comes"
-            );
+            let consumer = self.arguments.consumer;
+            tracing::info!(actor.name = consumer, "the store takes again what comes");
         }
     }
 
@@ -451,11 +450,7 @@ async fn in_time<T>(
             answer.await
         }
     };
-    answer.unwrap_or_else(|_| Err(no_answer()))
-}
-
-fn no_answer() -> StoreError {
-    StoreError::Unavailable("no answer in time".to_owned())
+    answer.unwrap_or_else(|_| Err(StoreError::Unavailable(NO_ANSWER.to_owned())))
 }
 
 /// How many entries are read at a time by one who is so many behind.
