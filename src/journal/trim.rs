@@ -49,12 +49,13 @@ impl Consumers {
         Self(progress.collect())
     }
 
-    /// Notes an offset; false if nobody of that name was declared.
+    /// Notes an offset, which may be lower than before: a store that lost a part reads it
+    /// again, and it must not be trimmed meanwhile. False if nobody of that name was declared.
     pub(super) fn committed(&self, name: &str, offset: Position) -> bool {
         let Some(known) = self.0.iter().find(|known| known.consumer.name == name) else {
             return false;
         };
-        known.offset.fetch_max(offset.0, Ordering::AcqRel);
+        known.offset.store(offset.0, Ordering::Release);
         known.has_reported.store(true, Ordering::Release);
         true
     }

@@ -140,6 +140,53 @@ pub async fn start_that_ends(dir: &std::path::Path, env: (&str, &str)) -> String
     last_line(&String::from_utf8(output.stderr).unwrap())
 }
 
+fn command(name: &str, arguments: &[&str]) {
+    let output = std::process::Command::new(name).args(arguments).output();
+    let output = output.expect("PostgreSQL's own tools are there: scripts/test.sh installs them");
+    assert!(output.status.success(), "{name}: {output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_comes_back_as_it_was_before_is_filled_from_the_journal() {
+    let postgres = Postgres::start();
+    let url = postgres.database();
+    let (server_url, name) = url.rsplit_once('/').unwrap();
+    let others = format!("{server_url}/postgres");
+    let server = server_on(&url).await;
+    let kept = tempfile::tempdir().unwrap();
+    let dump = kept.path().join("dump").to_string_lossy().into_owned();
+    send(&server, 0..20).await;
+    stored(&url, 20).await;
+    command("pg_dump", &["-Fc", "-f", &dump, "-d", &url]);
+    send(&server, 20..40).await;
+    stored(&url, 40).await;
+
+    ask(&others, &format!("DROP DATABASE {name} WITH (FORCE)"));
+    ask(
+        &others,
+        &format!("CREATE DATABASE {name} TEMPLATE template0"),
+    );
+    send(&server, 40..50).await;
+    eventually("what to do is told", PATIENCE, async || {
+        let tree = server.api().actor("records").await.unwrap();
+        let told = tree["lastError"].to_string();
+        ensure(
+            told.contains("restore a backup, or run `mimamori migrate`"),
+            || told,
+        )
+    })
+    .await;
+    command("pg_restore", &["--single-transaction", "-d", &url, &dump]);
+
+    stored(&url, 50).await;
+    send(&server, 50..60).await;
+    stored(&url, 60).await;
+    degraded(&server, json!([])).await;
+    let hours = ask(&url, "SELECT SUM(executions) FROM executions_hours");
+    assert_eq!(hours, "60");
+    assert!(server.log().contains("they were at"), "{}", server.log());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_server_on_a_database_ends_and_follows_one_that_was_killed_at_once() {
     let url = database();

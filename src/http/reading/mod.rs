@@ -162,6 +162,7 @@ impl From<RecordsError> for ApiError {
         match error {
             RecordsError::Unavailable(_)
             | RecordsError::NotYet(_)
+            | RecordsError::Forgot { .. }
             | RecordsError::Unfit(_)
             | RecordsError::Newer(_)
             | RecordsError::Refused(_)

@@ -1,5 +1,6 @@
 //! What can go wrong with the records, cut by what the caller will do next.
 
+use mimamori_actors::domain::Position;
 use mimamori_actors::ports::StoreError;
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::sqlx::postgres::PgDatabaseError;
@@ -20,6 +21,14 @@ pub enum RecordsError {
     /// It took longer than a reading call may take and was broken off.
     #[error("the records took too long")]
     TooSlow,
+    /// The database is another one than before, or an older state of it.
+    #[error("the records are at position {found}, they were at {written} before")]
+    Forgot {
+        /// How far they are.
+        found: Position,
+        /// How far they were.
+        written: Position,
+    },
     /// A rule of the tables was broken: it never will.
     #[error("the records refuse it: {0}")]
     Refused(#[source] DbErr),
@@ -71,6 +80,7 @@ impl From<RecordsError> for StoreError {
             | RecordsError::TooSlow
             | RecordsError::Unfit(_)
             | RecordsError::Newer(_) => Self::Unavailable(error.to_string()),
+            RecordsError::Forgot { .. } => Self::Forgot(error.to_string()),
             RecordsError::Refused(_) | RecordsError::Malformed(_) => {
                 Self::Refused(error.to_string())
             }

@@ -108,6 +108,7 @@ impl From<RecordsError> for Failure {
             RecordsError::Unavailable(_)
             | RecordsError::TooSlow
             | RecordsError::NotYet(_)
+            | RecordsError::Forgot { .. }
             | RecordsError::Refused(_)
             | RecordsError::Unfit(_)
             | RecordsError::Malformed(_) => Self::ForNow(error),

@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -74,6 +74,8 @@ pub struct Records {
     /// Who is in no answer.
     hidden: OnceLock<Arc<Hidden>>,
     gate: Gate,
+    /// What this process wrote last: a database that knows less has gone back.
+    written: Mutex<Option<(JournalId, Position)>>,
     /// Opens them when their server comes, and looks after the months of
     /// PostgreSQL for as long as these are there.
     keeping: OnceLock<postgres::Keeping>,
@@ -143,6 +145,7 @@ impl Records {
                     editions: Editions::default(),
                     hidden: OnceLock::new(),
                     gate: Gate::open(),
+                    written: Mutex::default(),
                     keeping: OnceLock::new(),
                 })
             }
@@ -163,6 +166,7 @@ impl Records {
             editions: Editions::default(),
             hidden: OnceLock::new(),
             gate,
+            written: Mutex::default(),
             keeping: keeping.map_or_else(OnceLock::new, OnceLock::from),
         }
     }
@@ -247,7 +251,9 @@ impl Records {
         self.gate.pass()?;
         let mut batch = self.writing.begin().await?;
         batch.run(&mut sql).await?;
-        batch.commit().await
+        batch.commit().await?;
+        *self.written() = None;
+        Ok(())
     }
 
     /// Closes the connections, once what is under way is done.
@@ -267,11 +273,35 @@ impl Records {
     ) -> Result<(), RecordsError> {
         self.gate.pass()?;
         let mut batch = self.writing.begin().await?;
+        let known = batch.positions(&mut write::offset_of(journal)).await?;
+        let known = known.first().map(|it| position(*it)).unwrap_or_default();
+        self.is_as_it_was(journal, known)?;
         let hidden = self.hidden.get().map(Arc::as_ref);
-        let written = write_batch(&mut batch, journal, (entries, through), hidden).await?;
+        let written = write_batch(&mut batch, journal, (entries, known, through), hidden).await?;
         batch.commit().await?;
+        *self.written() = Some((journal.clone(), through.max(known)));
         self.editions.wrote(&written);
         Ok(())
+    }
+
+    /// A server may come back as it was yesterday (a dump, a replica that lagged behind):
+    /// what it lost is behind the position that the next batch begins at.
+    fn is_as_it_was(&self, journal: &JournalId, found: Position) -> Result<(), RecordsError> {
+        let mut last = self.written();
+        match last.take() {
+            Some((of, written)) if of == *journal && found < written => {
+                Err(RecordsError::Forgot { found, written })
+            }
+            as_it_was => {
+                *last = as_it_was;
+                Ok(())
+            }
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Option<(JournalId, Position)>> {
+        // a plain assignment under this lock cannot be left half done
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -279,14 +309,9 @@ impl Records {
 async fn write_batch(
     batch: &mut Batch<'_>,
     journal: &JournalId,
-    (entries, through): (&[Arc<Entry>], Position),
+    (entries, known, through): (&[Arc<Entry>], Position, Position),
     hidden: Option<&Hidden>,
 ) -> Result<Vec<Written>, RecordsError> {
-    let known = batch.positions(&mut write::offset_of(journal)).await?;
-    let known = known
-        .first()
-        .map(|known| position(*known))
-        .unwrap_or_default();
     let fresh: Vec<&Entry> = entries
         .iter()
         .map(AsRef::as_ref)

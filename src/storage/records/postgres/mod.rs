@@ -211,6 +211,20 @@ async fn bring_up_to_date(
     search::prepare(session).await
 }
 
+/// Whether the tables are there that were. They are not made anew: whoever takes a database
+/// away may be about to restore it, and would find ours in the way.
+async fn tables_are_there(session: &mut PgConnection) -> Result<(), RecordsError> {
+    let looking = sqlx::query("SELECT to_regclass('offsets') IS NOT NULL");
+    let row = answered(looking.fetch_one(session)).await?;
+    if row.try_get::<bool, _>(0).map_err(unavailable)? {
+        return Ok(());
+    }
+    Err(RecordsError::Unfit(
+        "the tables that it had are gone: restore a backup, or run `mimamori migrate` and they are filled again from the journal"
+            .to_owned(),
+    ))
+}
+
 /// The pool of those that only read.
 fn reading(options: &PgConnectOptions, max_connections: u32) -> DatabaseConnection {
     let pool = PgPoolOptions::new()

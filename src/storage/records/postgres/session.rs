@@ -1,7 +1,7 @@
 //! Sessions: how they are made, and the one that writes.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgConnectOptions;
@@ -137,6 +137,8 @@ pub(in crate::storage::records) struct Writer {
     options: PgConnectOptions,
     kept: Mutex<Option<Kept>>,
     claim: Claim,
+    /// Since then the tables are there, unless somebody took them away.
+    has_written: AtomicBool,
 }
 
 /// A session between two batches.
@@ -157,6 +159,7 @@ impl Writer {
             options,
             kept: Mutex::new(None),
             claim: Claim::default(),
+            has_written: AtomicBool::new(false),
         }
     }
 
@@ -189,15 +192,26 @@ impl Writer {
             if kept.made.elapsed() >= RENEWED_AFTER {
                 let _ = timeout(ANSWERS_WITHIN, kept.session.close()).await;
             } else if is_well(timeout(ANSWERS_WITHIN, begin(&mut kept.session)).await) {
-                return Ok(Lent { kept, home });
+                return Ok(self.lent(kept, home));
             }
         }
         let mut session = connect(&self.options).await?;
+        if self.has_written.load(Ordering::Acquire) {
+            super::tables_are_there(&mut session).await?;
+        }
         self.claim.take(&mut session).await?;
         answered_within(ANSWERS_WITHIN, begin(&mut session)).await?;
         let made = Instant::now();
         let kept = Kept { session, made };
-        Ok(Lent { kept, home })
+        Ok(self.lent(kept, home))
+    }
+
+    fn lent<'a>(&'a self, kept: Kept, home: MutexGuard<'a, Option<Kept>>) -> Lent<'a> {
+        Lent {
+            kept,
+            home,
+            has_written: &self.has_written,
+        }
     }
 
     /// Lets the server reuse the room of removed rows, so that what stood in it
@@ -271,6 +285,7 @@ fn is_well<E>(answer: Result<Result<(), sqlx::Error>, E>) -> bool {
 pub(super) struct Lent<'a> {
     kept: Kept,
     home: MutexGuard<'a, Option<Kept>>,
+    has_written: &'a AtomicBool,
 }
 
 impl Lent<'_> {
@@ -283,6 +298,7 @@ impl Lent<'_> {
         let commit = sqlx::raw_sql("COMMIT").execute(&mut self.kept.session);
         answered(commit).await?;
         *self.home = Some(self.kept);
+        self.has_written.store(true, Ordering::Release);
         Ok(())
     }
 }

@@ -102,8 +102,9 @@ async fn records(on: On) -> (Home, Records) {
     (home, records)
 }
 
-/// Changes what is there behind the program's back.
+/// Changes what is there behind the program's back, which takes it for what it wrote.
 async fn tamper(records: &Records, sql: &str) {
+    *records.written() = None;
     match &records.writing {
         Writing::Sqlite(connection) => {
             connection.execute_unprepared(sql).await.unwrap();

@@ -18,6 +18,7 @@ on_either!(
     an_event_that_comes_again_after_its_journal_forgot_it_is_kept_once,
     a_student_keeps_the_last_name_that_was_sent,
     what_came_back_into_the_journal_is_read_again,
+    a_database_that_knows_less_than_was_written_takes_nothing_before_it_was_asked,
 );
 
 async fn the_same_batch_twice_leaves_what_once_leaves(on: On) {
@@ -72,9 +73,14 @@ async fn a_batch_that_ends_before_its_commit_leaves_nothing(on: On) {
     let (_home, records) = records(on).await;
     let entries = mixed();
     let mut batch = records.writing.begin().await.unwrap();
-    write_batch(&mut batch, &journal(), (&entries, Position(13)), None)
-        .await
-        .unwrap();
+    write_batch(
+        &mut batch,
+        &journal(),
+        (&entries, Position::ZERO, Position(13)),
+        None,
+    )
+    .await
+    .unwrap();
 
     drop(batch);
 
@@ -201,4 +207,28 @@ fn the_sample_has_every_kind_of_record_but_timers() {
         .collect::<std::collections::BTreeSet<_>>();
 
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [0, 1, 3, 4]);
+}
+
+async fn a_database_that_knows_less_than_was_written_takes_nothing_before_it_was_asked(on: On) {
+    let (_home, records) = records(on).await;
+    write(&records, &[executed(1, 1), executed(2, 1)]).await;
+    tamper(&records, "DELETE FROM executions WHERE position = 2").await;
+    tamper(&records, "DELETE FROM events WHERE position = 2").await;
+    tamper(&records, "UPDATE offsets SET position = 1").await;
+    *records.written() = Some((journal(), Position(2)));
+
+    let forgot = records
+        .write(&journal(), &[executed(3, 1)], Position(3))
+        .await;
+    let offset = records.offset(&journal()).await.unwrap();
+    write(&records, &[executed(2, 1), executed(3, 1)]).await;
+
+    assert!(matches!(forgot, Err(StoreError::Forgot(_))), "{forgot:?}");
+    assert_eq!(offset, Some(Position(1)));
+    assert_eq!(everything(&records).await.len(), {
+        let (_home, whole) = super::records(on).await;
+        let all = [executed(1, 1), executed(2, 1), executed(3, 1)];
+        write(&whole, &all).await;
+        everything(&whole).await.len()
+    });
 }
