@@ -10,30 +10,21 @@ use mimamori_actors::domain::{ClassroomId, Timestamp};
 use mimamori_actors::ports::Clock as _;
 
 use super::arguments::Export;
-use super::here::{Here, in_time};
+use super::here::{Here, PIECE_WITHIN, in_time};
 use super::lock::ServerLock;
 use super::target::{Place, Target};
 use super::{Failure, runtime};
 use crate::clock::SystemClock;
 use crate::export::{self, Format, Jobs, Request, What};
 use crate::storage::records::{Records, RecordsAt, TimeRange};
-use crate::tools::simulate::ctrl_c;
 
 /// What came until then is no whole file.
 const CUT_OFF: &str =
     "the export was cut off and is not whole, the server's log says why; run it again";
 
-/// Between two pieces of a file lie a few pages of rows, of which each has 10 s.
-const PIECE_WITHIN: Duration = Duration::from_secs(120);
-
 pub(super) fn run(arguments: &Export) -> Result<(), Failure> {
     let here = Here::of(arguments.file.config.as_deref())?;
-    let classroom = ClassroomId::new(arguments.classroom.as_str());
-    if here.config.classrooms.get(&classroom).is_none() {
-        let named = classroom.as_str().escape_debug();
-        let fault = format!("--classroom {named}: there is no such classroom");
-        return Err(Failure::Usage(fault));
-    }
+    let classroom = here.classroom(&arguments.classroom)?;
     if let (Some(from), Some(to)) = (arguments.from, arguments.to)
         && to < from
     {
@@ -41,24 +32,13 @@ pub(super) fn run(arguments: &Export) -> Result<(), Failure> {
         return Err(Failure::Usage(fault));
     }
     let place = Place::of(arguments.output.as_deref())?;
-    let is_file = matches!(place, Place::File(_));
-    let exported = async {
-        let mut target = place.begin()?;
-        let left_out = match here.address(&format!("/api/v1/classrooms/{classroom}/export")) {
-            Some(address) => from_server(&here, address, arguments, &mut target).await?,
-            None => from_records(&here, classroom, arguments, &mut target).await?,
-        };
-        target.finish()?;
-        anyhow::Ok(left_out)
-    };
-    let left_out = runtime()?.block_on(async {
-        tokio::select! {
-            biased;
-            // heard before the file is begun: half of one is taken away again
-            () = ctrl_c(), if is_file => Err(anyhow::anyhow!("ended by a signal, nothing was exported")),
-            done = exported => done,
+    let exported = place.written(async |target| {
+        match here.address(&format!("/api/v1/classrooms/{classroom}/export")) {
+            Some(address) => from_server(&here, address, arguments, target).await,
+            None => from_records(&here, classroom, arguments, target).await,
         }
-    })?;
+    });
+    let left_out = runtime()?.block_on(exported)?;
     if left_out > 0 {
         let note = format!(
             "mimamori: {left_out} students are left out: what is kept of them is not for research"

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mimamori_actors::domain::StudentId;
+use mimamori_actors::domain::{ClassroomId, StudentId};
 use reqwest::RequestBuilder;
 use tokio::time::timeout;
 
@@ -20,10 +20,13 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 /// Until it says what will become of a request.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
+/// Between two pieces of a file lie a few pages of rows, of which each has 10 s.
+pub(super) const PIECE_WITHIN: Duration = Duration::from_secs(120);
+
 /// A configuration, its keys, and the server that runs with it, if one does.
 pub(super) struct Here {
     pub(super) config: Config,
-    keys: Keys,
+    pub(super) keys: Keys,
     /// `http://address`
     running: Option<String>,
     client: reqwest::Client,
@@ -88,6 +91,17 @@ impl Here {
         let problem: serde_json::Value = response.json().await.unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("no reason was given");
         anyhow::bail!("the server answered {}: {detail}", status.as_u16())
+    }
+
+    /// One that is configured.
+    pub(super) fn classroom(&self, named: &str) -> Result<ClassroomId, Failure> {
+        let classroom = ClassroomId::new(named);
+        if self.config.classrooms.get(&classroom).is_some() {
+            return Ok(classroom);
+        }
+        let named = classroom.as_str().escape_debug();
+        let fault = format!("--classroom {named}: there is no such classroom");
+        Err(Failure::Usage(fault))
     }
 
     /// An id is taken as it is, anything else for an address.

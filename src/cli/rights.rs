@@ -1,23 +1,19 @@
 //! `mimamori export` and `mimamori erase`: a person's rights.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
-use mimamori_actors::domain::{ClassroomId, Position, SessionKey, StudentId};
+use mimamori_actors::domain::{Position, SessionKey};
 use tokio::sync::mpsc;
 
 use super::arguments::{Erase, Export};
+use super::here::{Here, PIECE_WITHIN, in_time};
 use super::lock::ServerLock;
-use super::{Failure, answer, load_config, runtime, storage_dir};
-use crate::admit::StudentKey;
-use crate::config::Config;
+use super::target::{Place, Target};
+use super::{Failure, answer, runtime};
 use crate::erasure::eraser::Progress;
 use crate::erasure::list::ErasureList;
-use crate::keys::Keys;
 use crate::server::offline;
 
 /// A line of progress is not longer.
@@ -25,85 +21,45 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// Whom it is about, and where to ask.
 struct Asked {
-    config: Config,
-    keys: Keys,
+    here: Here,
     key: SessionKey,
 }
 
 impl Asked {
     fn of(file: Option<&Path>, student: &str, classroom: &str) -> Result<Self, Failure> {
-        let loaded = load_config(file)?;
-        storage_dir::prepare(&loaded)?;
-        let config = loaded.config;
-        let classroom = ClassroomId::new(classroom);
-        if config.classrooms.get(&classroom).is_none() {
-            return Err(Failure::Usage(format!(
-                "--classroom {classroom}: there is no such classroom"
-            )));
-        }
-        let keys = Keys::load_or_create(
-            &config.storage.dir,
-            config.auth.admin_token.clone(),
-            config.auth.ingest_key.clone(),
-        )
-        .map_err(anyhow::Error::new)?;
-        let student = student_of(student, &keys);
-        Ok(Self {
-            config,
-            keys,
-            key: SessionKey { classroom, student },
-        })
+        let here = Here::of(file)?;
+        let classroom = here.classroom(classroom)?;
+        let student = here.student(student);
+        let key = SessionKey { classroom, student };
+        Ok(Self { here, key })
     }
 
     /// The address of a route of the server that runs; nothing if none does.
-    fn route(&self, what: &str) -> Result<Option<String>, Failure> {
-        let running = ServerLock::read(&self.config.storage.dir).map_err(anyhow::Error::new)?;
-        Ok(running.map(|running| {
-            let base = reachable(running.listening);
-            let SessionKey { classroom, student } = &self.key;
-            format!("http://{base}/api/v1/admin/classrooms/{classroom}/students/{student}/{what}")
-        }))
+    fn route(&self, what: &str) -> Option<reqwest::Url> {
+        let SessionKey { classroom, student } = &self.key;
+        let path = format!("/api/v1/admin/classrooms/{classroom}/students/{student}/{what}");
+        self.here.address(&path)
     }
 
-    async fn send(
-        &self,
-        request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
-    ) -> anyhow::Result<reqwest::Response> {
-        // it is on this machine
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let token = self.keys.admin_token().expose();
-        let response = request(&client).bearer_auth(token).send().await?;
-        if response.status().is_success() {
-            return Ok(response);
+    async fn export(&self, target: &mut Target) -> anyhow::Result<()> {
+        let Some(route) = self.route("export") else {
+            let Here { config, keys, .. } = &self.here;
+            let _lock = ServerLock::take(&config.storage.dir)?;
+            let mut pieces = offline::export(config, keys, &self.key).await?;
+            while let Some(piece) = pieces.recv().await {
+                target.write(&piece?)?;
+            }
+            return Ok(());
+        };
+        let mut response = self.here.ask(|client| client.get(route)).await?;
+        while let Some(piece) = in_time(PIECE_WITHIN, response.chunk())
+            .await?
+            .context("the export was cut off")?
+        {
+            target.write(&piece)?;
         }
-        let status = response.status();
-        let problem: serde_json::Value = response.json().await.unwrap_or_default();
-        let detail = problem["detail"].as_str().unwrap_or("no reason was given");
-        anyhow::bail!("the server answered {status}: {detail}")
+        Ok(())
     }
-}
-
-/// An id is taken as it is, anything else for an address.
-fn student_of(text: &str, keys: &Keys) -> StudentId {
-    let is_id = text.strip_prefix("stu_").is_some_and(|digits| {
-        digits.len() == 24 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    });
-    if is_id {
-        return StudentId::new(text);
-    }
-    StudentKey::from_bytes(*keys.student_key()).student(text)
-}
-
-/// One that listens on every address is reached from this machine.
-fn reachable(listening: SocketAddr) -> SocketAddr {
-    if !listening.ip().is_unspecified() {
-        return listening;
-    }
-    let ip = match listening {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    SocketAddr::new(ip, listening.port())
 }
 
 pub(super) fn export(arguments: &Export) -> Result<(), Failure> {
@@ -112,82 +68,9 @@ pub(super) fn export(arguments: &Export) -> Result<(), Failure> {
         arguments.student.as_deref().unwrap_or_default(),
         &arguments.classroom,
     )?;
-    let mut target = Target::open(arguments.output.as_deref())?;
-    let exporting = async {
-        match asked.route("export")? {
-            Some(route) => {
-                let mut response = asked.send(|client| client.get(route)).await?;
-                while let Some(piece) = response.chunk().await.context("the export was cut off")? {
-                    target.write(&piece)?;
-                }
-            }
-            None => {
-                let _lock = ServerLock::take(&asked.config.storage.dir)?;
-                let mut pieces = offline::export(&asked.config, &asked.keys, &asked.key).await?;
-                while let Some(piece) = pieces.recv().await {
-                    target.write(&piece?)?;
-                }
-            }
-        }
-        anyhow::Ok(())
-    };
-    runtime()?.block_on(exporting)?;
-    Ok(target.finish()?)
-}
-
-/// Standard output, or a file that gets its name when it is whole.
-enum Target {
-    Out(io::Stdout),
-    File(fs::File, PathBuf, PathBuf),
-}
-
-impl Target {
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = path else {
-            return Ok(Self::Out(io::stdout()));
-        };
-        let mut making = path.as_os_str().to_owned();
-        making.push(".part");
-        let making = PathBuf::from(making);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&making)
-            .with_context(|| making.display().to_string())?;
-        Ok(Self::File(file, making, path.to_path_buf()))
-    }
-
-    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Out(out) => out.write_all(piece),
-            Self::File(file, ..) => file.write_all(piece),
-        }
-    }
-
-    fn finish(mut self) -> anyhow::Result<()> {
-        match &mut self {
-            Self::Out(out) => out.flush()?,
-            Self::File(file, making, path) => {
-                file.sync_all()?;
-                fs::rename(&*making, &*path).with_context(|| path.display().to_string())?;
-                *making = PathBuf::new();
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        if let Self::File(_, making, _) = self
-            && !making.as_os_str().is_empty()
-        {
-            // half of a document is none
-            let _ = fs::remove_file(making);
-        }
-    }
+    let place = Place::of(arguments.output.as_deref())?;
+    let exporting = place.written(async |target| asked.export(target).await);
+    Ok(runtime()?.block_on(exporting)?)
 }
 
 pub(super) fn erase(arguments: &Erase) -> Result<(), Failure> {
@@ -201,12 +84,13 @@ pub(super) fn erase(arguments: &Erase) -> Result<(), Failure> {
         return Ok(());
     }
     let erasing = async {
-        match asked.route("erase")? {
-            Some(route) => over_http(asked.send(|client| client.post(route)).await?).await,
+        let config = &asked.here.config;
+        match asked.route("erase") {
+            Some(route) => over_http(asked.here.ask(|client| client.post(route)).await?).await,
             None => {
-                let _lock = ServerLock::take(&asked.config.storage.dir)?;
+                let _lock = ServerLock::take(&config.storage.dir)?;
                 let (told, mut steps) = mpsc::channel(64);
-                let erasing = offline::erase(asked.config.clone(), asked.key.clone(), told);
+                let erasing = offline::erase(config.clone(), asked.key.clone(), told);
                 let telling = async {
                     while let Some(step) = steps.recv().await {
                         tell(&step);
@@ -219,7 +103,7 @@ pub(super) fn erase(arguments: &Erase) -> Result<(), Failure> {
     };
     let erased = runtime()?.block_on(erasing);
     if let Some(dir) = &arguments.also {
-        write_beside(&asked.config.storage.dir, dir)?;
+        write_beside(&asked.here.config.storage.dir, dir)?;
     }
     erased?;
     let SessionKey { classroom, student } = &asked.key;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::tools::simulate::ctrl_c;
+
 /// Dropped before it is finished, it leaves no file, and what was there before as it was.
 pub(super) enum Target {
     /// Standard output, a device, a pipe: it has what was written as it was written.
@@ -55,8 +57,31 @@ impl Place {
         Ok(Self::Straight(Box::new(open.with_context(named)?)))
     }
 
+    /// What `write` makes of it, whole; a signal ends it, and then there is no file.
+    ///
+    /// # Errors
+    /// Of `write`, of the file, or the signal.
+    pub(super) async fn written<T>(
+        self,
+        write: impl AsyncFnOnce(&mut Target) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let is_file = matches!(self, Self::File(_));
+        let writing = async {
+            let mut target = self.begin()?;
+            let told = write(&mut target).await?;
+            target.finish()?;
+            anyhow::Ok(told)
+        };
+        tokio::select! {
+            biased;
+            // heard before the file is begun: half of one is taken away again
+            () = ctrl_c(), if is_file => anyhow::bail!("ended by a signal, nothing was exported"),
+            done = writing => done,
+        }
+    }
+
     /// Ready to be written to.
-    pub(super) fn begin(self) -> anyhow::Result<Target> {
+    fn begin(self) -> anyhow::Result<Target> {
         let path = match self {
             Self::Straight(out) => return Ok(Target::Straight(out)),
             Self::File(path) => path,
