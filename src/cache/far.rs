@@ -37,8 +37,8 @@ pub(super) struct Far {
     filling: Arc<Semaphore>,
 }
 
-/// Sets KEYS[1] for ARGV[3] ms, unless what it was computed from (ARGV[1]) stands among what
-/// is gone of the classroom (KEYS[2]).
+/// Sets `KEYS[1]` for `ARGV[3]` ms, unless what it was computed from (`ARGV[1]`) stands among
+/// what is gone of the classroom (`KEYS[2]`).
 const FILL: &str = "if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then return 0 end \
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1";
 
