@@ -142,6 +142,9 @@ impl Careful {
                 changes.changed().await.ok()?;
             }
         }
+        // who was woken by that may be next on this very thread, where nobody else
+        // finds it: it is to look and wait again before the fold, which may never return
+        tokio::task::yield_now().await;
         self.0.flights.begin(&flight);
         Some(in_flight)
     }
@@ -213,6 +216,8 @@ impl Drop for InFlight {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -295,6 +300,47 @@ mod tests {
         let _nor_this_one = begin(&careful, 1).await.unwrap();
         careful.all_are_over();
         assert!(begin(&careful, 5).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_begins_leaves_nobody_behind_who_was_woken_and_did_not_look() {
+        let (careful, _noted) = careful();
+        let first = begin(&careful, 1).await.unwrap();
+        let looks = Arc::new(AtomicU64::new(0));
+        let suspect = tokio::spawn({
+            let (careful, looks) = (careful.clone(), Arc::clone(&looks));
+            async move {
+                let flight = begin(&careful, 5).await;
+                // from here on it may hold the thread for ever
+                (flight, looks.load(Ordering::Relaxed))
+            }
+        });
+        while careful.0.sky.borrow().alone.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let waits = tokio::spawn({
+            let (careful, looks) = (careful.clone(), Arc::clone(&looks));
+            async move {
+                let key = key();
+                let mut begin = pin!(careful.begin(ActorId::Local(3), &key, Position(3)));
+                poll_fn(|context| {
+                    looks.fetch_add(1, Ordering::Relaxed);
+                    begin.as_mut().poll(context)
+                })
+                .await
+            }
+        });
+        while looks.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        first.landed();
+        let (flight, looked) = suspect.await.unwrap();
+
+        assert!(flight.is_some());
+        tokio::task::yield_now().await;
+        assert_eq!(looks.load(Ordering::Relaxed), looked);
+        waits.abort();
     }
 
     #[tokio::test(start_paused = true)]
