@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::whose::Person;
 use crate::storage::records::{
-    AlertRow, ExecutionRow, HelpRow, LetterRow, PersonRow, Records, RecordsError, RejectedRow,
+    AlertRow, DeadLetterRow, ExecutionRow, HelpRow, PersonRow, Records, RecordsError, RejectedRow,
     SessionRow, StoredEvent, TimeKey,
 };
 
@@ -321,7 +321,7 @@ fn rejected(row: &RejectedRow) -> Value {
     })
 }
 
-fn letter(row: &LetterRow) -> Value {
+fn letter(row: &DeadLetterRow) -> Value {
     json!({
         "id": row.id,
         "consumer": row.consumer,

@@ -10,7 +10,7 @@ use crate::it::disk_full::small_disk::SmallDisk;
 use crate::it::harness::Server;
 use crate::it::harness::postgres::Postgres;
 use crate::it::harness::proxy::{Mode, Proxy};
-use crate::report::{Drill, Figure, Outcome};
+use crate::report::{Drill, Outcome};
 
 /// Between two resets of all connections.
 const RESETS_EVERY: Duration = Duration::from_millis(200);
@@ -157,17 +157,19 @@ async fn run(fault: Fault) -> Outcome {
     let url = broken.postgres.database();
     let through = broken.proxy.instead_of(broken.postgres.address(), &url);
     let server = Server::with(&[("MIMAMORI_RECORDS__URL", &through)]).await;
-    let mut course = Course::begin(server, &["records"], fault.lasts()).await;
+    // it comes back at once from a reset: there is nobody to be named
+    let away: &[_] = if fault.is_an_absence() {
+        &["records"]
+    } else {
+        &[]
+    };
+    let mut course = Course::begin(server, away, fault.lasts()).await;
 
     course.disturb(broken.hold(fault, fault.lasts())).await;
     let caught_up = course.catches_up("records").await;
     let run = course.end(&["records"]).await;
 
     let outcome = Outcome::counted(count_in(&url, &run.sent, caught_up.1.took));
-    if fault.is_an_absence() {
-        return outcome.with_all(run.figures).with(ten_times(&caught_up));
-    }
-    // it comes back at once: there is nobody to be named
-    let is_of_time = |figure: &Figure| figure.what != "named";
-    outcome.with_all(run.figures.into_iter().filter(is_of_time))
+    let behind = fault.is_an_absence().then(|| ten_times(&caught_up));
+    outcome.with_all(run.figures).with_all(behind)
 }

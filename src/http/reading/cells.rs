@@ -40,10 +40,7 @@ pub(super) async fn cells(
 ) -> Result<Bytes, ApiError> {
     let asked: Asked<CellCursor> = Asked::of(reading, list("cells", classroom, params), params)?;
     let notebook = params.text("notebook")?;
-    let all = format!(
-        "{} {:?} {:?} {}",
-        asked.list, asked.range, asked.after, asked.limit
-    );
+    let all = asked.whole();
     let part = Part {
         classroom,
         scope,

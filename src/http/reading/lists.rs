@@ -1,5 +1,7 @@
 //! The lists: executions, help, events, lessons, what was refused, dead letters.
 
+use std::fmt::Debug;
+
 use bytes::Bytes;
 use mimamori_actors::domain::{ClassroomId, ExecutionStatus, Position, SessionKey, StudentId};
 use serde::Serialize;
@@ -43,6 +45,20 @@ impl<K: DeserializeOwned + Serialize> Asked<K> {
             after,
             limit,
         })
+    }
+
+    /// All that tells one page from another: the list's name holds the filters.
+    pub(super) fn whole(&self) -> String
+    where
+        K: Debug,
+    {
+        let Self {
+            list,
+            range,
+            after,
+            limit,
+        } = self;
+        format!("{list} {range:?} {after:?} {limit}")
     }
 
     /// The page of what was found; `key` tells where it goes on.
@@ -114,11 +130,7 @@ async fn page_of_executions(
     filter: &ExecutionFilter,
     asked: Asked<TimeCursor>,
 ) -> Result<Bytes, ApiError> {
-    // the list's name holds the filters; its cursors hold that name
-    let all = format!(
-        "{} {:?} {:?} {}",
-        asked.list, asked.range, asked.after, asked.limit
-    );
+    let all = asked.whole();
     let part = Part {
         classroom,
         scope,

@@ -8,7 +8,7 @@ use mimamori_actors::domain::{DeadLetter, FactId, Position, SessionKey};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::time::sleep;
 
-use super::read::{LetterRow, StoredEvent};
+use super::read::{DeadLetterRow, StoredEvent};
 use super::sql::Sql;
 use super::{Batch, Records, RecordsError, Writing};
 use crate::erasure::hidden::Hidden;
@@ -220,7 +220,7 @@ async fn scrub_file(connection: &DatabaseConnection) -> Result<(), RecordsError>
     Err(RecordsError::TooSlow)
 }
 
-impl LetterRow {
+impl DeadLetterRow {
     pub(crate) fn to_letter(&self) -> DeadLetter {
         DeadLetter {
             id: FactId::new(self.id.as_str()),

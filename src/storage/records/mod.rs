@@ -56,8 +56,7 @@ pub use postgres::Address as PostgresAddress;
 pub(crate) use read::{
     AlertRow, CellKey, CellRow, CellTotals, DeadLetterRow, ExecutionFilter, ExecutionRow,
     ExportedEvent, ExportedSpan, Found, HelpKey, HelpRow, History, KnownStudent, LessonKey,
-    LessonRow, LetterRow, PersonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange,
-    Totals,
+    LessonRow, PersonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange, Totals,
 };
 use sql::Sql;
 

@@ -32,7 +32,7 @@ pub(crate) use faults::{DeadLetterRow, RejectedRow};
 pub(super) use histories::OpenedHelp;
 pub(crate) use histories::{HelpKey, HelpRow, LessonKey, LessonRow};
 pub(crate) use people::{CellRow, KnownStudent, SessionRow};
-pub(crate) use person::{AlertRow, LetterRow, PersonRow};
+pub(crate) use person::{AlertRow, PersonRow};
 pub(crate) use totals::Totals;
 #[cfg(test)]
 pub(super) use {

@@ -7,8 +7,8 @@ use sea_orm::FromQueryResult;
 
 use super::events::EventRow;
 use super::{
-    ExecutionFilter, ExecutionRow, Found, HelpRow, Records, RecordsError, RejectedRow, SessionRow,
-    Sql, StoredEvent, TimeKey, TimeRange, Weigh,
+    DeadLetterRow, ExecutionFilter, ExecutionRow, Found, HelpRow, Records, RecordsError,
+    RejectedRow, SessionRow, Sql, StoredEvent, TimeKey, TimeRange, Weigh,
 };
 
 /// A student with what only they themselves, and whoever erases them, may see.
@@ -42,23 +42,6 @@ impl Weigh for AlertRow {
 impl Weigh for SessionRow {
     fn bytes(&self) -> usize {
         256
-    }
-}
-
-/// What a consumer could not take, with the entry that it was.
-#[derive(Debug, FromQueryResult)]
-pub(crate) struct LetterRow {
-    pub(crate) position: i64,
-    pub(crate) id: String,
-    pub(crate) received_at_ms: i64,
-    pub(crate) consumer: String,
-    pub(crate) entry: i64,
-    pub(crate) reason: String,
-}
-
-impl Weigh for LetterRow {
-    fn bytes(&self) -> usize {
-        512 + self.reason.len()
     }
 }
 
@@ -203,7 +186,7 @@ impl Records {
         &self,
         after: i64,
         limit: usize,
-    ) -> Result<Found<LetterRow>, RecordsError> {
+    ) -> Result<Found<DeadLetterRow>, RecordsError> {
         let mut sql = Sql::new(
             "SELECT position, id, received_at_ms, consumer, entry, reason FROM dead_letters \
              WHERE position > ",
