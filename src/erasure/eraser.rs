@@ -4,7 +4,7 @@
 //! computed from goes after it, every step done again changes nothing, and the
 //! list says until the end that it is not done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -142,8 +142,8 @@ pub struct Eraser {
     tree: OnceLock<Forgetting>,
     turn: Mutex<()>,
     /// Of whom nothing is left but in the series, which could not be reached: the other
-    /// files are not written anew for each try.
-    rewritten: Mutex<Option<(SessionKey, Position)>>,
+    /// files are not written anew for each try. No more than the list has.
+    rewritten: Mutex<HashSet<(SessionKey, Position)>>,
 }
 
 impl Eraser {
@@ -155,7 +155,7 @@ impl Eraser {
             places,
             tree: OnceLock::new(),
             turn: Mutex::new(()),
-            rewritten: Mutex::new(None),
+            rewritten: Mutex::default(),
         }
     }
 
@@ -191,19 +191,19 @@ impl Eraser {
     /// Finishes what was begun and cut short, or failed; what cannot be now, the next try does.
     pub async fn finish(&self) {
         let (told, _) = mpsc::channel(1);
+        let mut tried = HashSet::new();
         loop {
             let _turn = self.turn.lock().await;
             let outcome = match self.begun() {
-                Ok(begun) => match begun.into_iter().next() {
+                Ok(begun) => match begun.into_iter().find(|it| tried.insert(it.person())) {
                     Some(erasure) => self.work(&erasure, &told).await,
                     None => return,
                 },
-                Err(error) => Err(error),
+                // without the list nobody is known to be tried
+                Err(error) => return not_finished(&error),
             };
             if let Err(error) = outcome {
-                metrics::counter!("mimamori_erasure_failures_total").increment(1);
-                tracing::error!(%error, "an erasure is not finished: the person stays hidden, and it is tried again");
-                return;
+                not_finished(&error);
             }
         }
     }
@@ -282,10 +282,10 @@ impl Eraser {
         let Erasure { key, through, .. } = erasure;
         let places = &self.places;
         places.renew(key).await?;
-        let is_rewritten = |known: &Option<_>| *known == Some((key.clone(), *through));
-        if !is_rewritten(&*self.rewritten.lock().await) {
+        let person = erasure.person();
+        if !self.rewritten.lock().await.contains(&person) {
             places.rewrite(erasure, told).await?;
-            *self.rewritten.lock().await = Some((key.clone(), *through));
+            self.rewritten.lock().await.insert(person.clone());
         }
         // last: they may be on a machine that is away for a day, and need nothing of the others
         places.erase_counts(key, *through).await?;
@@ -301,12 +301,18 @@ impl Eraser {
         };
         let list = self.list.clone();
         tokio::task::spawn_blocking(move || list.append(&done)).await??;
+        self.rewritten.lock().await.remove(&person);
         places.hidden.is_done(key);
         metrics::counter!("mimamori_erasure_people_total").increment(1);
         tracing::info!(through = through.0, "a person was erased");
         tell(told, Progress::Done { through: *through });
         Ok(())
     }
+}
+
+fn not_finished(error: &EraseError) {
+    metrics::counter!("mimamori_erasure_failures_total").increment(1);
+    tracing::error!(%error, "an erasure is not finished: the person stays hidden, and it is tried again");
 }
 
 impl Places {

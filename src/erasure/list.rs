@@ -239,6 +239,12 @@ fn cut_half_a_line(file: &File) -> io::Result<()> {
 }
 
 impl Erasure {
+    /// Whom it is about, and up to where.
+    #[must_use]
+    pub fn person(&self) -> (SessionKey, Position) {
+        (self.key.clone(), self.through)
+    }
+
     /// Whether this is about `position` of the person `key`.
     #[must_use]
     pub fn covers(&self, key: &SessionKey, position: Position) -> bool {

@@ -3,6 +3,7 @@
 
 mod cut_short;
 mod everywhere;
+mod series_away;
 mod whole;
 
 use std::path::Path;
