@@ -9,6 +9,7 @@ need_faults
 need_postgres
 need_redis
 need_influxdb
+export POSTGRES_BUFFERS=512MB # as in compose/compose.yaml
 say "building the drills"
 cargo bench --locked "${with_faults[@]}" --bench drill --no-run
 # gigabytes of data belong on a disk, and /tmp may be none

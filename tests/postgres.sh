@@ -10,6 +10,7 @@
 #
 # POSTGRES_TLS: a directory with server.crt and server.key: it speaks TLS too.
 # POSTGRES_DIR: where it is made (a small disk, say) instead of under /tmp.
+# POSTGRES_BUFFERS: its shared_buffers, instead of little.
 set -euo pipefail
 
 if [ "$(id -u)" = 0 ]; then
@@ -57,7 +58,7 @@ listen_addresses = '127.0.0.1, 127.0.0.2'
 port = $port
 unix_socket_directories = '$dir'
 max_connections = 200
-shared_buffers = '32MB'
+shared_buffers = '${POSTGRES_BUFFERS:-32MB}'
 shared_preload_libraries = 'pg_stat_statements'
 pg_stat_statements.max = 20000
 CONF

@@ -1,6 +1,8 @@
 //! Real servers of InfluxDB and Redis that go away, and all three stores at once, under 500 events/s.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -106,8 +108,11 @@ async fn series(refuses: bool) -> Outcome {
 async fn partial() -> Outcome {
     let influxd = Influxd::start();
     let database = influxd.database();
-    let between = Between::before(database.port, |asked| {
-        if asked.body.starts_with("mimamori_events") && asked.body.contains(REFUSED) {
+    let is_refusing = Arc::new(AtomicBool::new(false));
+    let refuses = Arc::clone(&is_refusing);
+    let between = Between::before(database.port, move |asked| {
+        let are_points = asked.body.starts_with("mimamori_events");
+        if refuses.load(Ordering::Relaxed) && are_points && asked.body.contains(REFUSED) {
             Turn::Without(REFUSED)
         } else {
             Turn::Pass
@@ -118,7 +123,13 @@ async fn partial() -> Outcome {
     let server = Server::with(&[("MIMAMORI_SERIES__URL", &url)]).await;
     let mut course = Course::begin(server, &[], lasts(60)).await;
 
-    course.disturb(sleep(lasts(60))).await;
+    course
+        .disturb(async {
+            is_refusing.store(true, Ordering::Relaxed);
+            sleep(lasts(60)).await;
+            is_refusing.store(false, Ordering::Relaxed);
+        })
+        .await;
     let Run {
         server,
         sent,
@@ -131,6 +142,7 @@ async fn partial() -> Outcome {
         .map(|letter| letter["position"].as_u64())
         .collect();
     assert_eq!(refused.len(), letters.len(), "a dead letter is doubled");
+    assert!(!letters.is_empty(), "nothing was refused");
     let counted = count(server.dir(), &sent, Duration::ZERO).await;
     let points = points(&database, counted.stored, letters.len());
     Outcome::counted(counted).with_all(figures).with(points)

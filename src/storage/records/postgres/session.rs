@@ -33,9 +33,10 @@ const WRITES: &str = "SET synchronous_commit = on; SET statement_timeout = '20s'
     SET jit = off; SET timezone = 'UTC'; \
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 /// A plan for the values at hand: a pattern of three letters and one of thirty are not read the same way.
+/// One process each: starting others takes as long as most answers, and the cores belong to a class at work.
 const READS: &str = "SET default_transaction_read_only = on; SET statement_timeout = '10s'; \
     SET lock_timeout = '5s'; SET plan_cache_mode = force_custom_plan; \
-    SET jit = off; SET timezone = 'UTC'";
+    SET max_parallel_workers_per_gather = 0; SET jit = off; SET timezone = 'UTC'";
 
 /// Without a log of statements: they carry what people wrote.
 pub(super) fn quiet(options: &PgConnectOptions) -> PgConnectOptions {
