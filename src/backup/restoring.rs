@@ -290,7 +290,7 @@ impl Restoring<'_> {
                 self.progress.moved(raw.len() as u64);
                 match item {
                     Item::Router { offset, .. } => router = Some((state.to_vec(), offset)),
-                    Item::Session { key, .. } => snapshots.put_session(&key, state)?,
+                    Item::Session { key, .. } => snapshots.fill(&key, state)?,
                     Item::Attempt {
                         key,
                         position,

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::format::UnknownFormat;
 
 pub(crate) mod handle;
+pub(crate) mod paced;
 pub(crate) mod shortage;
 
 /// Why a database cannot be opened, by what is to be done about it.

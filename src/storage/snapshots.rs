@@ -9,16 +9,16 @@ mod attempts;
 mod forget;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::Keyspace;
 use mimamori_actors::domain::{ClassroomId, JournalId, Position, SessionKey, StudentId};
 use mimamori_actors::ports::{Attempt, SnapshotError, Snapshots};
 use mimamori_actors::session::fold::{self, SessionState, StateError};
 use mimamori_actors::{ROUTER_FORMAT, router_format};
 
-use super::embedded::handle::{self, Away, Handle, Place};
+use super::embedded::handle::{self, Away, Handle, Place, Written};
+use super::embedded::paced::Paced;
 use super::embedded::shortage::Shortage;
 use super::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use super::format::{self, UnknownFormat};
@@ -27,23 +27,6 @@ use super::format::{self, UnknownFormat};
 const VERSION: u8 = 1;
 const ROUTER: &[u8] = b"router";
 const ATTEMPTS: &str = "attempts";
-const CACHE_BYTES: u64 = 16 << 20;
-const LOG_BYTES: u64 = 64 << 20;
-/// After so many bytes of states a commit has what is in memory flushed.
-const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Well before this. From here on the database asks for it itself: one message a write, into a
-/// queue of 1,000 that the single worker, when it is busy, finds full; then it waits there for
-/// itself, for ever.
-const MEMTABLE_BYTES_AT_MOST: u64 = 32 * MEMTABLE_BYTES;
-/// From four on the database lets a write sleep until they are fewer, …
-const MOST_SEALED: usize = 2;
-/// … and from thirty on.
-const MOST_UNMERGED: usize = 16;
-/// With more of them the first passes a request to compact from its queue back into its queue
-/// for as long as the others compact: a core for nothing.
-const WORKERS: usize = 1;
-/// What a state takes in memory besides itself, about.
-const STATE_OVERHEAD_BYTES: usize = 128;
 
 /// Why the snapshots cannot be opened. A damaged database is no reason: it is set aside.
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +57,17 @@ pub struct FjallSnapshots {
 
 /// Everything that holds on to the database.
 struct Files {
-    database: Database,
+    database: Paced,
     sessions: Keyspace,
     router: Keyspace,
     /// Made with the first attempt: a start that is refused changes nothing of what an earlier version wrote.
     attempts: OnceLock<Keyspace>,
-    /// Bytes of states that were put since the last flush was asked for.
-    unflushed: AtomicU64,
+}
+
+impl Written for Files {
+    fn make_way(&self) -> fjall::Result<bool> {
+        self.database.make_way()
+    }
 }
 
 impl FjallSnapshots {
@@ -152,28 +139,19 @@ fn explain(dir: &Path, failure: OpenFailure) -> OpenSnapshotsError {
     }
 }
 
-fn options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_AT_MOST)
-}
-
 fn open_files(dir: &Path) -> Result<Files, OpenFailure> {
-    let database = Database::builder(dir)
-        .cache_size(CACHE_BYTES)
-        .max_journaling_size(LOG_BYTES)
-        .worker_threads(WORKERS)
-        .open()?;
-    let sessions = database.keyspace("sessions", options)?;
-    let router = database.keyspace("router", options)?;
+    let database = Paced::open(dir)?;
+    let sessions = database.keyspace("sessions")?;
+    let router = database.keyspace("router")?;
     let attempts = OnceLock::new();
-    if database.keyspace_exists(ATTEMPTS) {
-        let _ = attempts.set(database.keyspace(ATTEMPTS, options)?);
+    if database.has(ATTEMPTS) {
+        let _ = attempts.set(database.keyspace(ATTEMPTS)?);
     }
     Ok(Files {
         database,
         sessions,
         router,
         attempts,
-        unflushed: AtomicU64::new(0),
     })
 }
 
@@ -291,20 +269,6 @@ impl Files {
         Ok(highest)
     }
 
-    /// Has the states that are in memory flushed if they are many. The database
-    /// offers this to its own tests; nothing else lets us come before it. Not while
-    /// what was asked for before still waits: a write that finds too much of it
-    /// sleeps until its worker has done it, and a worker that met a full disk has ended.
-    fn flush_if_many(&self) -> fjall::Result<()> {
-        let waits = self.sessions.sealed_memtable_count() >= MOST_SEALED
-            || self.sessions.l0_table_count() >= MOST_UNMERGED;
-        if self.unflushed.load(Ordering::Relaxed) >= MEMTABLE_BYTES && !waits {
-            self.unflushed.store(0, Ordering::Relaxed);
-            self.sessions.rotate_memtable()?;
-        }
-        Ok(())
-    }
-
     fn visit_sessions(
         &self,
         visit: &mut dyn FnMut(SessionKey, &[u8]),
@@ -320,12 +284,17 @@ impl Files {
 }
 
 impl FjallSnapshots {
-    fn insert(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
-        let files = self.files.writing()?;
-        let key = key_bytes(key);
-        let bytes = key.len() + state.len() + STATE_OVERHEAD_BYTES;
-        let inserted = files.sessions.insert(key, state);
-        files.unflushed.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// As [`Snapshots::put_session`], for who puts very many at once: waits until they are taken.
+    ///
+    /// # Errors
+    /// When the database fails, or takes nothing for a minute.
+    pub fn fill(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
+        let files = self.files.writing_in_turn()?;
+        self.insert(&files, key, state)
+    }
+
+    fn insert(&self, files: &Files, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
+        let inserted = files.sessions.insert(key_bytes(key), state);
         self.files.judge(inserted).map_err(failed)
     }
 
@@ -358,14 +327,11 @@ impl FjallSnapshots {
             return Ok(());
         }
         let value = Committed::encode(journal, offset, router);
-        let mut write = files
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
+        let mut write = files.database.batch();
         write.insert(&files.router, ROUTER, value);
         self.files.judge(write.commit()).map_err(failed)?;
         *last = Some((journal.clone(), offset));
-        self.files.judge(files.flush_if_many()).map_err(failed)
+        Ok(())
     }
 }
 
@@ -381,7 +347,7 @@ impl Snapshots for FjallSnapshots {
     }
 
     fn put_session(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
-        self.insert(key, state)
+        self.insert(&*self.files.writing()?, key, state)
     }
 
     fn router(&self, journal: &JournalId) -> Result<Option<(Vec<u8>, Position)>, SnapshotError> {

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Keyspace, KeyspaceCreateOptions};
 use mimamori_actors::domain::{Heard, JournalId, Moment, Position, Timestamp};
 
-use crate::storage::embedded::{OpenFailure, open_caught};
+use crate::storage::embedded::{OpenFailure, open_caught, paced};
 
 use super::{Checkpoint, Index, IndexError};
 
@@ -31,7 +31,7 @@ pub(super) fn is_there(root: &Path) -> bool {
 /// none, all of this has to be done again.
 pub(super) fn convert(index: &Index) -> Result<(), OpenFailure> {
     open_caught(&index.root, |root| {
-        let database = Database::builder(root).worker_threads(1).open()?;
+        let database = paced::builder(root).open()?;
         let mut newest: Option<Checkpoint> = None;
         let mut identities = 0;
         for name in database.list_keyspace_names() {

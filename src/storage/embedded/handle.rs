@@ -38,6 +38,8 @@ const TRY_EVERY: Duration = Duration::from_millis(200);
 const OTHERS_LEAVE_WITHIN: Duration = Duration::from_millis(100);
 /// Between two looks whether they are, and before what others saw is taken for all there is.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// A database that has not made way by then does not make way.
+const MAKES_WAY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Nothing was wrong with the last write.
 const WELL: u8 = 0;
@@ -61,6 +63,12 @@ pub(crate) enum Away {
     /// Somebody still reads in the old one.
     #[error("it is still in use")]
     InUse,
+    /// Its worker has too much in hand.
+    #[error("it has more in memory than it can write out now, and takes the next once it has")]
+    Behind,
+    /// Its worker could not be asked to write out what is in memory.
+    #[error("what is in memory could not be handed on: {0}")]
+    Unflushed(fjall::Error),
     /// There was room, and still it could not be opened.
     #[error("it could not be opened anew: {0}")]
     Unopened(OpenFailure),
@@ -75,6 +83,12 @@ pub(crate) struct Place {
     pub(crate) reopened: &'static str,
     /// Where it is.
     pub(crate) dir: PathBuf,
+}
+
+/// Everything that holds on to a database which is written.
+pub(crate) trait Written {
+    /// As [`super::paced::Paced::make_way`].
+    fn make_way(&self) -> fjall::Result<bool>;
 }
 
 /// The database as it is open now. `T` is everything that holds on to it.
@@ -94,7 +108,7 @@ pub(crate) struct Handle<T> {
     has_room: fn(&Path) -> io::Result<()>,
 }
 
-impl<T> Handle<T> {
+impl<T: Written> Handle<T> {
     /// What was opened at the start; later by `open`.
     pub(crate) fn new(place: Place, first: T, open: fn(&Path) -> Result<T, OpenFailure>) -> Self {
         Self {
@@ -122,12 +136,34 @@ impl<T> Handle<T> {
         current.map_or_else(|| self.reopen(), Ok)
     }
 
-    /// The database, to be written; opened anew if that is what it takes. Blocks on the disk then.
+    /// The database, to be written once; opened anew if that is what it takes. Blocks on the disk then.
     pub(crate) fn writing(&self) -> Result<Arc<T>, Away> {
         match self.health.load(Ordering::Acquire) {
-            WELL => self.reading(),
+            WELL => self.reading().and_then(|current| self.make_way(current)),
             FULL => self.reopen(),
             _ => Err(Away::Failed),
+        }
+    }
+
+    /// As [`Self::writing`], for who has very much to write at once: waits until it is taken.
+    pub(crate) fn writing_in_turn(&self) -> Result<Arc<T>, Away> {
+        let until = Instant::now() + MAKES_WAY_WITHIN;
+        loop {
+            match self.writing() {
+                Err(Away::Behind) if Instant::now() < until => thread::sleep(LOOK_EVERY),
+                found => return found,
+            }
+        }
+    }
+
+    fn make_way(&self, current: Arc<T>) -> Result<Arc<T>, Away> {
+        match current.make_way() {
+            Ok(true) => Ok(current),
+            Ok(false) => Err(Away::Behind),
+            error => match self.judge(error) {
+                Err(error) => Err(Away::Unflushed(error)),
+                Ok(_) => Ok(current),
+            },
         }
     }
 

@@ -2,11 +2,10 @@
 //!
 //! Key: position, session. Value: format, count, journal.
 
-use fjall::PersistMode;
 use mimamori_actors::domain::{JournalId, Position, SessionKey};
 use mimamori_actors::ports::{Attempt, SnapshotError};
 
-use super::{ATTEMPTS, FjallSnapshots, failed, key_bytes, options, session_key};
+use super::{ATTEMPTS, FjallSnapshots, failed, key_bytes, session_key};
 
 /// The format of a value.
 const VERSION: u8 = 1;
@@ -72,15 +71,12 @@ impl FjallSnapshots {
         let keyspace = match files.attempts.get() {
             Some(keyspace) => keyspace,
             None => {
-                let made = files.database.keyspace(ATTEMPTS, options);
+                let made = files.database.keyspace(ATTEMPTS);
                 let made = self.files.judge(made).map_err(failed)?;
                 files.attempts.get_or_init(|| made)
             }
         };
-        let mut write = files
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
+        let mut write = files.database.batch();
         write.insert(
             keyspace,
             encode_key(&attempt.key, attempt.position),

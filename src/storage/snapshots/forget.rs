@@ -1,12 +1,12 @@
 //! Takes a person out of the snapshots.
 
-use fjall::{Keyspace, PersistMode};
 use mimamori_actors::domain::{Position, SessionKey};
 use mimamori_actors::ports::SnapshotError;
 use mimamori_actors::session::fold::SessionState;
 
 use super::attempts::decode_key;
-use super::{ATTEMPTS, Files, FjallSnapshots, failed, key_bytes, options};
+use super::{ATTEMPTS, Files, FjallSnapshots, failed, key_bytes};
+use crate::storage::embedded::handle::rebuild;
 
 impl FjallSnapshots {
     /// The person's state up to `through` is not found any more, from now on.
@@ -46,14 +46,14 @@ fn copy(old: &Files, new: &Files, people: &[(SessionKey, Position)]) -> fjall::R
         .iter()
         .map(|(key, through)| (key_bytes(key), *through))
         .collect();
-    copy_into(&old.sessions, &new.sessions, &|key, state| {
+    rebuild::copy(&old.sessions, &new.sessions, |key, state| {
         let through = gone.iter().find(|(gone, _)| gone == key);
         !through.is_some_and(|(_, through)| is_of_the_past(state, *through))
     })?;
-    copy_into(&old.router, &new.router, &|_, _| true)?;
+    rebuild::copy(&old.router, &new.router, |_, _| true)?;
     if let Some(attempts) = old.attempts.get() {
-        let made = new.database.keyspace(ATTEMPTS, options)?;
-        copy_into(attempts, &made, &|key, _| {
+        let made = new.database.keyspace(ATTEMPTS)?;
+        rebuild::copy(attempts, &made, |key, _| {
             !decode_key(key).is_some_and(|(position, of)| {
                 people
                     .iter()
@@ -61,19 +61,5 @@ fn copy(old: &Files, new: &Files, people: &[(SessionKey, Position)]) -> fjall::R
             })
         })?;
     }
-    new.database.persist(PersistMode::SyncAll)
-}
-
-fn copy_into(
-    from: &Keyspace,
-    to: &Keyspace,
-    is_kept: &dyn Fn(&[u8], &[u8]) -> bool,
-) -> fjall::Result<()> {
-    for found in from.iter() {
-        let (key, value) = found.into_inner()?;
-        if is_kept(&key, &value) {
-            to.insert(key, value)?;
-        }
-    }
-    Ok(())
+    new.database.sync()
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
+use crate::storage::embedded::paced::FLUSH_BYTES;
 
 fn key(classroom: &str, student: &str) -> SessionKey {
     SessionKey {
@@ -221,7 +222,7 @@ fn what_is_in_memory_is_flushed_again_and_again_however_many_write() {
     let journal = JournalId::new("jrn_a");
     let snapshots = FjallSnapshots::open(dir.path()).unwrap();
     let state = [1; 64 << 10];
-    let a_writer = MEMTABLE_BYTES / 4 / (64 << 10) + 1;
+    let a_writer = FLUSH_BYTES / 4 / (64 << 10) + 1;
 
     for round in 1..=6 {
         std::thread::scope(|scope| {
@@ -241,17 +242,10 @@ fn what_is_in_memory_is_flushed_again_and_again_however_many_write() {
     }
 
     let deadline = Instant::now() + Duration::from_secs(30);
-    let in_memory = || {
-        snapshots
-            .files
-            .reading()
-            .unwrap()
-            .database
-            .write_buffer_size()
-    };
-    // a commit asks for no flush while two wait: the next ones do
+    let in_memory = || snapshots.files.reading().unwrap().database.in_memory();
+    // a write asks for no flush while one is under way: a later one does
     let mut commits = 7..;
-    while in_memory() > MEMTABLE_BYTES {
+    while in_memory() > FLUSH_BYTES {
         assert!(Instant::now() < deadline, "{} bytes wait", in_memory());
         let position = Position(commits.next().unwrap());
         snapshots.commit(&journal, b"router", position).unwrap();

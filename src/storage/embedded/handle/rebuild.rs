@@ -11,11 +11,12 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use fjall::{Guard, Keyspace};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tokio::time::Instant;
 
-use super::{Away, Handle, LOOK_EVERY, WELL};
+use super::{Away, Handle, LOOK_EVERY, WELL, Written};
 use crate::storage::embedded::{OpenFailure, open_caught};
 
 /// So long whoever reads or writes in the old one may take to be done.
@@ -38,7 +39,7 @@ pub(crate) enum NotRebuilt {
     Swap(#[from] io::Error),
 }
 
-impl<T> Handle<T> {
+impl<T: Written> Handle<T> {
     /// Everything that `copy` takes from the old one into the new one is kept,
     /// the rest goes. Who reads or writes meanwhile is told to come again. Blocks on the disk.
     pub(crate) fn rebuild(
@@ -90,6 +91,32 @@ impl<T> Handle<T> {
             thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+/// Copies what is kept into an empty keyspace, right into its tables: through memory and log
+/// the worker of the new database would have to follow.
+pub(crate) fn copy(
+    from: &Keyspace,
+    to: &Keyspace,
+    is_kept: impl Fn(&[u8], &[u8]) -> bool,
+) -> fjall::Result<()> {
+    let found = from.iter().map(Guard::into_inner);
+    let mut kept = found
+        .filter(|found| {
+            found
+                .as_ref()
+                .map_or(true, |(key, value)| is_kept(key, value))
+        })
+        .peekable();
+    if kept.peek().is_none() {
+        return Ok(());
+    }
+    let mut tables = to.start_ingestion()?;
+    for pair in kept {
+        let (key, value) = pair?;
+        tables.write(key, value)?;
+    }
+    tables.finish()
 }
 
 /// Finishes or undoes what a crash cut short. Before the database is opened.

@@ -1,8 +1,6 @@
 //! Deletes cells that are past their term.
 
-use fjall::PersistMode;
 use mimamori_actors::domain::{ClassroomId, Timestamp};
-use std::sync::PoisonError;
 
 use super::keys::{Level, prefix};
 use super::{EmbeddedSeries, Inner, SeriesError};
@@ -17,7 +15,7 @@ impl EmbeddedSeries {
         most: usize,
     ) -> Result<usize, SeriesError> {
         let classroom = classroom.clone();
-        self.blocking(move |inner| inner.expire(&classroom, before, most))
+        self.in_turn(move |inner, _| inner.expire(&classroom, before, most))
             .await
     }
 }
@@ -29,8 +27,6 @@ impl Inner {
         before: Timestamp,
         most: usize,
     ) -> Result<usize, SeriesError> {
-        // nothing is kept under this lock that a panic could leave half done
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.files.writing()?;
         let mut past = Vec::new();
         for level in Level::ALL {
@@ -46,10 +42,7 @@ impl Inner {
         if past.is_empty() {
             return Ok(0);
         }
-        let mut batch = files
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
+        let mut batch = files.database.batch();
         for key in &past {
             batch.remove(&files.counts, key.clone());
         }

@@ -1,13 +1,12 @@
 //! Takes a person's counts out of the series.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
-use fjall::PersistMode;
 use mimamori_actors::domain::{JournalId, Position, SessionKey};
 
 use super::counts::{self, Counts};
 use super::{EmbeddedSeries, Files, Inner, keys};
+use crate::storage::embedded::handle::rebuild;
 use crate::storage::series::{Recount, SeriesError};
 
 impl EmbeddedSeries {
@@ -21,12 +20,13 @@ impl EmbeddedSeries {
         recount: impl Recount,
     ) -> Result<(), SeriesError> {
         let (journal, person) = (journal.clone(), person.clone());
-        self.blocking(move |inner| inner.erase(&journal, &person, through, recount))
+        self.in_turn(move |inner, _| inner.erase(&journal, &person, through, recount))
             .await
     }
 }
 
 impl Inner {
+    /// While it has its turn nothing is counted; what waits was read before and is filtered.
     fn erase(
         &self,
         journal: &JournalId,
@@ -34,8 +34,6 @@ impl Inner {
         through: Position,
         recount: impl Recount,
     ) -> Result<(), SeriesError> {
-        // with this held nothing is counted; what waits for it was read before and is filtered
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let reached = self.files.reading()?.known(journal)?.unwrap_or_default();
         let mut since = if reached > through {
             recount(through, reached)
@@ -55,20 +53,12 @@ fn copy(
     key: &SessionKey,
     anew: BTreeMap<keys::Cell, Counts>,
 ) -> fjall::Result<()> {
-    for found in old.counts.iter() {
-        let (cell, counts) = found.into_inner()?;
-        if !keys::is_of(&cell, key) {
-            new.counts.insert(cell, counts)?;
-        }
-    }
+    rebuild::copy(&old.counts, &new.counts, |cell, _| !keys::is_of(cell, key))?;
     for (cell, counts) in anew {
         if cell.classroom == key.classroom && cell.student == key.student {
             new.counts.insert(cell.to_bytes(), counts.to_bytes())?;
         }
     }
-    for found in old.offsets.iter() {
-        let (journal, position) = found.into_inner()?;
-        new.offsets.insert(journal, position)?;
-    }
-    new.database.persist(PersistMode::SyncAll)
+    rebuild::copy(&old.offsets, &new.offsets, |_, _| true)?;
+    new.database.sync()
 }

@@ -7,16 +7,18 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::Keyspace;
 use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
 use mimamori_actors::ports::{Store, StoreError};
+use tokio::sync::Mutex;
 
 use super::{Bucket, FORMER, SeriesError, without_hidden};
 use crate::erasure::hidden::Hidden;
-use crate::storage::embedded::handle::{self, Handle, Place};
+use crate::storage::embedded::handle::{self, Handle, Place, Written};
+use crate::storage::embedded::paced::Paced;
 use crate::storage::embedded::shortage::Shortage;
 use crate::storage::embedded::{OpenFailure, begin_anew, open_caught, went_back};
 use crate::storage::format;
@@ -35,12 +37,9 @@ use keys::Level;
 const FORMAT: u32 = 1;
 const COUNTS: &str = "counts-";
 const OFFSETS: &str = "offsets-";
-/// Blocks of the tables that are kept in memory.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// Changed cells that are kept in memory before they are sorted into a table.
-const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
-/// The database's own log, before what it holds is moved into tables.
-const LOG_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Which journal was written through where.
+type Through = (JournalId, Position);
 
 /// The embedded store of the series. Clones share it.
 #[derive(Clone)]
@@ -51,18 +50,25 @@ pub(super) struct EmbeddedSeries {
 struct Inner {
     files: Handle<Files>,
     /// What was written last. Held while counts are read, added to and written: one batch at a time.
-    writing: Mutex<Option<(JournalId, Position)>>,
+    /// Nothing is kept under it that a panic could leave half done.
+    writing: Arc<Mutex<Option<Through>>>,
     /// Who is not counted.
     hidden: OnceLock<Arc<Hidden>>,
 }
 
 /// Everything that holds on to the database.
 struct Files {
-    database: Database,
+    database: Paced,
     /// Counts by [`keys::Cell`].
     counts: Keyspace,
     /// Positions by journal.
     offsets: Keyspace,
+}
+
+impl Written for Files {
+    fn make_way(&self) -> fjall::Result<bool> {
+        self.database.make_way()
+    }
 }
 
 impl std::fmt::Debug for EmbeddedSeries {
@@ -103,7 +109,7 @@ impl EmbeddedSeries {
         Ok(Self {
             inner: Arc::new(Inner {
                 files: Handle::new(place, files, open_files),
-                writing: Mutex::default(),
+                writing: Arc::default(),
                 hidden: OnceLock::new(),
             }),
         })
@@ -153,20 +159,25 @@ impl EmbeddedSeries {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || work(&inner)).await?
     }
+
+    /// As [`Self::blocking`], one at a time. Who waits for the one before holds no thread: if
+    /// that hangs with the disk, others come again and again.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner, &mut Option<Through>) -> Result<T, SeriesError> + Send + 'static,
+    ) -> Result<T, SeriesError> {
+        let mut written = Arc::clone(&self.inner.writing).lock_owned().await;
+        self.blocking(move |inner| work(inner, &mut written)).await
+    }
 }
 
 fn open_files(path: &Path) -> Result<Files, OpenFailure> {
-    let database = Database::builder(path)
-        .worker_threads(1)
-        .cache_size(CACHE_BYTES)
-        .max_journaling_size(LOG_BYTES)
-        .open()?;
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-    for name in database.list_keyspace_names() {
+    let database = Paced::open(path)?;
+    for name in database.names() {
         format::check_version(path, format_of(&name), FORMAT)?;
     }
-    let counts = database.keyspace(&format!("{COUNTS}{FORMAT}"), options)?;
-    let offsets = database.keyspace(&format!("{OFFSETS}{FORMAT}"), options)?;
+    let counts = database.keyspace(&format!("{COUNTS}{FORMAT}"))?;
+    let offsets = database.keyspace(&format!("{OFFSETS}{FORMAT}"))?;
     Ok(Files {
         database,
         counts,
@@ -214,12 +225,11 @@ impl Files {
 impl Inner {
     fn write(
         &self,
+        written: &mut Option<Through>,
         journal: &JournalId,
         entries: &[Arc<Entry>],
         through: Position,
     ) -> Result<(), SeriesError> {
-        // nothing is kept under this lock that a panic could leave half done
-        let mut written = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.files.writing()?;
         let known = files.known(journal)?.unwrap_or_default();
         if let Some(written) = went_back(written.as_ref(), journal, known) {
@@ -231,10 +241,7 @@ impl Inner {
         if through <= known && files.offset(journal)?.is_some() {
             return Ok(());
         }
-        let mut batch = files
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
+        let mut batch = files.database.batch();
         for (cell, added) in counts::of(&without_hidden(entries, self.hidden.get()), known) {
             let key = cell.to_bytes();
             let before = match files.counts.get(&key)? {
@@ -274,7 +281,7 @@ impl Store for EmbeddedSeries {
         let journal = journal.clone();
         let entries = entries.to_vec();
         Ok(self
-            .blocking(move |inner| inner.write(&journal, &entries, through))
+            .in_turn(move |inner, written| inner.write(written, &journal, &entries, through))
             .await?)
     }
 

@@ -128,7 +128,7 @@ async fn series_that_know_less_than_was_written_take_nothing_more() {
         .await
         .unwrap();
     // as if the batch behind it had been lost with the handle that wrote it
-    *series.inner.writing.lock().unwrap() = Some((journal(), Position(71)));
+    *series.inner.writing.lock().await = Some((journal(), Position(71)));
 
     let refused = series
         .write(&journal(), &[executed(72, 1)], Position(72))

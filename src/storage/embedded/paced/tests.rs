@@ -1,0 +1,145 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::*;
+
+const VALUE: [u8; 8 << 10] = [1; 8 << 10];
+/// The library's queue.
+const MESSAGES: usize = 1_000;
+
+struct Written {
+    paced: Paced,
+    keyspace: Keyspace,
+}
+
+fn open(dir: &Path) -> Written {
+    let paced = Paced::open(dir).unwrap();
+    let keyspace = paced.keyspace("written").unwrap();
+    Written { paced, keyspace }
+}
+
+fn unlimited() -> (TempDir, Written) {
+    let dir = tempfile::tempdir().unwrap();
+    let written = open(dir.path());
+    (dir, written)
+}
+
+/// As versions before made them.
+fn limited() -> (TempDir, Written) {
+    let dir = tempfile::tempdir().unwrap();
+    let database = builder(dir.path()).open().unwrap();
+    let limit = || KeyspaceCreateOptions::default().max_memtable_size(FLUSH_BYTES);
+    drop(database.keyspace("written", limit).unwrap());
+    drop(database);
+    let written = open(dir.path());
+    (dir, written)
+}
+
+impl Written {
+    /// Says whether it was taken.
+    fn write(&self, number: usize, value: &[u8]) -> bool {
+        let is_taken = self.paced.make_way().unwrap();
+        if is_taken {
+            self.keyspace.insert(number.to_be_bytes(), value).unwrap();
+        }
+        is_taken
+    }
+
+    /// So many bytes, unless they are refused before.
+    fn write_bytes(&self, bytes: u64) -> bool {
+        let values = usize::try_from(bytes).unwrap() / VALUE.len() + 1;
+        (0..values).all(|number| self.write(number, &VALUE))
+    }
+
+    /// What is written meanwhile finds the worker busy, as with a merge that takes long.
+    fn while_its_worker_is_busy(&self, write: impl FnOnce()) {
+        let tree = self.keyspace.tree.clone();
+        let busy = tree.get_flush_lock();
+        assert!(self.write_bytes(FLUSH_BYTES) && self.write(0, b"hands it on"));
+        while self.keyspace.sealed_memtable_count() == 0 {
+            thread::yield_now();
+        }
+        write();
+        // who writes on takes every place that comes free in the library's queue
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    self.write(0, b"on and on");
+                }
+            });
+            thread::sleep(Duration::from_millis(20));
+            drop(busy);
+            thread::sleep(Duration::from_millis(100));
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// Everything but what is not worth it comes to be in tables.
+    fn assert_flushes(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.paced.in_memory() >= FLUSH_BYTES {
+            let bytes = self.paced.in_memory();
+            assert!(Instant::now() < deadline, "{bytes} bytes wait for ever");
+            self.write(0, b"a later write");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_was_busy_for_more_writes_than_its_queue_holds_flushes_again() {
+    for (_dir, written) in [unlimited(), limited()] {
+        written.while_its_worker_is_busy(|| {
+            written.write_bytes(FLUSH_BYTES);
+            for number in 0..2 * MESSAGES {
+                written.write(number, b"one of very many");
+            }
+        });
+
+        written.assert_flushes();
+    }
+}
+
+#[test]
+fn what_a_busy_worker_leaves_in_memory_is_bounded_and_nobody_waits_for_it() {
+    for ((_dir, written), most) in [(unlimited(), MOST_BYTES), (limited(), FLUSH_BYTES)] {
+        written.while_its_worker_is_busy(|| {
+            let is_taken = written.write_bytes(2 * MOST_BYTES);
+
+            assert!(!is_taken && !written.write(0, b"refused, too"));
+            let in_memory = written.paced.in_memory();
+            // what was handed on, what came behind it, and what that weighs beside its values
+            assert!(in_memory < (most + FLUSH_BYTES) * 5 / 4, "{in_memory}");
+        });
+
+        written.assert_flushes();
+        assert!(written.write(0, b"taken again"));
+    }
+}
+
+#[test]
+fn a_worker_that_ended_is_told_to_who_is_refused() {
+    let (_dir, written) = unlimited();
+    let tree = written.keyspace.tree.clone();
+    let busy = tree.get_flush_lock();
+    assert!(written.write_bytes(FLUSH_BYTES + MOST_BYTES) || !written.write(0, b""));
+    let tables = written.keyspace.path().join("tables");
+    std::fs::remove_dir_all(&tables).unwrap();
+
+    drop(busy);
+
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let told = loop {
+        assert!(Instant::now() < deadline);
+        if let Err(told) = written.paced.make_way() {
+            break told;
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert!(matches!(told, fjall::Error::Poisoned), "{told}");
+}
