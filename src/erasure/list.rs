@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use mimamori_actors::domain::{ClassroomId, Position, SessionKey, StudentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::files::sync_dir;
 use crate::storage::format::{UnknownFormat, check_version};
 
 /// The file's name under `storage.dir`, and beside backups.
@@ -181,7 +182,7 @@ impl ErasureList {
             .and_then(|()| file.sync_all())
             // what is half there would be taken for the next line's beginning
             .inspect_err(|_| drop(file.set_len(end)))?;
-        File::open(self.path.parent().unwrap_or(&self.path))?.sync_all()
+        sync_dir(self.path.parent().unwrap_or(&self.path))
     }
 
     /// Takes over what `others` say and this list does not, as begun: the stores

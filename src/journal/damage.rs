@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use mimamori_actors::domain::Position;
 
 use super::scan::read_around_bad_sectors;
-use super::segment::{Segment, sync_dir};
+use super::segment::Segment;
+use crate::files::sync_dir;
 
 /// Where pieces are kept, in the journal's directory.
 pub(super) const DAMAGED: &str = "damaged";

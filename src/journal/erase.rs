@@ -27,10 +27,11 @@ use super::index::IndexError;
 use super::keeper::Task;
 use super::scan::{Found, ScanError, Scanner};
 use super::segment::{
-    self, ERASED_IN_THE_MAKING, HeaderFound, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
+    ERASED_IN_THE_MAKING, HeaderFound, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
 };
 use super::shared::Shared;
 use super::writer::Work;
+use crate::files::sync_dir;
 
 /// Bytes written between two syncs, after each of which others get their turn at the disk.
 const WRITTEN_AT_ONCE: u64 = 4 << 20;
@@ -347,5 +348,5 @@ fn remove_pieces(shared: &Shared, through: Position) -> Result<(), JournalError>
             "pieces in journal/damaged that may have been of a person who was erased were removed"
         );
     }
-    segment::sync_dir(&dir).map_err(JournalError::io(&dir))
+    sync_dir(&dir).map_err(JournalError::io(&dir))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 
+use crate::files::sync_dir;
 use crate::storage::format::UnknownFormat;
 
 use super::catch_up::CatchUp;
@@ -152,7 +153,7 @@ fn create_private_dir(path: &Path) -> Result<(), JournalError> {
         .create(path)
         .map_err(JournalError::io(path))?;
     let parent = path.parent().unwrap_or(path);
-    segment::sync_dir(parent).map_err(JournalError::io(parent))
+    sync_dir(parent).map_err(JournalError::io(parent))
 }
 
 fn open_segments(dir: &Path) -> Result<Vec<Opened>, JournalError> {

@@ -355,11 +355,6 @@ impl SegmentDir {
     }
 }
 
-/// Makes names in a directory durable.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 /// The name of the segment that begins with this position.
 pub(super) fn file_name(first: Position) -> String {
     format!("{:020}.seg", first.0)

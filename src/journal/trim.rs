@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mimamori_actors::domain::Position;
 
-use super::segment;
 use super::shared::Shared;
+use crate::files::sync_dir;
 
 /// Who reads the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Shared {
         }
         if removed > 0 {
             metrics::counter!("mimamori_journal_trimmed_segments_total").increment(removed);
-            if let Err(error) = segment::sync_dir(self.dir.path()) {
+            if let Err(error) = sync_dir(self.dir.path()) {
                 tracing::warn!(error = %error, "the journal's directory could not be synced after trimming");
             }
         }

@@ -30,7 +30,7 @@ use mimamori_actors::domain::{JournalId, Moment, Position, Timestamp};
 use mimamori_actors::ports::Identity;
 use rustix::io::Errno;
 
-use crate::journal::segment::sync_dir;
+use crate::files::sync_dir;
 use crate::storage::embedded::{OpenFailure, is_no_room};
 use crate::storage::format::UnknownFormat;
 

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 
 use mimamori_actors::domain::{Heard, JournalId, Moment, Position, Timestamp};
 
+use crate::files::sync_dir;
 use crate::journal::frame::{u32_at, u64_at};
-use crate::journal::segment::sync_dir;
 use crate::storage::format::check_version;
 
 use super::filter::{self, BLOCK_BYTES, Filter};

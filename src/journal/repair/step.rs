@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use mimamori_actors::domain::Position;
 
 use super::mend::Mend;
+use crate::files::sync_dir;
 use crate::journal::damage::{DAMAGED, DamagedSpot};
 use crate::journal::error::JournalError;
 use crate::journal::index;
@@ -202,10 +203,10 @@ fn make(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&making, path)?;
-    segment::sync_dir(dir)
+    sync_dir(dir)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
-    segment::sync_dir(path.parent().unwrap_or(path))
+    sync_dir(path.parent().unwrap_or(path))
 }

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::{Away, Handle, LOOK_EVERY, WELL, Written};
+use crate::files::sync_dir;
 use crate::storage::embedded::{OpenFailure, open_caught};
 
 /// So long whoever reads or writes in the old one may take to be done.
@@ -154,5 +155,5 @@ fn swap(dir: &Path, beside: &Path) -> io::Result<()> {
         }
         Err(error) => return Err(error.into()),
     }
-    fs::File::open(dir.parent().unwrap_or(dir))?.sync_all()
+    sync_dir(dir.parent().unwrap_or(dir))
 }
