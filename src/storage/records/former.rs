@@ -14,7 +14,7 @@ use sea_orm::Value;
 use super::read::StoredEvent;
 use super::rows::{self, EventRows, PlacedEvent, comparable};
 use super::sql::{Insert, NOTHING, Sql};
-use super::write::{CLASSROOMS, EVENTS, EXECUTIONS};
+use super::write::{self, CLASSROOMS, EVENTS, EXECUTIONS};
 use super::{Batch, Records, RecordsError};
 
 /// When somebody or something was first and last seen; nothing of who never did anything.
@@ -68,40 +68,22 @@ pub(crate) enum Mode {
 
 /// Of who is known from here, everything stays but when they were first seen.
 const STUDENTS: Insert<'_> = Insert {
-    name: "students",
-    columns: &[
-        "classroom",
-        "id",
-        "address",
-        "name",
-        "team",
-        "first_seen_ms",
-        "last_seen_ms",
-        "position",
-    ],
-    key: &["classroom", "id"],
     when_there: "DO UPDATE SET \
         name = COALESCE(excluded.name, students.name), \
         team = COALESCE(excluded.team, students.team), \
         last_seen_ms = excluded.last_seen_ms \
         WHERE students.position <= 0 AND excluded.last_seen_ms > students.last_seen_ms",
-    is_filed: false,
+    ..write::STUDENTS
 };
 
 const TEAMS: Insert<'_> = Insert {
-    name: "teams",
-    columns: &["classroom", "name", "key", "first_seen_ms", "last_seen_ms"],
-    key: &["classroom", "name"],
     when_there: NOTHING,
-    is_filed: false,
+    ..write::TEAMS
 };
 
 const NOTEBOOKS: Insert<'_> = Insert {
-    name: "notebooks",
-    columns: &["classroom", "path", "key", "first_seen_ms", "last_seen_ms"],
-    key: &["classroom", "path"],
     when_there: NOTHING,
-    is_filed: false,
+    ..write::NOTEBOOKS
 };
 
 impl Records {
@@ -115,8 +97,8 @@ impl Records {
         people: &FormerPeople,
         mode: Mode,
     ) -> Result<NewPeople, RecordsError> {
-        let before = self.counts(classroom).await?;
         let mut batch = self.writing.begin().await?;
+        let before = count_people(&mut batch, classroom).await?;
         let room = classroom.as_str();
         let row = [room.into(), room.into(), 0_i64.into()];
         batch.insert(&CLASSROOMS, vec![row]).await?;
@@ -126,17 +108,7 @@ impl Records {
         batch.insert(&TEAMS, teams).await?;
         let notebooks = people.notebooks.iter().map(|it| it.row(room)).collect();
         batch.insert(&NOTEBOOKS, notebooks).await?;
-        let mut after = NewPeople::default();
-        for (table, count) in [
-            ("students", &mut after.students),
-            ("teams", &mut after.teams),
-            ("notebooks", &mut after.notebooks),
-        ] {
-            let counted = batch.positions(&mut count_of(table, classroom)).await?;
-            *count = counted
-                .first()
-                .map_or(0, |it| u64::try_from(*it).unwrap_or(0));
-        }
+        let after = count_people(&mut batch, classroom).await?;
         if mode == Mode::Keep {
             batch.commit().await?;
         }
@@ -144,25 +116,6 @@ impl Records {
             students: after.students - before.students.min(after.students),
             teams: after.teams - before.teams.min(after.teams),
             notebooks: after.notebooks - before.notebooks.min(after.notebooks),
-        })
-    }
-
-    async fn counts(&self, classroom: &ClassroomId) -> Result<NewPeople, RecordsError> {
-        let mut batch = self.writing.begin().await?;
-        let mut counts = [0; 3];
-        for (table, count) in ["students", "teams", "notebooks"]
-            .into_iter()
-            .zip(&mut counts)
-        {
-            let counted = batch.positions(&mut count_of(table, classroom)).await?;
-            *count = counted
-                .first()
-                .map_or(0, |it| u64::try_from(*it).unwrap_or(0));
-        }
-        Ok(NewPeople {
-            students: counts[0],
-            teams: counts[1],
-            notebooks: counts[2],
         })
     }
 
@@ -241,6 +194,24 @@ fn entry(nth: Position, event: StoredEvent) -> std::sync::Arc<Entry> {
             event: event.event,
         })),
     })
+}
+
+async fn count_people(
+    batch: &mut Batch<'_>,
+    classroom: &ClassroomId,
+) -> Result<NewPeople, RecordsError> {
+    let mut people = NewPeople::default();
+    for (table, count) in [
+        ("students", &mut people.students),
+        ("teams", &mut people.teams),
+        ("notebooks", &mut people.notebooks),
+    ] {
+        let counted = batch.positions(&mut count_of(table, classroom)).await?;
+        *count = counted
+            .first()
+            .map_or(0, |it| u64::try_from(*it).unwrap_or(0));
+    }
+    Ok(people)
 }
 
 fn count_of(table: &str, classroom: &ClassroomId) -> Sql {

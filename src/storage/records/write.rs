@@ -305,7 +305,7 @@ pub(super) const EXECUTIONS: Insert<'_> = Insert {
     is_filed: true,
 };
 
-const STUDENTS: Insert<'_> = Insert {
+pub(super) const STUDENTS: Insert<'_> = Insert {
     name: "students",
     columns: &[
         "classroom",
@@ -328,7 +328,7 @@ const STUDENTS: Insert<'_> = Insert {
     is_filed: false,
 };
 
-const TEAMS: Insert<'_> = Insert {
+pub(super) const TEAMS: Insert<'_> = Insert {
     name: "teams",
     columns: &["classroom", "name", "key", "first_seen_ms", "last_seen_ms"],
     key: &["classroom", "name"],
@@ -338,7 +338,7 @@ const TEAMS: Insert<'_> = Insert {
     is_filed: false,
 };
 
-const NOTEBOOKS: Insert<'_> = Insert {
+pub(super) const NOTEBOOKS: Insert<'_> = Insert {
     name: "notebooks",
     columns: &["classroom", "path", "key", "first_seen_ms", "last_seen_ms"],
     key: &["classroom", "path"],
