@@ -5,29 +5,23 @@
 //! letter, and the rest goes on. A store that the journal went on without is
 //! filled again from the records, if it may be.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::domain::{DeadLetter, Entry, FactId, Position, Record};
 use crate::inside::append_dead_letter;
 use crate::ports::{Backfill, Batch, Journal, ReadError, Store, StoreError};
 use crate::tree::{ActorState, Address, Envelope, Later, Own, Step, Vitals, Witness};
 
+mod store;
+
+use store::{CHECKED_EVERY, FIRST_WAIT, in_time};
+
 /// How many messages may wait for a writer: it sends them to itself.
 pub(crate) const MAILBOX: usize = 8;
-/// A store that takes longer than this for an answer is not there.
-const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(25);
-/// Whoever looks is told of a store that hangs well before that. With [`CHECKED_EVERY`] and
-/// [`GATHER`] it is less than the 5 s within which health names the culprit.
-const TOLD_AFTER: Duration = Duration::from_millis(2_500);
-const NO_ANSWER: &str = "no answer in time";
-/// A store of which nothing was heard for so long is asked whether it is there.
-const CHECKED_EVERY: Duration = Duration::from_secs(2);
 /// The journal reads from the disk what is no longer in memory.
 const JOURNAL_READS_WITHIN: Duration = Duration::from_secs(30);
 /// For what a writer does itself. Each answer of the store or the journal that
@@ -42,9 +36,6 @@ const BATCH: usize = 4_000;
 /// What comes within this time after a quiet moment is written together: 500 events a second
 /// would else be 500 fsyncs, which the journal's own would have to wait behind.
 const GATHER: Duration = Duration::from_millis(100);
-/// Between two tries of a store that is not there: doubled from the first to the last.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) enum WriterMessage {
     /// Write what there is.
@@ -189,26 +180,6 @@ impl WriterState {
         self.write_batch(batch).await
     }
 
-    /// Nothing is to be written: that the store went away would be seen by nobody.
-    async fn look_after_store(&mut self) -> Next {
-        if self.heard.elapsed() < CHECKED_EVERY {
-            return Next::WhenItGrows;
-        }
-        let waiting = self.vitals.waiting(TOLD_AFTER);
-        let checked = timeout(TOLD_AFTER, self.arguments.store.check()).await;
-        drop(waiting);
-        match checked.unwrap_or_else(|_| Err(StoreError::Unavailable(NO_ANSWER.to_owned()))) {
-            Ok(()) => {
-                self.heard = Instant::now();
-                self.answers();
-                self.vitals.set_state(ActorState::Running);
-                Next::WhenItGrows
-            }
-            Err(StoreError::Unavailable(reason)) => self.store_is_away(&reason),
-            Err(error) => self.store_is_away(&error.to_string()),
-        }
-    }
-
     /// The journal went on without this store: what is missing comes from the records.
     async fn refill(
         &mut self,
@@ -288,51 +259,6 @@ impl WriterState {
         Ok(Next::Again)
     }
 
-    fn answers(&mut self) {
-        self.wait = FIRST_WAIT;
-        if self.told.take().is_some() {
-            let consumer = self.arguments.consumer;
-            tracing::info!(actor.name = consumer, "the store takes again what comes");
-        }
-    }
-
-    fn is_taken(&mut self, took: Duration) {
-        self.answers();
-        if took < STORE_ANSWERS_WITHIN / 8 {
-            self.most = self.most.saturating_mul(2).min(BATCH);
-        }
-    }
-
-    async fn ask_for_offset(&mut self) -> Result<Next, ActorProcessingErr> {
-        let WriterArguments {
-            journal,
-            store,
-            backfill,
-            ..
-        } = &self.arguments;
-        match in_time(&self.vitals, store.offset(&journal.id())).await {
-            Ok(known) => {
-                // a store that does not know this journal begins at its oldest position,
-                // or with all that there ever was
-                let offset = known.unwrap_or(match backfill {
-                    Some(_) => Position::ZERO,
-                    None => Position(journal.oldest().0.saturating_sub(1)),
-                });
-                // one that was not there when we started could not stop the start
-                let end = *journal.end().borrow();
-                if offset > end {
-                    return Ok(self.store_is_away(&format!(
-                        "it is at position {offset} of a journal that ends at {end}: see to it, and start again"
-                    )));
-                }
-                self.vitals.set_state(ActorState::Running);
-                self.moved(offset);
-                Ok(Next::Again)
-            }
-            Err(error) => Ok(self.store_is_away(&error.to_string())),
-        }
-    }
-
     async fn write(&mut self, entries: &[Arc<Entry>], through: Position) -> Result<(), StoreError> {
         let WriterArguments {
             consumer,
@@ -394,25 +320,6 @@ impl WriterState {
         self.vitals.set_lag(end.0.saturating_sub(offset.0));
     }
 
-    fn store_is_away(&mut self, reason: &str) -> Next {
-        let consumer = self.arguments.consumer;
-        metrics::counter!("mimamori_writers_unavailable_total", "consumer" => consumer)
-            .increment(1);
-        // once a reason: it is asked again every 2 s for as long as it is away
-        if self.told.as_deref() != Some(reason) {
-            self.told = Some(reason.to_owned());
-            tracing::warn!(
-                actor.name = consumer,
-                error = reason,
-                "the store is not there, the journal holds"
-            );
-        }
-        self.vitals.degraded(reason);
-        let wait = self.wait;
-        self.wait = (wait * 2).min(LONGEST_WAIT);
-        Next::After(scattered(wait))
-    }
-
     fn come_back(&mut self, next: Next) {
         let own = &self.own;
         self.later = match next {
@@ -436,39 +343,11 @@ impl WriterState {
     }
 }
 
-/// Waits for a store, which is no standstill. One that hangs is told of before it is given up.
-async fn in_time<T>(
-    vitals: &Vitals,
-    answer: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let _waiting = vitals.waiting(STORE_ANSWERS_WITHIN);
-    let mut answer = pin!(tokio::time::timeout(STORE_ANSWERS_WITHIN, answer));
-    let answer = tokio::select! {
-        answer = &mut answer => answer,
-        () = tokio::time::sleep(TOLD_AFTER) => {
-            vitals.degraded("no answer yet, it is waited for");
-            answer.await
-        }
-    };
-    answer.unwrap_or_else(|_| Err(StoreError::Unavailable(NO_ANSWER.to_owned())))
-}
-
 /// How many entries are read at a time by one who is so many behind.
 fn batch_for(lag: u64) -> usize {
     usize::try_from(lag)
         .unwrap_or(BATCH)
         .clamp(SMALLEST_BATCH, BATCH)
-}
-
-/// Three to five quarters of it: those who lost the same store do not come back to it in step.
-fn scattered(wait: Duration) -> Duration {
-    let mut random = [0];
-    // without randomness it is only as long as it is
-    let quarter = match getrandom::fill(&mut random) {
-        Ok(()) => f64::from(random[0]) / 255.0 / 2.0,
-        Err(_) => 0.25,
-    };
-    wait.mul_f64(0.75 + quarter)
 }
 
 fn last_position(entries: &[Arc<Entry>]) -> Position {
@@ -486,14 +365,5 @@ mod tests {
         assert_eq!(batch_for(0), SMALLEST_BATCH);
         assert_eq!(batch_for(1_700), 1_700);
         assert_eq!(batch_for(1_000_000), BATCH);
-    }
-
-    #[test]
-    fn waits_are_scattered_by_a_quarter_to_either_side() {
-        let waits: Vec<_> = (0..100).map(|_| scattered(LONGEST_WAIT)).collect();
-
-        assert!(waits.iter().all(|wait| *wait >= LONGEST_WAIT * 3 / 4));
-        assert!(waits.iter().all(|wait| *wait <= LONGEST_WAIT * 5 / 4));
-        assert!(waits.iter().any(|wait| *wait != waits[0]));
     }
 }
