@@ -6,8 +6,11 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
+use crate::storage::embedded::handle::rebuild;
 
 const VALUE: [u8; 8 << 10] = [1; 8 << 10];
+/// A bound that a test comes to.
+const MOST: u64 = 3 * FLUSH_BYTES;
 /// The library's queue.
 const MESSAGES: usize = 1_000;
 
@@ -24,7 +27,9 @@ fn open(dir: &Path) -> Written {
 
 fn unlimited() -> (TempDir, Written) {
     let dir = tempfile::tempdir().unwrap();
-    let written = open(dir.path());
+    let mut written = open(dir.path());
+    assert_eq!(written.paced.most_bytes, MOST_BYTES);
+    written.paced.most_bytes = MOST;
     (dir, written)
 }
 
@@ -107,9 +112,9 @@ fn a_worker_that_was_busy_for_more_writes_than_its_queue_holds_flushes_again() {
 
 #[test]
 fn what_a_busy_worker_leaves_in_memory_is_bounded_and_nobody_waits_for_it() {
-    for ((_dir, written), most) in [(unlimited(), MOST_BYTES), (limited(), FLUSH_BYTES)] {
+    for ((_dir, written), most) in [(unlimited(), MOST), (limited(), FLUSH_BYTES)] {
         written.while_its_worker_is_busy(|| {
-            let is_taken = written.write_bytes(2 * MOST_BYTES);
+            let is_taken = written.write_bytes(2 * MOST);
 
             assert!(!is_taken && !written.write(0, b"refused, too"));
             let in_memory = written.paced.in_memory();
@@ -127,7 +132,7 @@ fn a_worker_that_ended_is_told_to_who_is_refused() {
     let (_dir, written) = unlimited();
     let tree = written.keyspace.tree.clone();
     let busy = tree.get_flush_lock();
-    assert!(written.write_bytes(FLUSH_BYTES + MOST_BYTES) || !written.write(0, b""));
+    assert!(!written.write_bytes(2 * MOST));
     let tables = written.keyspace.path().join("tables");
     std::fs::remove_dir_all(&tables).unwrap();
 
@@ -142,4 +147,29 @@ fn a_worker_that_ended_is_told_to_who_is_refused() {
         thread::sleep(Duration::from_millis(5));
     };
     assert!(matches!(told, fjall::Error::Poisoned), "{told}");
+}
+
+#[test]
+fn a_copy_goes_right_into_tables_and_what_is_written_behind_it_is_newer() {
+    let ((_from_dir, from), (to_dir, to)) = (unlimited(), unlimited());
+    assert!(from.write_bytes(FLUSH_BYTES));
+    let kept = from.keyspace.iter().count() - 1;
+
+    rebuild::copy(&from.keyspace, &to.keyspace, |key, _| {
+        key != 7_usize.to_be_bytes()
+    })
+    .unwrap();
+    let in_memory = to.paced.in_memory();
+    assert!(to.write(8, b"newer"));
+    drop(to);
+    let to = open(to_dir.path());
+
+    assert_eq!(in_memory, 0);
+    assert_eq!(to.keyspace.iter().count(), kept);
+    assert_eq!(to.keyspace.get(7_usize.to_be_bytes()).unwrap(), None);
+    let newer = to.keyspace.get(8_usize.to_be_bytes()).unwrap();
+    assert_eq!(newer.as_deref(), Some(b"newer".as_slice()));
+    assert!(to.write(8, b"newest"));
+    let newest = to.keyspace.get(8_usize.to_be_bytes()).unwrap();
+    assert_eq!(newest.as_deref(), Some(b"newest".as_slice()));
 }

@@ -1,10 +1,12 @@
 //! What only the embedded store does; what every store does is in the tests beside it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mimamori_actors::domain::{Entry, FactKind, HelpId, Position};
 use mimamori_actors::ports::{Store, StoreError};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use super::{Bucket, EmbeddedSeries};
 use crate::storage::samples::{MORNING, at, executed, fact, failed, journal, room, student};
@@ -139,4 +141,33 @@ async fn series_that_know_less_than_was_written_take_nothing_more() {
         "{refused:?}"
     );
     assert_eq!(series.offset(&journal()).await.unwrap(), Some(Position(70)));
+}
+
+#[test]
+fn writes_that_wait_for_one_that_hangs_take_no_thread_from_others() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (_dir, series) = series();
+        let hanging = series.inner.writing.lock().await;
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let series = series.clone();
+                tokio::spawn(async move { series.write(&journal(), &batch(), Position(70)).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+
+        let offset = timeout(Duration::from_secs(10), series.offset(&journal())).await;
+        drop(hanging);
+
+        assert_eq!(offset.unwrap().unwrap(), None);
+        for written in waiting {
+            written.await.unwrap().unwrap();
+        }
+        assert_eq!(first_hour(&series).await[0].executions, 3);
+    });
 }
