@@ -17,6 +17,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use fjall::config::PartitioningPolicy;
 use fjall::{
     AbstractTree, Database, DatabaseBuilder, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch,
     PersistMode,
@@ -78,8 +79,7 @@ impl Paced {
 
     /// The keyspace, made if it is not there.
     pub(crate) fn keyspace(&self, name: &str) -> fjall::Result<Keyspace> {
-        let unlimited = || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX);
-        let keyspace = self.database.keyspace(name, unlimited)?;
+        let keyspace = self.database.keyspace(name, options)?;
         let mut keyspaces = self
             .keyspaces
             .lock()
@@ -137,6 +137,17 @@ impl Paced {
         }
         Ok(has_way)
     }
+}
+
+/// What a keyspace is made with; the library keeps it as long as that is there.
+fn options() -> KeyspaceCreateOptions {
+    let in_small_blocks = || PartitioningPolicy::all(true);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(u64::MAX)
+        // usually the filter of a table in the middle is one block, of megabytes where keys are
+        // short: too large for the cache, it is read and checked whole for each key that is looked up
+        .filter_block_partitioning_policy(in_small_blocks())
+        .index_block_partitioning_policy(in_small_blocks())
 }
 
 #[cfg(test)]

@@ -173,3 +173,41 @@ fn a_copy_goes_right_into_tables_and_what_is_written_behind_it_is_newer() {
     let newest = to.keyspace.get(8_usize.to_be_bytes()).unwrap();
     assert_eq!(newest.as_deref(), Some(b"newest".as_slice()));
 }
+
+/// What this thread has read of files so far.
+fn bytes_read() -> u64 {
+    let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn to_look_a_key_up_little_is_read_of_a_large_table() {
+    const KEYS: u64 = 50_000;
+    let (dir, written) = unlimited();
+    let key = |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+    let mut loose = 0;
+    for run in 0.. {
+        for number in run * KEYS..(run + 1) * KEYS {
+            written.keyspace.insert(key(number), b"").unwrap();
+        }
+        written.keyspace.rotate_memtable_and_wait().unwrap();
+        // the first is not merged with any
+        let now = written.keyspace.l0_table_count();
+        if run > 2 && now < loose {
+            break;
+        }
+        loose = now;
+        assert!(run < 20, "nothing is merged");
+    }
+    drop(written);
+    // with nothing in its cache, which blocks of millions of keys would not fit into
+    let written = open(dir.path());
+    let before = bytes_read();
+
+    assert!(written.keyspace.get(key(0)).unwrap().is_some());
+
+    // some blocks of 4 KiB
+    let read = bytes_read() - before;
+    assert!(read < 64 << 10, "{read} bytes");
+}
