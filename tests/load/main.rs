@@ -14,6 +14,13 @@ mod disk;
 mod fan_out;
 mod figures;
 mod frames;
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "written for the tests, which do more with it"
+)]
+#[path = "../it/harness/influxdb.rs"]
+mod influxdb;
 mod ingest;
 #[allow(
     dead_code,

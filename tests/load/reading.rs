@@ -1,7 +1,8 @@
 //! The reading calls of the contract over a month of a busy class, or as many
 //! days as `MIMAMORI_BENCH_DAYS` says: a file of `SQLite` and PostgreSQL are filled
 //! directly, and the real program is asked. `MIMAMORI_BENCH_CALLS` narrows it to the
-//! calls whose name holds this text.
+//! calls whose name holds this text. `MIMAMORI_BENCH_SERIES=influxdb` has the charts in an
+//! InfluxDB of their own, which is filled by the program.
 
 mod fill;
 
@@ -14,6 +15,7 @@ use mimamori_actors::ports::Clock as _;
 use tokio::time::{Instant, sleep};
 
 use crate::figures::{Latencies, verdict};
+use crate::influxdb::{Database, Influxd};
 use crate::postgres::{Postgres, ask};
 use crate::server::{Server, TOKEN};
 use fill::{EXECUTIONS_A_DAY, STUDENTS};
@@ -192,13 +194,57 @@ pub async fn over_a_month() -> anyhow::Result<bool> {
     Ok(all_met)
 }
 
+/// An InfluxDB for the charts, if they are to be there.
+struct Charts(Option<(Database, Influxd)>);
+
+impl Charts {
+    fn start() -> Self {
+        let series = std::env::var("MIMAMORI_BENCH_SERIES").unwrap_or_default();
+        let server = (series == "influxdb").then(Influxd::start);
+        Self(server.map(|server| (server.database(), server)))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let database = self.0.as_ref().map(|(database, _)| database);
+        let url = database.map(|database| ("MIMAMORI_SERIES__URL", database.url()));
+        url.into_iter().collect()
+    }
+
+    /// The first chart of everything is made of points; then its hours are counted behind it.
+    async fn are_counted(&self, server: &Server, days: u64) -> anyhow::Result<()> {
+        let Some((database, _)) = &self.0 else {
+            return Ok(());
+        };
+        let path = format!("/overview?{}", Range::of(days, 0)?.query);
+        let begun = Instant::now();
+        let url = format!("http://{}/api/v1/classrooms/default{path}", server.address);
+        let asked = reqwest::Client::new().get(&url).bearer_auth(TOKEN).send();
+        asked.await?.error_for_status()?.bytes().await?;
+        println!(
+            "  the first chart of it, of points: {:.0?}",
+            begun.elapsed()
+        );
+        // but those at both ends
+        let hours = (days * 24).saturating_sub(3);
+        while database.count("SELECT COUNT(heard) FROM mimamori_hours") < hours {
+            anyhow::ensure!(begun.elapsed() < COUNTED_WITHIN, "hours are not counted");
+            sleep(Duration::from_millis(100)).await;
+        }
+        println!("  its hours were counted within {:.0?}", begun.elapsed());
+        Ok(())
+    }
+}
+
 async fn in_a_file(days: u64) -> anyhow::Result<bool> {
-    let server = Server::real_on(&[], async |dir| fill::sqlite(dir, days).await).await?;
+    let charts = Charts::start();
+    let settings = charts.settings();
+    let settings: Vec<_> = settings.iter().map(|(name, url)| (*name, &**url)).collect();
+    let server = Server::real_on(&settings, async |dir| fill::sqlite(dir, days).await).await?;
     println!(
         "  SQLite, {} MiB",
         fill::mib_of(&server.dir.join("records.sqlite"))
     );
-    measure(&server, days).await
+    measure(&server, &charts, days).await
 }
 
 async fn on_a_server(days: u64) -> anyhow::Result<bool> {
@@ -212,9 +258,13 @@ async fn on_a_server(days: u64) -> anyhow::Result<bool> {
             "SELECT pg_size_pretty(pg_database_size(current_database()))"
         )
     );
-    let server = Server::real_on(&[("MIMAMORI_RECORDS__URL", &url)], async |_| Ok(())).await?;
+    let charts = Charts::start();
+    let settings = charts.settings();
+    let mut settings: Vec<_> = settings.iter().map(|(name, url)| (*name, &**url)).collect();
+    settings.push(("MIMAMORI_RECORDS__URL", &url));
+    let server = Server::real_on(&settings, async |_| Ok(())).await?;
     let before = read_whole(&url);
-    let is_met = measure(&server, days).await?;
+    let is_met = measure(&server, &charts, days).await?;
     let read_whole = read_whole(&url) - before;
     Ok(is_met
         & verdict(
@@ -233,9 +283,10 @@ fn read_whole(url: &str) -> u64 {
     ask(url, sql).parse().unwrap_or(0)
 }
 
-async fn measure(server: &Server, days: u64) -> anyhow::Result<bool> {
+async fn measure(server: &Server, charts: &Charts, days: u64) -> anyhow::Result<bool> {
     let took = series_are_counted(server).await?;
     println!("  the series were counted from it within {took:.0?}");
+    charts.are_counted(server, days).await?;
     let client = reqwest::Client::new();
     let mut all_met = true;
     let only = std::env::var("MIMAMORI_BENCH_CALLS").unwrap_or_default();

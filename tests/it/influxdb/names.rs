@@ -72,7 +72,12 @@ async fn hostile_names_make_no_measurement_no_tag_and_no_field_and_break_no_batc
     };
     assert_eq!(
         last(database.ask("SHOW MEASUREMENTS")),
-        ["mimamori_events", "mimamori_offsets", "mimamori_tag_values"]
+        [
+            "mimamori_events",
+            "mimamori_offsets",
+            "mimamori_reach",
+            "mimamori_tag_values"
+        ]
     );
     assert_eq!(
         last(database.ask("SHOW TAG KEYS FROM mimamori_events")),

@@ -1,5 +1,7 @@
-//! Reads a range in few buckets: counted by the server.
+//! Reads a range in few buckets: from whole hours that were counted before, the rest
+//! counted by the server from points.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -9,62 +11,282 @@ use serde_json::Value;
 use super::super::SeriesError;
 use super::super::buckets::{Bucket, beginning, empty, minute_of, minutes_of, shown, width};
 use super::client::{Client, quoted_name, quoted_text};
+use super::hour::{Counts, HOUR, Hour, PIECE, short};
+use super::hours::{self, Stamp};
 use super::points::{EVENTS, nanoseconds};
 use super::tags::of_classroom;
 
 /// A reading that takes longer is broken off.
 const READING_LIMIT: Duration = Duration::from_secs(10);
+/// It is worth a question where a longer range begins to have anything in it.
+const LONG_MINUTES: i64 = 32 * 24 * HOUR;
+/// Stretches between hours that are counted with one request.
+const MOST_GAPS: usize = 6;
+/// Hours that one chart has counted behind it: 400 days.
+const MOST_MISSED: usize = 400 * 24;
 
-pub(super) async fn read(
+/// What a chart is made of.
+pub(super) struct Plan {
+    shown: Range<i64>,
+    width: i64,
+    hours: BTreeMap<i64, Hour>,
+    /// The minutes that are in none of these hours.
+    gaps: Vec<Range<i64>>,
+    /// Hours that may be counted.
+    pub(super) missed: Vec<i64>,
+    /// What they would be counted by.
+    pub(super) stamp: Option<Stamp>,
+}
+
+pub(super) async fn plan(
     client: &Client,
     classroom: &ClassroomId,
     range: Range<Timestamp>,
     now: Timestamp,
     most: usize,
-) -> Result<Vec<Bucket>, SeriesError> {
+) -> Result<Plan, SeriesError> {
     let asked = minutes_of(&range);
-    let newest = if asked.end > minute_of(now).saturating_add(1) {
-        newest_minute(client, classroom, &asked).await?
-    } else {
-        None
-    };
+    let ahead = asked.start.max(minute_of(now).saturating_add(1))..asked.end;
+    let newest = edge(client, classroom, &ahead, "LAST").await?;
     let shown = shown(asked, newest, now);
-    if shown.is_empty() {
-        return Ok(Vec::new());
-    }
     let width = width(&shown, most);
-    let mut buckets = empty(&shown, width);
-    let statement = format!(
-        "SELECT SUM(executions), SUM(errors), SUM(help), COUNT(DISTINCT(student)) FROM {} \
-         GROUP BY time({width}m) fill(none)",
-        within(classroom, &shown),
-    );
-    let first = shown.start.div_euclid(width) * width;
-    for table in client.ask(&statement, READING_LIMIT).await? {
-        for row in &table.values {
-            let minute = minute_of(time_of(row)?);
-            let number = usize::try_from((minute - first).div_euclid(width));
-            if let Some(bucket) = number.ok().and_then(|number| buckets.get_mut(number)) {
-                bucket.executions += count(row, 1);
-                bucket.errors += count(row, 2);
-                bucket.help += count(row, 3);
-                bucket.active += count(row, 4);
+    let mut plan = Plan {
+        gaps: Vec::new(),
+        hours: BTreeMap::new(),
+        missed: Vec::new(),
+        stamp: None,
+        shown,
+        width,
+    };
+    if !plan.shown.is_empty() {
+        plan.look(client, classroom).await?;
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    /// Finds what was counted before.
+    async fn look(&mut self, client: &Client, classroom: &ClassroomId) -> Result<(), SeriesError> {
+        let mut part = self.shown.clone();
+        if part.end - part.start > LONG_MINUTES {
+            // a range without a beginning has years in which there was nothing
+            let oldest = edge(client, classroom, &part, "FIRST").await?;
+            let oldest = oldest.map(|oldest| oldest.div_euclid(HOUR) * HOUR);
+            part.start = oldest.unwrap_or(part.end).max(part.start);
+        }
+        let whole = whole_hours(&part);
+        if self.width % PIECE == 0 && !whole.is_empty() {
+            let mut found = hours::read(client, classroom, &whole).await?;
+            self.hours = std::mem::take(&mut found.hours);
+            let missed = whole
+                .rev()
+                .filter(|hour| !self.hours.contains_key(hour) && found.may_be_counted(*hour));
+            self.missed = missed.take(MOST_MISSED).collect();
+            self.missed.reverse();
+            self.stamp = found.stamp;
+        }
+        self.gaps = gaps(&part, &mut self.hours);
+        Ok(())
+    }
+
+    /// Counts the rest.
+    pub(super) async fn make(
+        self,
+        client: &Client,
+        classroom: &ClassroomId,
+    ) -> Result<Vec<Bucket>, SeriesError> {
+        if self.shown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sums = Sums::new(&self.shown, self.width);
+        for (number, hour) in &self.hours {
+            sums.add_hour(*number, hour);
+        }
+        let is_all = self.hours.is_empty();
+        let rest = count(
+            client,
+            classroom,
+            &self.gaps,
+            self.width,
+            READING_LIMIT,
+            is_all,
+        );
+        for (minute, what) in rest.await? {
+            sums.add(minute, what);
+        }
+        Ok(sums.buckets())
+    }
+}
+
+/// The hours that lie in these minutes from their beginning to their end.
+fn whole_hours(minutes: &Range<i64>) -> Range<i64> {
+    let first = (minutes.start + HOUR - 1).div_euclid(HOUR);
+    first..minutes.end.div_euclid(HOUR).max(first)
+}
+
+/// The minutes that are in none of these hours. If those are too many stretches, the hours
+/// between the nearest of them are not used.
+fn gaps(part: &Range<i64>, hours: &mut BTreeMap<i64, Hour>) -> Vec<Range<i64>> {
+    let mut gaps: Vec<Range<i64>> = Vec::new();
+    let mut open = part.start;
+    for hour in hours.keys() {
+        if hour * HOUR > open {
+            gaps.push(open..hour * HOUR);
+        }
+        open = (hour + 1) * HOUR;
+    }
+    if open < part.end {
+        gaps.push(open..part.end);
+    }
+    while gaps.len() > MOST_GAPS {
+        let between = |nth: &usize| gaps[nth + 1].start - gaps[*nth].end;
+        let nearest = (0..gaps.len() - 1).min_by_key(between).unwrap_or_default();
+        let next = gaps.remove(nearest + 1);
+        gaps[nearest].end = next.end;
+    }
+    hours.retain(|hour, _| !gaps.iter().any(|gap| gap.contains(&(hour * HOUR))));
+    gaps
+}
+
+/// Buckets while they are filled.
+struct Sums {
+    width: i64,
+    first: i64,
+    buckets: Vec<Bucket>,
+    people: Vec<Vec<u64>>,
+}
+
+impl Sums {
+    fn new(shown: &Range<i64>, width: i64) -> Self {
+        let buckets = empty(shown, width);
+        Self {
+            width,
+            first: shown.start.div_euclid(width),
+            people: vec![Vec::new(); buckets.len()],
+            buckets,
+        }
+    }
+
+    /// The bucket that holds this minute.
+    fn number(&self, minute: i64) -> Option<usize> {
+        let number = usize::try_from(minute.div_euclid(self.width) - self.first);
+        number.ok().filter(|number| *number < self.buckets.len())
+    }
+
+    fn add(&mut self, minute: i64, what: Counted) {
+        let Some(number) = self.number(minute) else {
+            return;
+        };
+        let bucket = &mut self.buckets[number];
+        match what {
+            Counted::Events(counts) => {
+                bucket.executions += counts.executions;
+                bucket.errors += counts.errors;
+                bucket.help += counts.help;
+            }
+            Counted::Student(student) => self.people[number].push(student),
+            Counted::Students(active) => bucket.active += active,
+        }
+    }
+
+    fn add_hour(&mut self, number: i64, hour: &Hour) {
+        let begin = number * HOUR;
+        for (minute, counts) in hour.pieces() {
+            self.add(begin + minute, Counted::Events(counts));
+        }
+        if self.width >= HOUR {
+            let everybody = hour.students().iter().map(|(student, _)| *student);
+            if let Some(number) = self.number(begin) {
+                self.people[number].extend(everybody);
+            }
+            return;
+        }
+        for (student, bits) in hour.students() {
+            for piece in (0..HOUR / PIECE).filter(|piece| bits >> piece & 1 == 1) {
+                self.add(begin + piece * PIECE, Counted::Student(*student));
             }
         }
     }
-    Ok(buckets)
+
+    fn buckets(mut self) -> Vec<Bucket> {
+        for (bucket, people) in self.buckets.iter_mut().zip(&mut self.people) {
+            people.sort_unstable();
+            people.dedup();
+            bucket.active += people.len() as u64;
+        }
+        self.buckets
+    }
 }
 
-/// The last minute of the range in which anything happened.
-async fn newest_minute(
+/// A part of what is in a stretch of time.
+pub(super) enum Counted {
+    Events(Counts),
+    /// One who had an event, by a [`short`] number.
+    Student(u64),
+    /// So many different ones, of a stretch that is counted at once.
+    Students(u64),
+}
+
+/// What the points of these minutes are, by stretches of this width in minutes: when each
+/// begins, and what is in it. Students are one by one, but if `is_all`: then
+/// no stretch may be counted from anything else as well.
+pub(super) async fn count(
+    client: &Client,
+    classroom: &ClassroomId,
+    gaps: &[Range<i64>],
+    width: i64,
+    limit: Duration,
+    is_all: bool,
+) -> Result<Vec<(i64, Counted)>, SeriesError> {
+    if gaps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let each = gaps.iter().map(|gap| {
+        let within = within(classroom, gap);
+        let within = format!("FROM {within} GROUP BY time({width}m) fill(none)");
+        let events = "SELECT SUM(executions), SUM(errors), SUM(help)";
+        if is_all {
+            format!("{events}, COUNT(DISTINCT(student)) {within}")
+        } else {
+            format!("{events} {within}; SELECT DISTINCT(student) {within}")
+        }
+    });
+    let questions = each.collect::<Vec<_>>().join("; ");
+    let mut counted = Vec::new();
+    for table in client.ask(&questions, limit).await? {
+        let is_students = table.columns.get(1).is_some_and(|name| name == "distinct");
+        for row in &table.values {
+            let minute = minute_of(time_of(row)?);
+            if is_students {
+                let student = row.get(1).and_then(Value::as_str);
+                counted.extend(student.map(|student| (minute, Counted::Student(short(student)))));
+                continue;
+            }
+            let counts = Counts {
+                executions: number(row, 1),
+                errors: number(row, 2),
+                help: number(row, 3),
+            };
+            counted.push((minute, Counted::Events(counts)));
+            if is_all {
+                counted.push((minute, Counted::Students(number(row, 4))));
+            }
+        }
+    }
+    Ok(counted)
+}
+
+/// The first or the last minute of the range in which anything happened.
+async fn edge(
     client: &Client,
     classroom: &ClassroomId,
     range: &Range<i64>,
+    which: &'static str,
 ) -> Result<Option<i64>, SeriesError> {
     if range.is_empty() {
         return Ok(None);
     }
-    let statement = format!("SELECT LAST(position) FROM {}", within(classroom, range));
+    let statement = format!("SELECT {which}(position) FROM {}", within(classroom, range));
     let tables = client.ask(&statement, READING_LIMIT).await?;
     let row = tables.iter().flat_map(|table| &table.values).next();
     row.map(|row| time_of(row).map(minute_of)).transpose()
@@ -91,6 +313,6 @@ fn malformed() -> SeriesError {
 }
 
 /// A column that no point of the bucket has is null.
-fn count(row: &[Value], column: usize) -> u64 {
+fn number(row: &[Value], column: usize) -> u64 {
     row.get(column).and_then(Value::as_u64).unwrap_or(0)
 }

@@ -98,12 +98,12 @@ pub(super) async fn unused_values(
     Ok(unused)
 }
 
-/// All of a classroom's points before this time go.
+/// All of a classroom's points before this time go; whether there were any.
 pub(super) async fn expire(
     client: &Client,
     classroom: &ClassroomId,
     before: Timestamp,
-) -> Result<(), SeriesError> {
+) -> Result<bool, SeriesError> {
     let past = format!(
         "FROM {} WHERE classroom = {} AND time < {}",
         quoted_name(EVENTS),
@@ -113,11 +113,11 @@ pub(super) async fn expire(
     // to delete looks into every series, whether there is anything or not
     let first = format!("SELECT FIRST(position) {past}");
     if client.ask(&first, LOOKS_WITHIN).await?.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    client
-        .order(&format!("DELETE {past}"), DELETES_WITHIN)
-        .await
+    let delete = format!("DELETE {past}");
+    client.order(&delete, DELETES_WITHIN).await?;
+    Ok(true)
 }
 
 /// What is not executed is found again.

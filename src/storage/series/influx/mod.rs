@@ -13,7 +13,7 @@ use std::time::Duration;
 use mimamori_actors::domain::{
     ClassroomId, Entry, JournalId, Position, Record, SessionKey, Timestamp,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::sleep;
 
 use super::{Bucket, FORMER, SeriesError, without_hidden};
@@ -23,11 +23,16 @@ use crate::keys::Secret;
 
 mod activity;
 mod client;
+mod counting;
 mod erase;
+mod hour;
+mod hours;
 mod points;
 mod tags;
 
+use activity::Plan;
 use client::{Client, quoted_name, quoted_text};
+use hours::{Late, Reach};
 use points::{Side, new};
 use tags::{KEPT_AT, Label, Tags, VALUES, of_classroom};
 
@@ -50,6 +55,8 @@ pub(super) struct InfluxSeries {
     writing: Mutex<Written>,
     /// Of whom no points are made.
     hidden: OnceLock<Arc<Hidden>>,
+    /// One counts hours at a time; who comes meanwhile leaves it to the next chart.
+    counting: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +66,10 @@ struct Written {
     is_sure: bool,
     /// What was written last.
     last: Option<(JournalId, Position)>,
+    /// By what hours are counted; not known before the first batch.
+    reach: Option<Reach>,
+    /// What was told of those that came late.
+    told: Late,
     tags: Tags,
 }
 
@@ -68,6 +79,7 @@ impl InfluxSeries {
             client: Client::new(url, token)?,
             writing: Mutex::default(),
             hidden: OnceLock::new(),
+            counting: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -104,6 +116,8 @@ impl InfluxSeries {
         self.client.make_database(ASKS_WITHIN).await?;
         let known = self.offsets(ASKS_WITHIN).await?.remove(journal);
         written.last = known.map(|offset| (journal.clone(), offset));
+        // what is written from here on may have been there before
+        written.is_sure = false;
         Ok(known)
     }
 
@@ -122,6 +136,7 @@ impl InfluxSeries {
         self.learn_tags(&mut written.tags, entries).await?;
         let points = points::of(entries, Side::of(journal), &mut written.tags);
         self.keep(written.tags.take_fresh()).await?;
+        let reach = self.tell_of_late(&mut written, journal, entries).await?;
         match self.client.write(points).await {
             Ok(too_old) => {
                 metrics::counter!("mimamori_series_beyond_retention_points_total")
@@ -134,14 +149,68 @@ impl InfluxSeries {
             }
             Err(error) => return Err(error),
         }
+        if reach.is_none() {
+            self.begin_eras(entries).await?;
+        }
         // what was written already may come again, the offset stays then
         let is_known = |last: &(JournalId, Position)| last.0 == *journal && last.1 >= through;
         if !written.last.as_ref().is_some_and(is_known) {
-            self.keep(vec![offset(journal, through)]).await?;
+            let reach = reach.map(|reach| reach.point(journal, through));
+            let offset = [offset(journal, through)].into_iter();
+            self.keep(offset.chain(reach).collect()).await?;
             written.last = Some((journal.clone(), through));
         }
+        written.reach = reach.or(written.reach);
         written.is_sure = true;
         Ok(())
+    }
+
+    /// Before entries are written it is told which of them come into hours that may have been
+    /// counted. How far this is when they are written; nothing for those that have no time
+    /// of receipt in the journal.
+    async fn tell_of_late(
+        &self,
+        written: &mut Written,
+        journal: &JournalId,
+        entries: &[Arc<Entry>],
+    ) -> Result<Option<Reach>, SeriesError> {
+        if Side::of(journal) == Side::Former {
+            return Ok(None);
+        }
+        let mut reach = match written.reach {
+            Some(reach) => reach,
+            None => self.take_up(journal).await?,
+        };
+        written.reach = Some(reach);
+        let late = hours::late(entries, &mut reach.heard, &written.told);
+        // of those beyond the retention policy no points are taken, either
+        let told = self.client.write(hours::telling(&late)).await;
+        told.map_err(not_of_points)?;
+        hours::remember(&mut written.told, late, reach.heard);
+        Ok(Some(reach))
+    }
+
+    /// Goes on where the writer of before ended; from another place, nothing that was
+    /// counted holds.
+    async fn take_up(&self, journal: &JournalId) -> Result<Reach, SeriesError> {
+        let known = self.offsets(ASKS_WITHIN).await?;
+        let through = known.get(journal).copied().unwrap_or_default();
+        if let Some(reach) = Reach::of(&self.client, journal, through).await? {
+            return Ok(reach);
+        }
+        let reach = Reach::anew();
+        self.keep(vec![reach.point(journal, through)]).await?;
+        Ok(reach)
+    }
+
+    /// What was counted of the classrooms of these entries holds no more.
+    async fn begin_eras(&self, entries: &[Arc<Entry>]) -> Result<(), SeriesError> {
+        let classrooms: HashSet<_> = entries
+            .iter()
+            .filter_map(|entry| entry.record.classroom())
+            .collect();
+        let eras = classrooms.into_iter().map(hours::another_era);
+        self.keep(eras.collect()).await
     }
 
     /// Whether the server answers. After one that was away nothing is taken for granted:
@@ -154,18 +223,54 @@ impl InfluxSeries {
         answer
     }
 
+    /// Hours that it misses are counted when it is made, by a task of its own.
     pub(super) async fn activity(
-        &self,
+        self: &Arc<Self>,
         classroom: &ClassroomId,
         range: Range<Timestamp>,
         now: Timestamp,
         most: usize,
     ) -> Result<Vec<Bucket>, SeriesError> {
         self.client.check_known()?;
+        let read = async {
+            let plan = activity::plan(&self.client, classroom, range, now, most).await?;
+            // however it ends: one that takes too long would never be made otherwise
+            let _made = self.count_behind(classroom, &plan);
+            plan.make(&self.client, classroom).await
+        };
         tokio::select! {
-            read = activity::read(&self.client, classroom, range, now, most) => read,
+            read = read => read,
             hangs = self.hangs() => Err(hangs),
         }
+    }
+
+    /// Has the hours counted that this chart misses, once what is returned is dropped.
+    fn count_behind(
+        self: &Arc<Self>,
+        classroom: &ClassroomId,
+        plan: &Plan,
+    ) -> Option<oneshot::Sender<()>> {
+        let stamp = plan.stamp.filter(|_| !plan.missed.is_empty())?;
+        let turn = Arc::clone(&self.counting).try_acquire_owned().ok()?;
+        let (chart, made) = oneshot::channel();
+        let (series, classroom, missed) =
+            (Arc::clone(self), classroom.clone(), plan.missed.clone());
+        tokio::spawn(async move {
+            let _turn = turn;
+            // dropped, and never sent
+            let _ = made.await;
+            if let Err(error) = counting::count(&series.client, &classroom, &missed, stamp).await {
+                metrics::counter!("mimamori_series_hours_failed_total").increment(1);
+                tracing::debug!(store = "series", %error, "hours were not counted");
+            }
+        });
+        Some(chart)
+    }
+
+    #[cfg(test)]
+    pub(super) async fn counted(&self) {
+        let turn = self.counting.acquire().await;
+        drop(turn.expect("nobody closes it"));
     }
 
     /// A long range may take its time, a server that says nothing at all may not.
@@ -184,7 +289,14 @@ impl InfluxSeries {
         classroom: &ClassroomId,
         before: Timestamp,
     ) -> Result<(), SeriesError> {
-        erase::expire(&self.client, classroom, before).await
+        let had_points = erase::expire(&self.client, classroom, before).await?;
+        if had_points || hours::any_before(&self.client, classroom, before).await? {
+            // first: who counted them meanwhile may write them behind this
+            self.keep(vec![hours::kept_since(classroom, before)])
+                .await?;
+            hours::delete(&self.client, classroom, Some(before)).await?;
+        }
+        Ok(())
     }
 
     /// The points of this person up to this position go.
@@ -200,6 +312,10 @@ impl InfluxSeries {
             Err(SeriesError::NoDatabase) => return Ok(()),
             erased => erased?,
         }
+        // also after an attempt that ended behind the points and before this
+        let classroom = &person.classroom;
+        self.keep(vec![hours::another_era(classroom)]).await?;
+        hours::delete(&self.client, classroom, None).await?;
         let mut written = self.writing.lock().await;
         // what is chosen from now on is chosen by what is left
         written.tags.clear();
@@ -215,19 +331,22 @@ impl InfluxSeries {
         journal: &JournalId,
     ) -> Result<(), SeriesError> {
         written.tags.clear();
+        written.told.clear();
+        written.reach = None;
         self.client.make_database(ASKS_WITHIN).await?;
         let known = self.offsets(ASKS_WITHIN).await?;
         let found = known.get(journal).copied().unwrap_or_default();
-        match written.last.take() {
-            Some((of, was)) if of == *journal && found < was => Err(SeriesError::Forgot {
-                found,
-                written: was,
-            }),
-            last => {
-                written.last = last;
-                Ok(())
-            }
-        }
+        let last = written.last.as_ref().filter(|last| last.0 == *journal);
+        let Some(&(_, was)) = last.filter(|last| found < last.1) else {
+            return Ok(());
+        };
+        // what was counted may be of points that are not there any more
+        self.keep(vec![Reach::anew().point(journal, found)]).await?;
+        written.last = None;
+        Err(SeriesError::Forgot {
+            found,
+            written: was,
+        })
     }
 
     /// How far every journal is written that there ever was.
@@ -287,9 +406,15 @@ impl InfluxSeries {
             Ok(_) => Err(SeriesError::Away(
                 "its retention policy leaves out what is kept about the points".to_owned(),
             )),
-            Err(SeriesError::Refused(reason)) => Err(SeriesError::Away(reason)),
-            Err(error) => Err(error),
+            Err(error) => Err(not_of_points(error)),
         }
+    }
+}
+
+fn not_of_points(error: SeriesError) -> SeriesError {
+    match error {
+        SeriesError::Refused(reason) => SeriesError::Away(reason),
+        other => other,
     }
 }
 

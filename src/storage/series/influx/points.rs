@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use influxdb::{Timestamp as PointTimestamp, WriteQuery};
 use mimamori_actors::domain::{
-    AcceptedEvent, Entry, EventKind, ExecutionStatus, Fact, FactKind, JournalId, Position, Record,
-    Timestamp,
+    AcceptedEvent, ClassroomId, Entry, EventKind, ExecutionStatus, Fact, FactKind, JournalId,
+    Position, Record, Timestamp,
 };
 
 use super::tags::{Label, Tags, of_classroom};
@@ -70,13 +70,29 @@ pub(super) fn of(entries: &[Arc<Entry>], side: Side, tags: &mut Tags) -> Vec<Wri
     points.collect()
 }
 
+/// Where an entry that is a point stands: its classroom, and when it is.
+pub(super) fn place(entry: &Entry) -> Option<(&ClassroomId, Timestamp)> {
+    match &entry.record {
+        Record::Event(accepted) => Some((&accepted.classroom, placed(entry, accepted))),
+        Record::Fact(fact) => match &fact.kind {
+            FactKind::HelpOpened { since, .. } => Some((&fact.classroom, *since)),
+            _ => None,
+        },
+        Record::Rejection(_) | Record::Timer(_) | Record::DeadLetter(_) => None,
+    }
+}
+
+fn placed(entry: &Entry, accepted: &AcceptedEvent) -> Timestamp {
+    placed_at(filed_at(accepted.event.time), entry.received_at)
+}
+
 fn of_event(entry: &Entry, accepted: &AcceptedEvent, side: Side, tags: &mut Tags) -> WriteQuery {
     let AcceptedEvent {
         classroom,
         student,
         event,
     } = accepted;
-    let at = placed_at(filed_at(event.time), entry.received_at);
+    let at = placed(entry, accepted);
     let place = side.place(entry.position);
     let mut choose = |label, text| tags.choose(classroom, label, text, place);
     let point = new(EVENTS, nanoseconds(at, entry.position))

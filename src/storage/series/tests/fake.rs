@@ -58,7 +58,12 @@ async fn a_token_goes_with_every_request_and_points_go_compressed_in_nanoseconds
         .map(|asked| asked.body.split(',').next().unwrap());
     assert_eq!(
         first_words.collect::<Vec<_>>(),
-        ["mimamori_tag_values", "mimamori_events", "mimamori_offsets"]
+        [
+            "mimamori_tag_values",
+            "mimamori_reach journal=\"journal-1\"",
+            "mimamori_events",
+            "mimamori_offsets"
+        ]
     );
     for write in writes {
         assert!(write.is_compressed);
@@ -90,10 +95,13 @@ async fn lines_are_what_the_documentation_says() {
     let help = "mimamori_events,classroom=default,kind=help_opened \
         position=4i,helped=\"stu_00000000000000000000000000000002\",help=1i 1795305604000000004";
     assert_eq!(of("mimamori_events")[3], help);
+    let kept = of("mimamori_offsets");
     assert_eq!(
-        of("mimamori_offsets"),
-        ["mimamori_offsets,journal=journal-1 position=70i 7258118400000000000"]
+        kept[0],
+        "mimamori_offsets,journal=journal-1 position=70i 7258118400000000000"
     );
+    let reach = "mimamori_reach journal=\"journal-1\",through=70i,heard=";
+    assert!(kept[1].starts_with(reach), "{kept:?}");
     assert_eq!(
         of("mimamori_tag_values"),
         [
@@ -166,7 +174,7 @@ async fn what_a_later_server_refuses_is_refused_and_what_it_cannot_do_now_is_wai
 
 #[tokio::test]
 async fn what_is_kept_about_points_is_no_fault_of_an_entry() {
-    for table in ["mimamori_tag_values", "mimamori_offsets"] {
+    for table in ["mimamori_tag_values", "mimamori_offsets", "mimamori_reach"] {
         let (_between, series, _) = fake(move |asked| {
             if asked.body.starts_with(table) {
                 Turn::Answer(

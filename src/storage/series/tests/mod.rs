@@ -20,6 +20,7 @@ use crate::storage::samples::{
 #[path = "../../../../tests/it/harness/between.rs"]
 mod between;
 mod fake;
+mod hours;
 mod influx;
 // the tests of the whole program do more with it
 #[allow(dead_code, unreachable_pub)]

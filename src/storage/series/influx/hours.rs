@@ -1,0 +1,339 @@
+//! Whole hours, counted once they are over: a chart of a month reads its hours, not its points.
+//!
+//! Whoever reads may count: an hour is what its points are, and nothing is ever added to it.
+//! It is kept with what makes it wrong when that changes:
+//!
+//! - `heard`: until when it had heard who wrote the points that were there when it was
+//!   counted. What comes into an hour that was over for the writer, and so may have been
+//!   counted, is told in [`LATE`] before it is written.
+//! - `era`: points that were there went, or came without a time of receipt in the journal;
+//!   another era of the classroom ([`ERAS`]) or of everything ([`REACH`]) begins then.
+//!
+//! All of this may be lost: it follows from the points.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use influxdb::WriteQuery;
+use mimamori_actors::domain::{ClassroomId, Entry, JournalId, Position, Timestamp};
+use serde_json::Value;
+
+use super::super::SeriesError;
+use super::super::buckets::{beginning, minute_of};
+use super::client::{Client, Table, quoted_name, quoted_text};
+use super::hour::{HOUR, Hour};
+use super::points::{self, Side, nanoseconds, new};
+use super::tags::{KEPT_AT, of_classroom};
+
+/// Where the hours are.
+const HOURS: &str = "mimamori_hours";
+/// Where it is told what came into hours that were over.
+const LATE: &str = "mimamori_late";
+/// Where it stands which era of a classroom it is, and since when anything of it is kept.
+const ERAS: &str = "mimamori_eras";
+/// Where it stands how far the writer is, for who counts.
+const REACH: &str = "mimamori_reach";
+/// An hour is over so long after its end: nearly all that belongs into it has come by then.
+const GRACE: Duration = Duration::from_secs(2 * 60);
+/// Of an hour it is told once in so long that something came: until then it is not counted.
+const TOLD_FOR_MS: i64 = 10 * 60 * 1_000;
+/// Hours of which it is remembered that it was told; told again if there are more.
+const MOST_TOLD: usize = 10_000;
+/// For a question or an order about hours.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What an hour is counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    heard: Timestamp,
+    era: i64,
+}
+
+/// How far the writer is: when the newest entry was received of all that are written, and
+/// the era of everything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) heard: Timestamp,
+    era: i64,
+}
+
+/// What came late and was told of, and until when that counts, in milliseconds since 1970.
+pub(super) type Late = HashMap<(ClassroomId, i64), i64>;
+
+/// The hours of a range.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Those that hold.
+    pub(super) hours: BTreeMap<i64, Hour>,
+    late: HashMap<i64, i64>,
+    first_kept: i64,
+    pub(super) stamp: Option<Stamp>,
+}
+
+impl Found {
+    /// Whether this hour would hold if it were counted now.
+    pub(super) fn may_be_counted(&self, hour: i64) -> bool {
+        let late = self.late.get(&hour).copied();
+        self.stamp.is_some_and(|stamp| {
+            is_over(hour, stamp.heard) && hour >= self.first_kept && is_after(stamp.heard, late)
+        })
+    }
+}
+
+fn is_after(heard: Timestamp, late: Option<i64>) -> bool {
+    late.is_none_or(|until| heard.as_millis() >= until)
+}
+
+/// The hour that holds this time, counted since 1970.
+fn hour_of(time: Timestamp) -> i64 {
+    minute_of(time).div_euclid(HOUR)
+}
+
+fn begin(hour: i64) -> Timestamp {
+    beginning(hour.saturating_mul(HOUR))
+}
+
+/// Whether it is over for who has heard of this moment.
+fn is_over(hour: i64, heard: Timestamp) -> bool {
+    begin(hour.saturating_add(1)).plus(GRACE) <= heard
+}
+
+/// Of these entries, those that came into hours that were over, and of which that was not
+/// told yet. `heard` is when the last entry was received of those before, and then of these.
+pub(super) fn late(entries: &[Arc<Entry>], heard: &mut Timestamp, told: &Late) -> Late {
+    let mut late = Late::new();
+    for entry in entries {
+        *heard = (*heard).max(entry.received_at);
+        let Some((classroom, at)) = points::place(entry) else {
+            continue;
+        };
+        let hour = hour_of(at);
+        if is_over(hour, *heard) {
+            // after this moment, whatever comes at the same
+            let until = (heard.as_millis().div_euclid(TOLD_FOR_MS) + 1) * TOLD_FOR_MS;
+            late.insert((classroom.clone(), hour), until);
+        }
+    }
+    late.retain(|of, until| told.get(of).is_none_or(|told| told < until));
+    late
+}
+
+/// Remembers what was told.
+pub(super) fn remember(told: &mut Late, late: Late, heard: Timestamp) {
+    if told.len() + late.len() > MOST_TOLD {
+        told.retain(|_, until| *until > heard.as_millis());
+    }
+    if told.len() + late.len() > MOST_TOLD {
+        told.clear();
+    }
+    told.extend(late);
+}
+
+/// What tells of it. Each is a point of its own: an earlier one that arrives late takes
+/// nothing back.
+pub(super) fn telling(late: &Late) -> Vec<WriteQuery> {
+    let points = late.iter().map(|((classroom, hour), until)| {
+        let nth = Position(until.div_euclid(TOLD_FOR_MS).unsigned_abs());
+        new(LATE, nanoseconds(begin(*hour), nth))
+            .add_tag("classroom", of_classroom(classroom))
+            .add_field("until", *until)
+    });
+    points.collect()
+}
+
+impl Reach {
+    /// Nothing that was counted before holds.
+    pub(super) fn anew() -> Self {
+        Self {
+            heard: Timestamp::default(),
+            era: number(),
+        }
+    }
+
+    /// Written with the offset, and the same one: how far this journal is written.
+    pub(super) fn point(&self, journal: &JournalId, through: Position) -> WriteQuery {
+        new(REACH, KEPT_AT)
+            .add_field("journal", journal.as_str())
+            .add_field("through", Side::Journal.place(through))
+            .add_field("heard", self.heard.as_millis())
+            .add_field("era", self.era)
+    }
+
+    /// As it stands there; nothing if that is not of this journal as far as it is written: then
+    /// somebody wrote who told nothing of what came late, or points are filled in.
+    pub(super) async fn of(
+        client: &Client,
+        journal: &JournalId,
+        through: Position,
+    ) -> Result<Option<Self>, SeriesError> {
+        let question = format!(
+            "SELECT journal, through, heard, era FROM {}",
+            quoted_name(REACH)
+        );
+        let tables = client.ask(&question, ANSWERS_WITHIN).await?;
+        let mut rows = tables.iter().flat_map(|table| &table.values);
+        let found = rows.next().and_then(|row| {
+            let is_of = row.get(1)?.as_str()? == journal.as_str();
+            let is_there = row.get(2)?.as_i64()? == Side::Journal.place(through);
+            let heard = Timestamp::from_millis(row.get(3)?.as_i64()?);
+            let era = row.get(4)?.as_i64()?;
+            (is_of && is_there).then_some(Self { heard, era })
+        });
+        Ok(found)
+    }
+}
+
+/// A number that was never one before.
+fn number() -> i64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("a kernel that has booted always has random bytes to give");
+    i64::from_le_bytes(bytes)
+}
+
+/// Nothing that was counted of this classroom holds.
+pub(super) fn another_era(classroom: &ClassroomId) -> WriteQuery {
+    of_era(classroom).add_field("era", number())
+}
+
+/// Nothing holds of the hours that begin before this time.
+pub(super) fn kept_since(classroom: &ClassroomId, since: Timestamp) -> WriteQuery {
+    of_era(classroom).add_field("since", since.as_millis())
+}
+
+fn of_era(classroom: &ClassroomId) -> WriteQuery {
+    new(ERAS, KEPT_AT).add_tag("classroom", of_classroom(classroom))
+}
+
+/// An hour that was counted; nothing if it has too many students.
+pub(super) fn point(
+    classroom: &ClassroomId,
+    number: i64,
+    hour: Hour,
+    stamp: Stamp,
+) -> Option<WriteQuery> {
+    let (counts, students) = hour.texts()?;
+    let point = new(HOURS, nanoseconds(begin(number), Position::ZERO))
+        .add_tag("classroom", of_classroom(classroom))
+        .add_field("heard", stamp.heard.as_millis())
+        .add_field("era", stamp.era)
+        .add_field("counts", counts)
+        .add_field("students", students);
+    Some(point)
+}
+
+/// What was counted of this range and holds. The hours are asked for first: what makes them
+/// wrong meanwhile is seen.
+pub(super) async fn read(
+    client: &Client,
+    classroom: &ClassroomId,
+    hours: &Range<i64>,
+) -> Result<Found, SeriesError> {
+    let room = quoted_text(&of_classroom(classroom));
+    let within = format!(
+        "WHERE classroom = {room} AND time >= {} AND time < {}",
+        nanoseconds(begin(hours.start), Position::ZERO),
+        nanoseconds(begin(hours.end), Position::ZERO),
+    );
+    let [of_hours, of_late, of_eras, of_reach] = [HOURS, LATE, ERAS, REACH].map(quoted_name);
+    let questions = format!(
+        "SELECT heard, era, counts, students FROM {of_hours} {within}; \
+         SELECT MAX(until) FROM {of_late} {within} GROUP BY time(1h) fill(none); \
+         SELECT era, since FROM {of_eras} WHERE classroom = {room}; \
+         SELECT heard, era FROM {of_reach}"
+    );
+    let tables = client.ask(&questions, ANSWERS_WITHIN).await?;
+    Ok(found(&tables))
+}
+
+fn found(tables: &[Table]) -> Found {
+    let number = |row: &[Value], column: usize| row.get(column).and_then(Value::as_i64);
+    let of_classroom = rows_of(tables, ERAS).next();
+    let era = of_classroom.and_then(|row| number(row, 1)).unwrap_or(0);
+    let since = of_classroom.and_then(|row| number(row, 2));
+    let stamp = rows_of(tables, REACH).next().and_then(|row| {
+        Some(Stamp {
+            heard: Timestamp::from_millis(number(row, 1)?),
+            era: number(row, 2)? ^ era,
+        })
+    });
+    let late = rows_of(tables, LATE).filter_map(|row| Some((hour_in(row)?, number(row, 1)?)));
+    let mut found = Found {
+        hours: BTreeMap::new(),
+        late: late.collect(),
+        // of the hour in which it begins a part may be gone
+        first_kept: since.map_or(i64::MIN, |since| hour_of(Timestamp::from_millis(since)) + 1),
+        stamp,
+    };
+    for row in rows_of(tables, HOURS) {
+        let holds = |hour: &i64| {
+            let heard = Timestamp::from_millis(number(row, 1)?);
+            let is_of_now = number(row, 2) == stamp.map(|stamp| stamp.era);
+            let is_whole = is_after(heard, found.late.get(hour).copied());
+            (is_of_now && is_whole && *hour >= found.first_kept).then_some(())
+        };
+        let counted = hour_in(row).filter(|hour| holds(hour).is_some());
+        if let (Some(number), Some(hour)) = (counted, hour(row)) {
+            found.hours.insert(number, hour);
+        }
+    }
+    found
+}
+
+fn rows_of<'a>(tables: &'a [Table], name: &'static str) -> impl Iterator<Item = &'a Vec<Value>> {
+    let of = tables.iter().filter(move |table| table.name == name);
+    of.flat_map(|table| &table.values)
+}
+
+fn hour_in(row: &[Value]) -> Option<i64> {
+    let nanoseconds = row.first()?.as_i64()?;
+    let millis = nanoseconds.div_euclid(1_000_000);
+    Some(hour_of(Timestamp::from_millis(millis)))
+}
+
+fn hour(row: &[Value]) -> Option<Hour> {
+    Hour::read(row.get(3)?.as_str()?, row.get(4)?.as_str()?)
+}
+
+/// Whether anything is kept of the hours that begin before this time.
+pub(super) async fn any_before(
+    client: &Client,
+    classroom: &ClassroomId,
+    before: Timestamp,
+) -> Result<bool, SeriesError> {
+    let whose = whose(classroom, Some(before));
+    let [hours, late] = [HOURS, LATE].map(quoted_name);
+    let first = format!(
+        "SELECT FIRST(heard) FROM {hours} {whose}; SELECT FIRST(until) FROM {late} {whose}"
+    );
+    Ok(!client.ask(&first, ANSWERS_WITHIN).await?.is_empty())
+}
+
+/// What was counted of this classroom goes, of hours that begin before this time or of all:
+/// it holds no more, but may say who was there.
+pub(super) async fn delete(
+    client: &Client,
+    classroom: &ClassroomId,
+    before: Option<Timestamp>,
+) -> Result<(), SeriesError> {
+    let whose = whose(classroom, before);
+    // of hours that may be counted again it stays told what came late
+    for table in [Some(HOURS), before.map(|_| LATE)].into_iter().flatten() {
+        let delete = format!("DELETE FROM {} {whose}", quoted_name(table));
+        client.order(&delete, ANSWERS_WITHIN).await?;
+    }
+    Ok(())
+}
+
+fn whose(classroom: &ClassroomId, before: Option<Timestamp>) -> String {
+    let room = quoted_text(&of_classroom(classroom));
+    let mut whose = format!("WHERE classroom = {room}");
+    if let Some(before) = before {
+        let time = nanoseconds(before, Position::ZERO);
+        // writing into a String can't fail
+        let _ = write!(whose, " AND time < {time}");
+    }
+    whose
+}
