@@ -3,14 +3,16 @@
 //! No planner can tell how often a text occurs: SQLite does not try, PostgreSQL
 //! goes by a sample, and reads a whole month when a rare text happened to be in
 //! it. So the newest executions are looked through first: what is common fills a
-//! page there. What does not is rare, and found by its parts.
+//! page there. What does not is rare, and found by its parts: on a server in one
+//! month after the other, from the newest on, until the page is full.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use sea_orm::FromQueryResult;
 
 use super::executions::{ExecutionRow, List, ORDER, Way};
-use super::{Found, Records, RecordsError, Sql, TimeKey};
+use super::{Found, Records, RecordsError, Sql, TimeKey, in_time};
 use crate::storage::records::dialect::Dialect;
 
 /// So many of the newest executions are looked through, or so many for each row of the page.
@@ -25,6 +27,19 @@ const MOST_PARTS: usize = 12;
 struct KeyRow {
     at_ms: i64,
     position: i64,
+}
+
+/// A partition: a month, or what lies in none.
+#[derive(FromQueryResult)]
+struct PartitionRow {
+    name: String,
+}
+
+/// Of one of the partitions that were asked.
+#[derive(FromQueryResult)]
+struct NewestRow {
+    partition: i32,
+    at_ms: Option<i64>,
 }
 
 /// What the index of parts is asked for.
@@ -74,8 +89,32 @@ impl List<'_> {
         sql
     }
 
-    /// The list by the parts: places first, texts only of those that are shown.
-    pub(in crate::storage::records) fn with_parts(&self, parts: Parts, limit: usize) -> Sql {
+    /// When the newest of each of these is that a page may show.
+    fn newest_of(&self, partitions: &[PartitionRow]) -> Sql {
+        let end = self.range.end_ms();
+        let end = self.after.map_or(end, |key| end.min(key.at_ms + 1));
+        let mut sql = Sql::new("");
+        for (nth, PartitionRow { name }) in partitions.iter().enumerate() {
+            sql.push(if nth == 0 { "" } else { " UNION ALL " });
+            sql.push(&format!(
+                "SELECT {nth} AS partition, (SELECT x.at_ms FROM {name} x WHERE x.classroom = "
+            ));
+            sql.bind(self.classroom.as_str());
+            sql.push(" AND x.at_ms >= ").bind(self.range.begin_ms());
+            sql.push(" AND x.at_ms < ").bind(end);
+            sql.push(ORDER).push(" LIMIT 1) AS at_ms");
+        }
+        sql.push(" ORDER BY at_ms DESC NULLS LAST");
+        sql
+    }
+
+    /// The list by the parts, of this table: places first, texts only of those that are shown.
+    pub(in crate::storage::records) fn with_parts(
+        &self,
+        parts: Parts,
+        table: &str,
+        limit: usize,
+    ) -> Sql {
         let (place, joined) = match self.dialect {
             Dialect::Sqlite => ("x.position", "x.position = found.position"),
             Dialect::Postgres => (
@@ -84,7 +123,7 @@ impl List<'_> {
             ),
         };
         let mut sql = Sql::new("WITH found AS MATERIALIZED (SELECT ");
-        sql.push(place).push(" FROM executions x WHERE ");
+        sql.push(place).push(&format!(" FROM {table} x WHERE "));
         if let Parts::Written(parts) = parts {
             sql.push(
                 "x.position IN (SELECT rowid FROM executions_parts WHERE executions_parts MATCH ",
@@ -105,10 +144,10 @@ impl List<'_> {
                 .push(") "),
         };
         let from = match self.dialect {
-            Dialect::Sqlite => format!("found CROSS JOIN executions x ON {joined}"),
+            Dialect::Sqlite => format!("found CROSS JOIN {table} x ON {joined}"),
             Dialect::Postgres => {
                 format!(
-                    "places AS found CROSS JOIN LATERAL (SELECT * FROM executions x WHERE {joined} LIMIT 1) AS x"
+                    "places AS found CROSS JOIN LATERAL (SELECT * FROM {table} x WHERE {joined} LIMIT 1) AS x"
                 )
             }
         };
@@ -135,7 +174,65 @@ impl Records {
         if found.has_more {
             return Ok(found);
         }
-        self.page(&mut list.with_parts(parts, limit), limit).await
+        match self.dialect {
+            Dialect::Sqlite => {
+                let mut sql = list.with_parts(parts, "executions", limit);
+                self.page(&mut sql, limit).await
+            }
+            Dialect::Postgres => in_time(self.by_months(list, limit)).await?,
+        }
+    }
+
+    /// The list by the parts, the partition with the newest first: those that only have what is
+    /// older than a full page are not looked into.
+    pub(in crate::storage::records) async fn by_months(
+        &self,
+        list: &List<'_>,
+        limit: usize,
+    ) -> Result<Found<ExecutionRow>, RecordsError> {
+        let mut sql = Sql::new(
+            "SELECT relid::regclass::text AS name FROM pg_partition_tree('executions') WHERE isleaf",
+        );
+        let partitions: Vec<PartitionRow> = self.all(&mut sql).await?;
+        let newest: Vec<NewestRow> = self.all(&mut list.newest_of(&partitions)).await?;
+        let mut found: Found<ExecutionRow> = Found {
+            rows: Vec::new(),
+            has_more: false,
+        };
+        for NewestRow { partition, at_ms } in newest {
+            let partition = usize::try_from(partition).ok();
+            let (Some(at_ms), Some(PartitionRow { name })) =
+                (at_ms, partition.and_then(|nth| partitions.get(nth)))
+            else {
+                break;
+            };
+            let last = found.rows.last().filter(|_| found.has_more);
+            if last.is_some_and(|last| last.at_ms > at_ms) {
+                break;
+            }
+            let mut sql = list.with_parts(Parts::OfPattern, name, limit);
+            found = found.with(self.page(&mut sql, limit).await?, limit);
+        }
+        Ok(found)
+    }
+}
+
+impl Found<ExecutionRow> {
+    /// The first page of both. Where one of them has more, nothing older than its last row is known.
+    fn with(self, other: Self, limit: usize) -> Self {
+        let known_to = |page: &Self| {
+            let last = page.rows.last().filter(|_| page.has_more)?;
+            Some((last.at_ms, last.position))
+        };
+        let known_to = known_to(&self).max(known_to(&other));
+        let mut has_more = self.has_more || other.has_more;
+        let mut rows = self.rows;
+        rows.extend(other.rows);
+        rows.retain(|row| known_to.is_none_or(|end| (row.at_ms, row.position) >= end));
+        rows.sort_unstable_by_key(|row| Reverse((row.at_ms, row.position)));
+        has_more |= rows.len() > limit;
+        rows.truncate(limit);
+        Self { rows, has_more }
     }
 }
 

@@ -26,6 +26,7 @@ mod expiry;
 mod exports;
 mod forget;
 mod full_disk;
+mod months;
 mod newer;
 mod plans;
 mod postgres_only;

@@ -132,7 +132,10 @@ async fn a_server_answers_every_call_over_a_month_from_an_index() {
     let search = list(&search, &room, records.dialect);
     let parts = search.parts().unwrap();
     for (sql, index) in [
-        (search.with_parts(parts, 50), "executions_2026_11_code_idx"),
+        (
+            search.with_parts(parts, "executions_2026_11", 50),
+            "executions_2026_11_code_idx",
+        ),
         (totals(&room, search.range), "executions_hours"),
     ] {
         plans.push((plan_of(&records, sql).await, index.to_owned()));
@@ -200,7 +203,7 @@ async fn a_file_answers_every_call_from_an_index_in_its_order() {
     };
     let search = list(&search, &room, records.dialect);
     let parts = search.parts().unwrap();
-    let plan = plan_of(&records, search.with_parts(parts, 50)).await;
+    let plan = plan_of(&records, search.with_parts(parts, "executions", 50)).await;
     assert!(plan.contains("VIRTUAL TABLE INDEX"), "{plan}");
     assert!(!plan.contains("executions_by_time"), "{plan}");
     let plan = plan_of(&records, totals(&room, search.range)).await;
