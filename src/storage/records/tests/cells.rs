@@ -55,7 +55,11 @@ async fn write_all(records: &Records, events: impl IntoIterator<Item = (u64, u64
     write(records, &entries).await;
 }
 
-async fn table(records: &Records, range: TimeRange, notebook: Option<&str>) -> Vec<CellTotals> {
+pub(super) async fn table(
+    records: &Records,
+    range: TimeRange,
+    notebook: Option<&str>,
+) -> Vec<CellTotals> {
     let found = records
         .table_of_cells(&room(), range, notebook, None, 1_000)
         .await
@@ -140,7 +144,7 @@ async fn a_cell_tells_who_ran_it_how_it_ended_and_what_went_wrong(on: On) {
 
 /// Two days of a few students, a cell every 19 minutes: every way to end, cells without
 /// an id, without a place, that move, and two notebooks and none.
-fn two_days() -> impl Iterator<Item = (u64, u64, Event)> {
+pub(super) fn two_days() -> impl Iterator<Item = (u64, u64, Event)> {
     (1..=150).map(|n| {
         let ended = match n % 8 {
             0 | 3 => Ended::Error("TypeError: t"),
@@ -211,54 +215,58 @@ fn added_up(rows: &[ExecutionRow]) -> BTreeMap<Cell, (i64, i64, i64, i64, String
     cells.into_iter().map(of_cell).collect()
 }
 
-async fn assert_tables_add_up(records: &Records) {
+/// Ranges that begin and end on a whole quarter of a day, on a whole hour and in between.
+pub(super) fn ranges() -> impl Iterator<Item = TimeRange> {
     // MORNING is a whole quarter of a day
-    let ends = [
+    const ENDS: [u64; 9] = [
         0, 3_600, 21_599, 21_600, 30_000, 43_200, 90_000, 172_800, 300_000,
     ];
-    for (nth, from) in ends.iter().enumerate() {
-        for to in ends[nth..].iter().map(|to| Some(at(*to))).chain([None]) {
-            let range = TimeRange {
-                from: at(*from),
-                to,
-            };
+    ENDS.iter().enumerate().flat_map(|(nth, from)| {
+        let ends = ENDS[nth..].iter().map(|to| Some(at(*to)));
+        ends.chain([None]).map(|to| TimeRange {
+            from: at(*from),
+            to,
+        })
+    })
+}
 
-            let cells = table(records, range, None).await;
+async fn assert_tables_add_up(records: &Records) {
+    for range in ranges() {
+        let cells = table(records, range, None).await;
 
-            let filter = ExecutionFilter::default();
-            let room = room();
-            let list = records.executions(&room, range, &filter, None, 1_000);
-            let expected = added_up(&list.await.unwrap().rows);
-            let told: BTreeMap<_, _> = cells
-                .iter()
-                .map(|it| {
-                    let CellKey {
-                        notebook,
-                        cell_index,
-                        cell_id,
-                    } = it.key();
-                    let median = it
-                        .median_tries
-                        .map_or("none".to_owned(), |it| it.to_string());
-                    let totals = (it.reached, it.ok, it.errors, it.skipped, median, it.at_ms);
-                    ((notebook, cell_id, cell_index), totals)
-                })
-                .collect();
-            assert_eq!(
-                (told, cells.len()),
-                (expected.clone(), expected.len()),
-                "{range:?}"
-            );
-            let has_errors = |it: &CellTotals| it.errors > 0;
-            let failed = cells.iter().filter(|it| has_errors(it));
-            // a place alone does not name what failed
-            assert!(
-                failed
-                    .clone()
-                    .all(|it| it.commonest_error.as_deref() == Some("TypeError: t")),
-                "{cells:?}"
-            );
-        }
+        let filter = ExecutionFilter::default();
+        let room = room();
+        let list = records.executions(&room, range, &filter, None, 1_000);
+        let expected = added_up(&list.await.unwrap().rows);
+        let told: BTreeMap<_, _> = cells
+            .iter()
+            .map(|it| {
+                let CellKey {
+                    notebook,
+                    cell_index,
+                    cell_id,
+                } = it.key();
+                let median = it
+                    .median_tries
+                    .map_or("none".to_owned(), |it| it.to_string());
+                let totals = (it.reached, it.ok, it.errors, it.skipped, median, it.at_ms);
+                ((notebook, cell_id, cell_index), totals)
+            })
+            .collect();
+        assert_eq!(
+            (told, cells.len()),
+            (expected.clone(), expected.len()),
+            "{range:?}"
+        );
+        let has_errors = |it: &CellTotals| it.errors > 0;
+        let failed = cells.iter().filter(|it| has_errors(it));
+        // a place alone does not name what failed
+        assert!(
+            failed
+                .clone()
+                .all(|it| it.commonest_error.as_deref() == Some("TypeError: t")),
+            "{cells:?}"
+        );
     }
     assert_cells_are_counted(records).await;
 }

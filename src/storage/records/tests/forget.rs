@@ -1,5 +1,6 @@
 use mimamori_actors::domain::{Position, Record, SessionKey};
 
+use super::cells::{ranges, table, two_days};
 use super::*;
 use crate::admit::StudentKey;
 use crate::erasure::hidden::Hidden;
@@ -8,6 +9,7 @@ use crate::storage::records::{ExecutionFilter, History};
 on_either!(
     what_is_left_is_what_would_be_there_without_the_person,
     somebody_who_is_hidden_is_in_no_answer_and_is_not_written,
+    somebody_who_is_hidden_counts_in_no_cell_and_in_no_hour,
     somebody_who_is_hidden_is_in_no_export,
     a_batch_that_is_being_written_when_somebody_is_hidden_is_waited_for,
     what_came_behind_the_position_stays_with_its_own_name_and_beginning,
@@ -131,19 +133,58 @@ async fn somebody_who_is_hidden_is_in_no_answer_and_is_not_written(on: On) {
     assert!(records.cells(&person(1), ALL_DAY).await.unwrap().is_empty());
     let help = records.help(&room(), ALL_DAY, true, None, 100).await;
     assert!(help.unwrap().rows.is_empty());
-    let table = records
-        .table_of_cells(&room(), ALL_DAY, None, None, 10)
-        .await;
-    let cells = table.unwrap().rows;
-    assert!(cells.iter().all(|cell| cell.reached == 1), "{cells:?}");
-    assert!(
-        cells.iter().all(|cell| cell.commonest_error.is_none()),
-        "{cells:?}"
-    );
     let totals = records.totals(&room(), ALL_DAY).await.unwrap();
     assert_eq!((before.active, before.executions), (2, 4));
     assert_eq!((totals.active, totals.executions), (1, 3));
     assert_eq!((totals.errors, totals.help), (0, 0));
+}
+
+/// Whose work is hidden in [`work_of_a_class`]: among what they did is what went wrong.
+const HIDDEN: u64 = 3;
+
+/// Two days of a few students, and a run of another one when all is over. What goes wrong for
+/// who is hidden goes wrong in a way of their own.
+fn work_of_a_class() -> Vec<Arc<Entry>> {
+    let mut late = crate::storage::samples::execution(151, 2);
+    // as late as a clock is believed
+    late.time = at(172_900);
+    let work = two_days().chain([(151, 2, late)]);
+    let work = work.map(|(position, of, mut it)| {
+        if of == HIDDEN && it.error_message.is_some() {
+            it.error_message = Some("PrivateError: only one has it".to_owned());
+        }
+        event(position, of, it)
+    });
+    work.collect()
+}
+
+async fn somebody_who_is_hidden_counts_in_no_cell_and_in_no_hour(on: On) {
+    let (_home, records) = records(on).await;
+    let (_other_home, without) = self::records(on).await;
+    write(&records, &work_of_a_class()).await;
+    let mut others = work_of_a_class();
+    others.retain(|entry| match &entry.record {
+        Record::Event(accepted) => accepted.student != student(HIDDEN),
+        _ => true,
+    });
+    write(&without, &others).await;
+    let hidden = Arc::new(Hidden::nobody(STUDENTS));
+    records.hide(Arc::clone(&hidden));
+    let counted = async |records: &Records, range| {
+        let cells = table(records, range, None).await;
+        let of_one = table(records, range, Some("b.ipynb")).await;
+        let totals = records.totals(&room(), range).await.unwrap();
+        (cells, of_one, totals)
+    };
+    let before = counted(&records, ALL_DAY).await;
+
+    hidden.hide(&person(HIDDEN), Position(151));
+
+    assert_ne!(counted(&records, ALL_DAY).await, before);
+    for range in ranges() {
+        let (left, expected) = (counted(&records, range), counted(&without, range));
+        assert_eq!(left.await, expected.await, "{range:?}");
+    }
 }
 
 async fn somebody_who_is_hidden_is_in_no_export(on: On) {
