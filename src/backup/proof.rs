@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path};
 
+use super::erasures;
 use super::error::BackupError;
 use super::files::{self, FileEntry};
 use super::manifest::{self, Manifest};
@@ -48,6 +49,13 @@ fn is_all_named(backup: &Path, manifest: &Manifest) -> Result<(), BackupError> {
     for file in &manifest.files {
         if !names.insert(file.path.as_str()) {
             return bad(format!("{} is named twice", file.path));
+        }
+    }
+    // these only if they are there
+    let since = format!("{}/{}", erasures::SINCE, erasures::NAME);
+    for list in [erasures::NAME, &since] {
+        if !names.contains(list) && fs::symlink_metadata(backup.join(list)).is_ok() {
+            return bad(format!("{list} is none of its files"));
         }
     }
     let tables = manifest.tables.iter().map(|table| table.file.as_str());
@@ -199,5 +207,22 @@ mod tests {
         assert!(of_table.contains("/etc/hostname is none"), "{of_table}");
         assert!(of_states.contains("none of its files"), "{of_states}");
         assert!(twice.contains("twice"), "{twice}");
+    }
+
+    #[test]
+    fn a_list_of_erasures_that_was_not_hashed_is_told_and_not_read() {
+        for list in ["erasures.jsonl", "since/erasures.jsonl"] {
+            let (dir, manifest) = backup("records/events.copy");
+            let path = dir.path().join(list);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            // to open it would be to wait for ever
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
+                .unwrap();
+
+            let said = refusal(dir.path(), &manifest);
+
+            assert!(said.contains(&format!("{list} is none of")), "{said}");
+        }
     }
 }
