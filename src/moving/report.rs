@@ -228,3 +228,43 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seven of ten went in, two were there, one was left out.
+    fn report() -> Report {
+        let there = Counts {
+            executions: 10,
+            ..Counts::default()
+        };
+        let mut report = Report::new(there, false);
+        (report.read, report.added, report.there_already) = (10, 7, 2);
+        report.skip(Reason::NoTime, "x-1");
+        report.compare(7);
+        report
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_told_wherever_it_does_not() {
+        type Change = fn(&mut Report);
+        let wrong: [Change; 4] = [
+            // rows came or went between counting and reading
+            |report| report.there.executions = 11,
+            // one was read, and nobody says what became of it
+            |report| (report.read, report.there.executions) = (11, 11),
+            |report| report.there_already = 3,
+            // the records have fewer than they took
+            |report| report.compare(6),
+        ];
+        assert!(report().adds_up());
+
+        for change in wrong {
+            let mut report = report();
+            change(&mut report);
+            let told = report.to_string();
+            assert!(told.ends_with("IT DOES NOT ADD UP"), "{told}");
+        }
+    }
+}

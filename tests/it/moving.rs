@@ -27,13 +27,33 @@ const FORMER_SERVICE: &str = "\
         0, 'code' FROM generate_series(1, 3000) n";
 
 async fn import(dir: &Path, settings: &[(&str, &str)], former: &str) -> Output {
+    import_as(dir, settings, former, &[]).await
+}
+
+async fn import_as(
+    dir: &Path,
+    settings: &[(&str, &str)],
+    former: &str,
+    options: &[&str],
+) -> Output {
     program(dir)
         .envs(settings.iter().copied())
         .args(["import", "cell-monitor", former])
+        .args(options)
         .stdin(Stdio::null())
         .output()
         .await
         .unwrap()
+}
+
+fn tells_what_would_be(dry: &Output) {
+    let told = String::from_utf8_lossy(&dry.stdout);
+    for said in [
+        "executions         3000          3000",
+        "a dry run: nothing was kept",
+    ] {
+        assert!(told.contains(said), "{told}");
+    }
 }
 
 #[tokio::test]
@@ -52,6 +72,7 @@ async fn history_of_the_former_service_is_read_beside_what_notebooks_send_now() 
     let mut server = server;
     server.ended(std::time::Duration::from_secs(10)).await;
 
+    let tried = import_as(&dir, &settings, &former, &["--dry-run"]).await;
     let first = import(&dir, &settings, &former).await;
     let second = import(&dir, &settings, &former).await;
     let server = server.start_again().await;
@@ -59,6 +80,7 @@ async fn history_of_the_former_service_is_read_beside_what_notebooks_send_now() 
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("stop the server"), "{complaint}");
+    tells_what_would_be(&tried);
     let told = String::from_utf8_lossy(&first.stdout).into_owned();
     assert!(
         first.status.success(),
@@ -71,7 +93,7 @@ async fn history_of_the_former_service_is_read_beside_what_notebooks_send_now() 
     );
     let again = String::from_utf8_lossy(&second.stdout).into_owned();
     assert!(again.contains("0 more than before; all adds up"), "{again}");
-    for output in [&refused, &first, &second] {
+    for output in [&refused, &tried, &first, &second] {
         let all = [&output.stdout[..], &output.stderr[..]].concat();
         assert!(!String::from_utf8_lossy(&all).contains(PASSWORD));
     }
