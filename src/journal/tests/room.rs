@@ -72,4 +72,7 @@ async fn below_the_free_space_mark_the_outside_is_refused_and_the_inside_is_not(
     assert!(matches!(outside, Err(AppendError::NoRoom(_))));
     assert!(matches!(journal.room(), RoomState::DiskFull { .. }));
     assert_eq!(inside.unwrap(), [Verdict::Accepted(Position(1))]);
+    // and the databases beside it hear of it
+    let shortage = journal.shortage();
+    assert!(shortage.times() == 1 && shortage.was_since(1));
 }

@@ -137,6 +137,17 @@ async fn damaged_snapshots_cost_nothing_but_themselves() {
 }
 
 #[tokio::test]
+async fn both_databases_beside_the_journal_hear_what_it_sees_of_the_room_on_their_disk() {
+    let dir = tempfile::tempdir().unwrap();
+
+    let stores = open(dir.path()).await.unwrap();
+
+    // the journal's, that of the snapshots, that of the series, and this one
+    let shortage = stores.journal.shortage();
+    assert_eq!(Arc::strong_count(&shortage), 4);
+}
+
+#[tokio::test]
 async fn a_journal_that_failed_makes_no_good_end() {
     let dir = tempfile::tempdir().unwrap();
     let failed = open(dir.path()).await.unwrap();

@@ -158,6 +158,20 @@ fn a_shortage_before_the_last_write_that_went_well_explains_no_failure() {
 }
 
 #[test]
+fn a_shortage_before_the_start_explains_no_failure() {
+    let (_dir, handle) = handle();
+    let shortage = Arc::new(Shortage::default());
+    shortage.note(true);
+    shortage.note(false);
+    handle.heed(Arc::clone(&shortage));
+
+    write_fails_of(&handle, Errno::NOSPC);
+
+    let refused = writing_later(&handle).err().unwrap();
+    assert!(matches!(refused, Away::Failed), "{refused}");
+}
+
+#[test]
 fn an_error_that_names_another_reason_is_no_matter_of_room_however_short_it_is() {
     let (_dir, handle) = handle();
     let shortage = Arc::new(Shortage::default());
