@@ -62,7 +62,8 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, blake3::Hash> {
 async fn assert_refused(dir: &Path, what: &str, said: &[&str]) {
     let before = files(dir);
 
-    let output = program(dir).arg("serve").output().await.unwrap();
+    let serving = timeout(PATIENCE, program(dir).arg("serve").output());
+    let output = serving.await.expect("it is refused").unwrap();
 
     let log = String::from_utf8_lossy(&output.stderr);
     let last = log.lines().last().unwrap_or_default();

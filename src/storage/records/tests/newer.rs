@@ -8,6 +8,7 @@ use crate::storage::records::{ExecutionFilter, RecordsError};
 on_either!(
     tables_that_a_later_version_only_added_to_are_read_and_written_as_before,
     tables_that_a_later_version_took_something_from_are_left_alone,
+    this_version_notes_of_each_of_its_migrations_that_it_only_added,
 );
 
 /// What a later version may add: a column, a table, an index; and its note that this is all.
@@ -62,4 +63,21 @@ async fn tables_that_a_later_version_took_something_from_are_left_alone(on: On) 
 
     assert!(matches!(told, RecordsError::Newer(_)), "{told}");
     assert!(told.to_string().contains("m9999_less"), "{told}");
+}
+
+/// What the version before reads when it comes back: it knows these tables by that alone.
+async fn this_version_notes_of_each_of_its_migrations_that_it_only_added(on: On) {
+    let (_home, records) = records(on).await;
+
+    let mut sql = Sql::new(
+        "SELECT version AS line FROM seaql_migrations \
+         WHERE version NOT IN (SELECT version FROM expansions)",
+    );
+    let statement = sql.statement(records.dialect);
+    let unnoted = records.reading.query_all_raw(statement).await.unwrap();
+
+    let names = unnoted
+        .iter()
+        .map(|row| row.try_get::<String>("", "line").unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), [""; 0]);
 }
