@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::harness::redis::{Redis, ask, database};
 use crate::harness::{
-    Api, PATIENCE, Run, Server, ensure, eventually, influxdb, now, postgres, run,
+    Api, PATIENCE, Run, Server, ensure, event, eventually, influxdb, now, postgres, run,
 };
 
 /// What was answered 202 is in every reading call by then.
@@ -91,6 +91,14 @@ async fn it_is_so_at_a_node_of_consoles_too() {
         ),
     ];
     let server = Server::with(&env).await;
+    // what is never written has no edition that could be believed
+    let before = event("before", "notebook_opened", "hanako");
+    server.api().accepted(&[before]).await;
+    eventually("it is in the records", PATIENCE, async || {
+        let found = server.api().room("/events").await.items();
+        ensure(found.len() == 1, || format!("{} events", found.len()))
+    })
+    .await;
     let role = [("MIMAMORI_SERVE__ROLE", "consoles")];
     let node = Server::with(&[&env[..], &role].concat()).await;
 

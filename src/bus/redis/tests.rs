@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mimamori_actors::domain::Cursor;
-use mimamori_actors::mirrors::{MirrorTree, Mirrors};
+use mimamori_actors::mirrors::{MirrorTree, Mirrors, STALE_AFTER};
 use mimamori_actors::outbox::{Item, Outbox, OutboxLimits};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -32,8 +32,12 @@ pub(super) fn room() -> ClassroomId {
 }
 
 pub(super) fn opening(epoch: &str) -> Opening {
+    opening_at(epoch, 0)
+}
+
+fn opening_at(epoch: &str, seq: u64) -> Opening {
     let snapshot = json!({
-        "type": "snapshot", "classroom": "default", "epoch": epoch, "seq": 0,
+        "type": "snapshot", "classroom": "default", "epoch": epoch, "seq": seq,
         "students": [], "alerts": [], "recent": [],
     });
     Opening::read(snapshot.to_string().as_bytes()).unwrap()
@@ -198,21 +202,52 @@ async fn what_redis_takes_away_alone_is_put_down_again_and_nobody_is_blamed() {
 }
 
 #[tokio::test]
-async fn who_lost_the_stream_between_two_deltas_gets_the_snapshot() {
+async fn who_lost_the_stream_between_two_deltas_gets_the_snapshot_at_once() {
     let url = database();
     let folding = Folding::on(&url);
     let mirroring = Mirroring::of(&url);
     folding.tell(1..=3);
     mirroring.has("e", 3).await;
+    drop(folding);
+    let begun = Instant::now();
 
-    // as if the stream had been evicted with a delta in it that nobody had read
-    let server = ask(&url, &["XADD", DELTAS, "*", "e", "e", "s", "9"]);
-    assert!(!server.is_empty());
-    ask(&url, &["DEL", DELTAS]);
-    folding.tell(4..=4);
+    // as if the stream had been evicted with the fourth in it, which nobody had read
+    let frame = String::from_utf8(opening_at("e", 5).frame().to_vec()).unwrap();
+    ask(&url, &["HSET", SNAPSHOT, "s", "5", "f", &frame]);
+    let fifth = String::from_utf8(delta("e", 5, 10).frame.to_vec()).unwrap();
+    let entry = ["e", "e", "a", "4", "s", "5", "d", &fifth];
+    ask(&url, &[&["XADD", DELTAS, "*"], &entry[..]].concat());
 
-    mirroring.has("e", 4).await;
-    Mirroring::of(&url).has("e", 4).await;
+    mirroring.has("e", 5).await;
+    assert!(begun.elapsed() < STALE_AFTER, "{:?}", begun.elapsed());
+    Mirroring::of(&url).has("e", 5).await;
+}
+
+#[tokio::test]
+async fn who_was_told_that_nothing_comes_gets_the_classroom_whole_though_nothing_happened() {
+    let mut server = Server::start();
+    let url = server.database();
+    let _folding = Folding::on(&url);
+    let mirroring = Mirroring::of(&url);
+    mirroring.has("e", 0).await;
+    let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+    let console = mirroring.tree.consoles();
+    let console = console.connect(Arc::clone(&outbox)).unwrap();
+    console.subscribe(&room(), None).await.unwrap();
+    is_told(&outbox, "snapshot").await;
+
+    server.say("freeze");
+    is_told(&outbox, "stale").await;
+    server.say("thaw");
+
+    is_told(&outbox, "snapshot").await;
+}
+
+/// Until a frame of this type came; what came before it is taken out, too.
+async fn is_told(outbox: &Outbox, kind: &str) {
+    let beginning = format!("{{\"type\":\"{kind}\"");
+    let is = |item| matches!(item, Item::Frame(frame) if frame.starts_with(beginning.as_bytes()));
+    until(kind, || std::iter::from_fn(|| outbox.try_next()).any(is)).await;
 }
 
 #[tokio::test]

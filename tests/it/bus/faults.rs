@@ -108,7 +108,7 @@ async fn redis_stands_still() {
 }
 
 #[tokio::test]
-async fn who_was_told_that_nothing_comes_is_told_when_all_is_well_even_if_nothing_happened() {
+async fn who_was_told_that_nothing_comes_is_told_when_all_is_well() {
     let mut nodes = Nodes::start().await;
 
     nodes.redis.say("freeze");
