@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod backup;
+mod breaker;
 pub mod bus;
 pub mod cache;
 pub mod cli;

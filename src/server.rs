@@ -6,6 +6,7 @@ mod last_stop;
 mod listener;
 pub(crate) mod offline;
 mod others_stores;
+mod replica;
 mod stop;
 mod stores;
 mod threads;
@@ -111,6 +112,7 @@ async fn run_all(
     let carrier = Carrier::choose(&config)?;
     let (mut tree, watchdog) = plant(&config, &stores, clock.clone(), soil, &carrier).await?;
     threads::watch(watchdog).context("no thread for the watchdog")?;
+    replica::read_at_replica(&config, &stores.records, tree.census())?;
     let access = access(&config, &stores.keys)?;
     // they end with this
     let _carrying = carrier.start(&stores.journal.id(), tree.census(), &access, &stores.keys);

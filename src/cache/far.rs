@@ -9,9 +9,9 @@ use mimamori_actors::domain::ClassroomId;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::breaker::Breaker;
 use super::name::{Name, classroom_number};
 use super::packed::{pack, unpack};
+use crate::breaker::Breaker;
 use crate::config::RedisUrl;
 use crate::redis::{Line, Patience, Redis, RedisFault};
 
@@ -47,7 +47,7 @@ impl Far {
     pub(super) fn new(url: &RedisUrl) -> Result<Self, RedisFault> {
         Ok(Self {
             line: Redis::new(url, PATIENCE)?.line(),
-            breaker: Breaker::default(),
+            breaker: Breaker::telling("mimamori_cache_redis_used_bool"),
             filling: Arc::new(Semaphore::new(FILLING as usize)),
         })
     }

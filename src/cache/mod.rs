@@ -18,7 +18,6 @@ use crate::config;
 use crate::redis::RedisFault;
 use crate::storage::records::{Records, RecordsError};
 
-mod breaker;
 mod far;
 mod memory;
 mod name;

@@ -61,6 +61,9 @@ pub(super) struct ConfigFile {
 /// auth.signing_secret, or copies of its keys directory) and, for history, its
 /// PostgreSQL (records.url).
 ///
+/// With a replica of that database in records.read_url, at either kind of node, reading
+/// calls are answered there, and by the database itself while the replica is away or behind.
+///
 /// When the socket is open, one line is printed on standard output:
 /// {"listening":"http://127.0.0.1:PORT"}. Logs go to standard error. SIGTERM or
 /// Ctrl-C lets what is in hand finish and stops within 5 s; a second one stops

@@ -127,7 +127,10 @@ pub struct Ingest {
 pub struct Records {
     /// Nothing: SQLite under `storage.dir`.
     pub url: Option<PostgresUrl>,
-    /// Connections to that database at a time, the one that writes among them.
+    /// A replica of that database, for the reading calls; nothing: there is none.
+    pub read_url: Option<PostgresUrl>,
+    /// Connections to that database at a time, the one that writes among them; to the
+    /// replica as many that read.
     pub max_connections: u32,
 }
 
@@ -381,12 +384,19 @@ impl Storage {
 
 impl Records {
     fn read(reader: &mut Reader) -> Self {
+        let rule = "empty, or an address such as postgres://USER:PASSWORD@HOST:5432/DATABASE";
+        let url: Option<PostgresUrl> = reader.read("records.url", rule, read::optional);
+        let read_url: Option<PostgresUrl> = reader.read("records.read_url", rule, read::optional);
+        if let Some(reason) = why_no_replica(reader, url.as_ref(), read_url.as_ref()) {
+            reader.fault(
+                "records.read_url",
+                "empty, or the address of a replica of the database in records.url",
+                reason,
+            );
+        }
         Self {
-            url: reader.read(
-                "records.url",
-                "empty, or an address such as postgres://USER:PASSWORD@HOST:5432/DATABASE",
-                read::optional,
-            ),
+            url,
+            read_url,
             max_connections: reader.read(
                 "records.max_connections",
                 "a whole number from 2 to 1000",
@@ -415,6 +425,24 @@ impl Series {
             );
         }
         Self { url, token }
+    }
+}
+
+/// Why one address can't be that of a replica of the other.
+fn why_no_replica(
+    reader: &Reader,
+    url: Option<&PostgresUrl>,
+    read_url: Option<&PostgresUrl>,
+) -> Option<&'static str> {
+    let read_url = read_url?;
+    match url {
+        Some(url) if url.is_same_place(read_url) => {
+            Some("it is the database in records.url itself")
+        }
+        Some(_) => None,
+        // what is wrong with it is told at its own key
+        None if reader.given("records.url").value.as_str() != Some("") => None,
+        None => Some("records.url is empty: the records are in SQLite, which has no replica"),
     }
 }
 

@@ -55,6 +55,12 @@ impl PostgresUrl {
     pub fn expose(&self) -> &str {
         self.text.expose()
     }
+
+    /// Whether the other is the same database at the same place, whoever signs in. One place may
+    /// have two names: that is seen when they are asked.
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        self.shown.eq_ignore_ascii_case(&other.shown)
+    }
 }
 
 shows_its_place!(PostgresUrl);

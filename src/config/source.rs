@@ -49,6 +49,7 @@ pub(super) const KEYS: &[Key] = &[
     plain("journal.max_bytes"),
     plain("ingest.dedup_days"),
     secret("records.url"),
+    secret("records.read_url"),
     plain("records.max_connections"),
     secret("series.url"),
     secret("series.token"),

@@ -4,6 +4,7 @@ use std::io::Write;
 use super::*;
 
 mod classrooms;
+mod replica;
 
 fn environment(pairs: &[(&str, &str)]) -> std::vec::IntoIter<(OsString, OsString)> {
     let pairs: Vec<_> = pairs

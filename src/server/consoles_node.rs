@@ -14,6 +14,7 @@ use warp::filters::BoxedFilter;
 use super::bus::{ground, redis};
 use super::listener::Inherited;
 use super::others_stores::OthersStores;
+use super::replica::read_at_replica;
 use super::stop::Stop;
 use super::{Actors, accept_options, access, classrooms, front_options, say_goodbye};
 use crate::admit::StudentKey;
@@ -64,6 +65,9 @@ pub(super) async fn run(
     let _carrying = bus::carry(ground, node.access.clone(), sign_outs);
     let stores = OthersStores::of(&node.config)?;
     let _watching = stores.watch(census);
+    if let Some(records) = &stores.records {
+        read_at_replica(&node.config, records, census)?;
+    }
     let front = node.front(stores)?;
     let listener = inherited.or_bind(&node.config).await?;
     announce.listening(

@@ -42,6 +42,7 @@ mod reading;
 mod real_life;
 mod recorded;
 mod records_blocked;
+mod replica;
 mod rights;
 mod silence;
 mod takeover;

@@ -265,13 +265,14 @@ impl Census {
         Part(self.enter(name, kind, parent, PARTS_PATIENCE))
     }
 
-    /// The names of writers whose store is not there, and of a bus that does not carry.
+    /// The names of writers whose store is not there, of a replica that nobody can read, and of
+    /// a bus that does not carry.
     pub fn degraded(&self) -> Vec<String> {
         let mut names: Vec<_> = self
             .actors
             .iter()
             .filter(|member| {
-                matches!(member.vitals.kind(), "writer" | "bus")
+                matches!(member.vitals.kind(), "writer" | "bus" | "replica")
                     && member.vitals.report().state == ActorState::Backoff
             })
             .map(|member| member.key().clone())

@@ -84,8 +84,17 @@ impl Reading {
         if let Some(classroom) = subject.classroom() {
             self.check_classroom(classroom)?;
         }
-        self.tell(subject, method, scope, &Params::of(&head.query))
+        self.nearest()
+            .tell(subject, method, scope, &Params::of(&head.query))
             .await
+    }
+
+    /// The same for one call, which reads at the records' replica if that will do.
+    fn nearest(&self) -> Self {
+        Self {
+            records: self.records.nearest(),
+            ..self.clone()
+        }
     }
 
     fn check_classroom(&self, id: &ClassroomId) -> Result<(), ApiError> {

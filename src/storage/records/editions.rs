@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::read::TimeRange;
 use super::sql::{Insert, Sql};
-use super::{Batch, Records, RecordsError};
+use super::{Batch, Records, RecordsError, Replica};
 use crate::storage::BELIEVED;
 
 /// For so long an edition is believed without asking; this process' own writes count at once.
@@ -105,6 +105,38 @@ impl Editions {
         Arc::clone(&self.known.entry(classroom.clone()).or_default())
     }
 
+    /// The edition that was read last, at most 250 ms ago, or that `read` gives now.
+    pub(super) async fn ask(
+        &self,
+        classroom: &ClassroomId,
+        read: impl Future<Output = Result<Option<Edition>, RecordsError>>,
+    ) -> Option<Edition> {
+        let known = self.of(classroom);
+        let seen = *known.seen();
+        if seen.is_fresh() {
+            return seen.edition;
+        }
+        let _asking = known.asking.lock().await;
+        let before = *known.seen();
+        if before.is_fresh() {
+            return before.edition;
+        }
+        let answer = timeout(ASKED_FOR, read).await;
+        let mut seen = known.seen();
+        match answer.unwrap_or(Err(RecordsError::TooSlow)) {
+            // what we wrote while the answer was on its way is newer
+            Ok(_) if seen.moves != before.moves => {}
+            Ok(edition) => seen.confirm(edition),
+            Err(error) => {
+                metrics::counter!("mimamori_cache_unasked_editions_total").increment(1);
+                tracing::debug!(store = "records", %error, "the last known edition counts");
+                seen.asked = Some(Instant::now());
+                seen.edition = seen.edition.filter(|_| seen.is_kept());
+            }
+        }
+        seen.edition
+    }
+
     /// What this process has written counts before anybody can ask for it.
     pub(super) fn wrote(&self, written: &[Written]) {
         for one in written {
@@ -134,11 +166,29 @@ pub(super) struct Written {
     through: Option<Timestamp>,
 }
 
-#[derive(FromQueryResult)]
-struct EditionRow {
+/// An edition as it stands beside the rows.
+#[derive(Debug, FromQueryResult)]
+pub(super) struct EditionRow {
     written: i64,
     anew: i64,
     through_ms: i64,
+}
+
+impl From<EditionRow> for Edition {
+    fn from(row: EditionRow) -> Self {
+        Self {
+            written: row.written,
+            anew: row.anew,
+            through: Timestamp::from_millis(row.through_ms),
+        }
+    }
+}
+
+/// Asks for [`EditionRow`].
+pub(super) fn of_classroom(classroom: &ClassroomId) -> Sql {
+    let mut sql = Sql::new("SELECT written, anew, through_ms FROM editions WHERE classroom = ");
+    sql.bind(classroom.as_str());
+    sql
 }
 
 const WRITTEN: Insert<'_> = Insert {
@@ -206,41 +256,14 @@ impl Records {
     ///
     /// Ask before reading rows: what is read then is of this edition or a later one.
     pub(crate) async fn edition(&self, classroom: &ClassroomId) -> Option<Edition> {
-        let known = self.editions.of(classroom);
-        let seen = *known.seen();
-        if seen.is_fresh() {
-            return seen.edition;
+        if let Some(edition) = self.edition_at_replica(classroom).await {
+            return edition;
         }
-        let _asking = known.asking.lock().await;
-        let before = *known.seen();
-        if before.is_fresh() {
-            return before.edition;
-        }
-        let answer = timeout(ASKED_FOR, self.read_edition(classroom)).await;
-        let mut seen = known.seen();
-        match answer.unwrap_or(Err(RecordsError::TooSlow)) {
-            // what we wrote while the answer was on its way is newer
-            Ok(_) if seen.moves != before.moves => {}
-            Ok(edition) => seen.confirm(edition),
-            Err(error) => {
-                metrics::counter!("mimamori_cache_unasked_editions_total").increment(1);
-                tracing::debug!(store = "records", %error, "the last known edition counts");
-                seen.asked = Some(Instant::now());
-                seen.edition = seen.edition.filter(|_| seen.is_kept());
-            }
-        }
-        seen.edition
-    }
-
-    async fn read_edition(&self, classroom: &ClassroomId) -> Result<Option<Edition>, RecordsError> {
-        let mut sql = Sql::new("SELECT written, anew, through_ms FROM editions WHERE classroom = ");
-        sql.bind(classroom.as_str());
-        let row = self.one::<EditionRow>(&mut sql).await?;
-        Ok(row.map(|row| Edition {
-            written: row.written,
-            anew: row.anew,
-            through: Timestamp::from_millis(row.through_ms),
-        }))
+        let read = async {
+            let row = self.one::<EditionRow>(&mut of_classroom(classroom)).await?;
+            Ok::<_, RecordsError>(row.map(Edition::from))
+        };
+        self.editions.ask(classroom, read).await
     }
 
     /// Nothing that was computed from this classroom's rows holds any more: rows
@@ -262,6 +285,7 @@ impl Records {
         batch.insert(&ANEW, vec![written.row()]).await?;
         batch.commit().await?;
         self.editions.wrote(&[written]);
+        self.replica_needs(Replica::changed);
         Ok(number)
     }
 
@@ -283,6 +307,7 @@ impl Records {
         batch.run(&mut sql).await?;
         batch.commit().await?;
         self.editions.known.clear();
+        self.replica_needs(Replica::changed);
         Ok(())
     }
 }

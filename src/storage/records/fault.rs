@@ -99,7 +99,7 @@ fn cure(error: &DbErr) -> Cure {
 }
 
 /// What the database itself said, if it was the database.
-fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
+pub(super) fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause))
     | DbErr::Query(RuntimeErr::SqlxError(cause))
     | DbErr::Conn(RuntimeErr::SqlxError(cause))) = error

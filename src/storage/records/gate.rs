@@ -34,6 +34,17 @@ impl Gate {
         *self.0.borrow() == State::Open
     }
 
+    /// Returns once it is open.
+    pub(super) fn opened(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut state = self.0.subscribe();
+        async move {
+            if state.wait_for(|state| *state == State::Open).await.is_err() {
+                // nobody is left who could open it
+                std::future::pending().await
+            }
+        }
+    }
+
     /// # Errors
     /// Unless it is open.
     pub(super) fn pass(&self) -> Result<(), RecordsError> {

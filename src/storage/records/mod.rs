@@ -7,11 +7,13 @@
 //! SQL (`dialect`).
 //!
 //! One task at a time writes, on the only connection that can; readers have
-//! connections of their own that cannot. A batch of the journal and the offset
+//! connections of their own that cannot, and may have a server of their own
+//! (`replica`). A batch of the journal and the offset
 //! that says so are one transaction, and rows are guarded by the position they
 //! came from, so that the same batch twice, or an old one again, changes nothing.
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -38,6 +40,7 @@ mod gate;
 mod later;
 mod postgres;
 mod read;
+mod replica;
 mod rows;
 mod sql;
 mod sqlite;
@@ -58,14 +61,27 @@ pub(crate) use read::{
     ExportedEvent, ExportedSpan, Found, HelpKey, HelpRow, History, KnownStudent, LessonKey,
     LessonRow, PersonRow, RejectedRow, SessionRow, StoredEvent, TimeKey, TimeRange, Totals,
 };
+use replica::{Replica, Visit};
+pub use replica::{Tell, Unused};
 use sql::Sql;
 
 /// The consumer under which the offsets of this store are kept.
 const CONSUMER: &str = "records";
 
 /// The records' database.
+///
+/// Whoever holds this reads where it is also written, unless they asked for the
+/// nearest ([`Records::nearest`]).
 #[derive(Debug)]
 pub struct Records {
+    shared: Arc<Shared>,
+    /// Of whoever reads at the replica.
+    visit: Option<Visit>,
+}
+
+/// What all who hold the same records share.
+#[derive(Debug)]
+pub struct Shared {
     writing: Writing,
     reading: DatabaseConnection,
     dialect: Dialect,
@@ -78,6 +94,16 @@ pub struct Records {
     /// Opens them when their server comes, and looks after the months of
     /// PostgreSQL for as long as these are there.
     keeping: OnceLock<postgres::Keeping>,
+    /// Where else they can be read.
+    replica: OnceLock<replica::Kept>,
+}
+
+impl Deref for Records {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 /// Where the records are.
@@ -87,6 +113,14 @@ pub enum RecordsAt {
     Dir(PathBuf),
     /// In a database of PostgreSQL.
     Postgres(PostgresAddress),
+}
+
+/// The replica from which the configuration wants them read, if it names one.
+pub fn replica_of(config: &Config) -> Option<PostgresAddress> {
+    Some(PostgresAddress {
+        url: config.records.read_url.clone()?,
+        max_connections: config.records.max_connections,
+    })
 }
 
 impl RecordsAt {
@@ -137,16 +171,14 @@ impl Records {
         match at {
             RecordsAt::Dir(dir) => {
                 let (writing, reading) = sqlite::open(dir).await?;
-                Ok(Self {
-                    writing: Writing::Sqlite(writing),
+                let writing = Writing::Sqlite(writing);
+                Ok(Self::of(
+                    writing,
                     reading,
-                    dialect: Dialect::Sqlite,
-                    editions: Editions::default(),
-                    hidden: OnceLock::new(),
-                    gate: Gate::open(),
-                    written: Mutex::default(),
-                    keeping: OnceLock::new(),
-                })
+                    Dialect::Sqlite,
+                    Gate::open(),
+                    None,
+                ))
             }
             RecordsAt::Postgres(address) => {
                 postgres::prepare(address, patience).await?;
@@ -158,15 +190,31 @@ impl Records {
     }
 
     fn of_server(parts: postgres::Parts, gate: Gate, keeping: Option<postgres::Keeping>) -> Self {
-        Self {
-            writing: Writing::Postgres(Box::new(parts.writing)),
-            reading: parts.reading,
-            dialect: Dialect::Postgres,
+        let writing = Writing::Postgres(Box::new(parts.writing));
+        Self::of(writing, parts.reading, Dialect::Postgres, gate, keeping)
+    }
+
+    fn of(
+        writing: Writing,
+        reading: DatabaseConnection,
+        dialect: Dialect,
+        gate: Gate,
+        keeping: Option<postgres::Keeping>,
+    ) -> Self {
+        let shared = Shared {
+            writing,
+            reading,
+            dialect,
             editions: Editions::default(),
             hidden: OnceLock::new(),
             gate,
             written: Mutex::default(),
             keeping: keeping.map_or_else(OnceLock::new, OnceLock::from),
+            replica: OnceLock::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            visit: None,
         }
     }
 
@@ -280,6 +328,7 @@ impl Records {
         batch.commit().await?;
         *self.written() = Some((journal.clone(), through.max(known)));
         self.editions.wrote(&written);
+        self.replica_needs(Replica::wrote);
         Ok(())
     }
 

@@ -44,6 +44,18 @@ impl Postgres {
         }
     }
 
+    /// A replica of this one, which follows it by streaming replication.
+    pub fn replica(&self) -> Self {
+        let of = self.port.to_string();
+        Self::start_with(&[("POSTGRES_REPLICA_OF", Path::new(&of))])
+    }
+
+    /// The same database at this server, whose replica, or primary, has it at that address.
+    pub fn same(&self, url: &str) -> String {
+        let (_, name) = url.rsplit_once('/').expect("an address ends with a name");
+        self::url(self.port, name)
+    }
+
     /// `stop` (as a crash), `kill` (-9), `start`, `freeze` or `thaw`; it is so when this returns.
     pub fn say(&mut self, word: &str) {
         self.server.say(word);

@@ -6,7 +6,7 @@ use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 use crate::storage::records::RecordsError;
-use crate::storage::records::fault::Cure;
+use crate::storage::records::fault::{Cure, database_error};
 
 /// Five characters, the first two of them the class:
 /// <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
@@ -19,6 +19,8 @@ const WILL_NEVER_PASS: [&str; 3] = ["22", "23", "54"];
 const QUERY_CANCELED: &str = "57014";
 /// The server is starting or stopping.
 const CANNOT_CONNECT_NOW: [&str; 4] = ["57P01", "57P02", "57P03", TOO_MANY];
+/// A serialisation failure: at a replica, whose log had to go on over what was being read.
+const SERIALIZATION_FAILURE: &str = "40001";
 /// It has no room for a further connection.
 const TOO_MANY: &str = "53300";
 
@@ -36,6 +38,15 @@ pub(in crate::storage::records) fn is_away(error: &RecordsError) -> bool {
             .is_some_and(|code| CANNOT_CONNECT_NOW.contains(&code.as_ref())),
         _ => false,
     }
+}
+
+/// Whether a replica broke it off because what it replayed took away what was being read.
+pub(in crate::storage::records) fn is_conflict_with_recovery(error: &RecordsError) -> bool {
+    let RecordsError::Unavailable(error) = error else {
+        return false;
+    };
+    let refusal = database_error(error);
+    refusal.is_some_and(|it| it.code().as_deref() == Some(SERIALIZATION_FAILURE))
 }
 
 impl SqlState {

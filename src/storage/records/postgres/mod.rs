@@ -23,6 +23,7 @@ use crate::storage::format::UnknownFormat;
 mod claim;
 mod expire;
 pub(super) mod fault;
+pub(super) mod looks;
 pub(super) mod months;
 mod search;
 pub(super) mod session;
@@ -39,6 +40,8 @@ pub(super) const SERVER_STARTS_WITHIN: Duration = Duration::from_secs(30);
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
 /// A reading call waits so long for a connection of its own.
 const READER_COMES_WITHIN: Duration = Duration::from_secs(3);
+/// The same of the replica: the primary is asked then.
+const REPLICAS_READER_COMES_WITHIN: Duration = Duration::from_secs(1);
 /// Connections are renewed: what a server keeps for each only grows.
 pub(super) const RENEWED_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Readers that nobody needed for so long are closed.
@@ -236,6 +239,28 @@ fn reading(options: &PgConnectOptions, max_connections: u32) -> DatabaseConnecti
         .after_connect(|connection, _| Box::pin(session::only_read(connection)))
         .connect_lazy_with(session::quiet(options));
     SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
+}
+
+/// The pool of those that read at the replica, as long as it is the server that was looked at.
+pub(super) fn reading_at(
+    replica: &Address,
+    run: looks::Run,
+) -> Result<DatabaseConnection, RecordsError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(replica.max_connections.saturating_sub(1).max(1))
+        .acquire_timeout(REPLICAS_READER_COMES_WITHIN)
+        .max_lifetime(RENEWED_AFTER)
+        .idle_timeout(UNUSED_FOR)
+        .test_before_acquire(true)
+        .after_connect(move |connection, _| {
+            let run = run.clone();
+            Box::pin(async move {
+                session::only_read(connection).await?;
+                run.is_that_of(connection).await
+            })
+        })
+        .connect_lazy_with(session::quiet(&replica.options()?));
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
 /// Makes months ahead and empties the default partitions, again and again.

@@ -263,7 +263,7 @@ pub(super) async fn answered<T>(
     answered_within(ENDS_WITHIN, answer).await
 }
 
-async fn answered_within<T>(
+pub(super) async fn answered_within<T>(
     within: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, RecordsError> {

@@ -10,7 +10,7 @@ use sea_orm::FromQueryResult;
 
 use super::executions::one_of;
 use super::totals::{Parts, QUARTER_MS};
-use super::{Found, Records, RecordsError, Sql, TimeRange, Weigh, in_time};
+use super::{Found, Records, RecordsError, Sql, TimeRange, Weigh};
 use crate::storage::records::dialect::Dialect;
 use crate::storage::records::forget::leave_out;
 use crate::storage::records::rows::comparable;
@@ -159,7 +159,7 @@ impl Records {
             };
             let room = limit - rows.len();
             let mut sql = table.statement(room);
-            let found: Found<Row> = in_time(self.gather(&mut sql, room)).await??;
+            let found: Found<Row> = self.gather(&mut sql, room).await?;
             let notebook = paths.as_ref().and_then(|paths| paths.first());
             rows.extend(found.rows.into_iter().map(|row| row.of(notebook)));
             if found.has_more {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use mimamori_actors::domain::Timestamp;
-use sea_orm::FromQueryResult;
+use sea_orm::{DatabaseConnection, FromQueryResult, Statement};
 
 use super::sql::Sql;
 use super::{Records, RecordsError};
@@ -105,18 +105,18 @@ impl Records {
         &self,
         sql: &mut Sql,
     ) -> Result<Vec<T>, RecordsError> {
-        self.gate.pass()?;
-        let rows = T::find_by_statement(sql.statement(self.dialect)).all(&self.reading);
-        Ok(in_time(rows).await??)
+        let statement = sql.statement(self.dialect);
+        let ask = |at, statement| async move { all(&at, statement).await };
+        self.ask(statement, ask).await
     }
 
     pub(super) async fn one<T: FromQueryResult>(
         &self,
         sql: &mut Sql,
     ) -> Result<Option<T>, RecordsError> {
-        self.gate.pass()?;
-        let row = T::find_by_statement(sql.statement(self.dialect)).one(&self.reading);
-        Ok(in_time(row).await??)
+        let statement = sql.statement(self.dialect);
+        let ask = |at, statement| async move { one(&at, statement).await };
+        self.ask(statement, ask).await
     }
 
     /// A page of at most `limit` rows; `sql` ends where its LIMIT belongs.
@@ -126,36 +126,80 @@ impl Records {
     {
         let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         sql.push(" LIMIT ").bind(one_more);
-        in_time(self.gather(sql, limit)).await?
+        self.gather(sql, limit).await
     }
 
+    /// As [`Self::page`] of a statement that has its limit.
     async fn gather<T>(&self, sql: &mut Sql, limit: usize) -> Result<Found<T>, RecordsError>
     where
         T: FromQueryResult + Weigh + Send + Unpin,
     {
-        self.gate.pass()?;
-        let stream = T::find_by_statement(sql.statement(self.dialect))
-            .stream(&self.reading)
-            .await?;
-        let mut stream = pin!(stream);
-        let mut rows: Vec<T> = Vec::new();
-        let mut bytes = 0;
-        while let Some(row) = stream.next().await {
-            let row = row?;
-            bytes += row.bytes();
-            if rows.len() == limit || (bytes > MAX_PAGE_BYTES && !rows.is_empty()) {
-                return Ok(Found {
-                    rows,
-                    has_more: true,
-                });
-            }
-            rows.push(row);
-        }
-        Ok(Found {
-            rows,
-            has_more: false,
-        })
+        let statement = sql.statement(self.dialect);
+        let ask = |at, statement| async move { gathered(&at, statement, limit).await };
+        self.ask(statement, ask).await
     }
+
+    /// Has the statement answered where this is read: at the replica as long as
+    /// that goes well, else where it is also written.
+    async fn ask<T, F>(
+        &self,
+        statement: Statement,
+        ask: impl Fn(DatabaseConnection, Statement) -> F,
+    ) -> Result<T, RecordsError>
+    where
+        F: Future<Output = Result<T, RecordsError>>,
+    {
+        self.gate.pass()?;
+        if let Some(visit) = self.visit()
+            && let Some(answer) = visit.ask(ask(visit.pool(), statement.clone())).await
+        {
+            return answer;
+        }
+        in_time(ask(self.reading.clone(), statement)).await?
+    }
+}
+
+pub(super) async fn all<T: FromQueryResult>(
+    at: &DatabaseConnection,
+    statement: Statement,
+) -> Result<Vec<T>, RecordsError> {
+    Ok(T::find_by_statement(statement).all(at).await?)
+}
+
+pub(super) async fn one<T: FromQueryResult>(
+    at: &DatabaseConnection,
+    statement: Statement,
+) -> Result<Option<T>, RecordsError> {
+    Ok(T::find_by_statement(statement).one(at).await?)
+}
+
+async fn gathered<T>(
+    at: &DatabaseConnection,
+    statement: Statement,
+    limit: usize,
+) -> Result<Found<T>, RecordsError>
+where
+    T: FromQueryResult + Weigh + Send + Unpin,
+{
+    let stream = T::find_by_statement(statement).stream(at).await?;
+    let mut stream = pin!(stream);
+    let mut rows: Vec<T> = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = stream.next().await {
+        let row = row?;
+        bytes += row.bytes();
+        if rows.len() == limit || (bytes > MAX_PAGE_BYTES && !rows.is_empty()) {
+            return Ok(Found {
+                rows,
+                has_more: true,
+            });
+        }
+        rows.push(row);
+    }
+    Ok(Found {
+        rows,
+        has_more: false,
+    })
 }
 
 /// What takes longer than a reading call may take is broken off.

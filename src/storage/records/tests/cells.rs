@@ -16,6 +16,13 @@ on_either!(
     a_cell_is_the_same_in_every_way_to_write_its_notebook,
     what_was_there_before_is_counted_when_the_tables_are_brought_up_to_date,
 );
+and_at_a_replica!(
+    a_cell_tells_who_ran_it_how_it_ended_and_what_went_wrong,
+    the_table_of_any_range_is_what_its_executions_add_up_to,
+    pages_of_cells_put_together_are_the_table,
+    a_name_is_data_however_long_and_hostile,
+    a_cell_is_the_same_in_every_way_to_write_its_notebook,
+);
 
 /// How an execution ended.
 #[derive(Clone, Copy)]
@@ -82,9 +89,8 @@ pub(super) async fn assert_cells_are_counted(records: &Records) {
         let mut sql = Sql::new(&format!(
             "SELECT COUNT(*) AS position FROM (SELECT * FROM ({one}) AS a EXCEPT SELECT * FROM ({other}) AS b) AS c"
         ));
-        let row = records
-            .reading
-            .query_one_raw(sql.statement(records.dialect));
+        let reading = reading(records);
+        let row = reading.query_one_raw(sql.statement(records.dialect));
         let differ: i64 = row.await.unwrap().unwrap().try_get("", "position").unwrap();
         assert_eq!(differ, 0, "rows of {one} are not in {other}");
     }
@@ -400,7 +406,7 @@ async fn what_was_there_before_is_counted_when_the_tables_are_brought_up_to_date
     let (home, before) = records(on).await;
     let undo = match on {
         On::Sqlite => "DROP TRIGGER executions_cells_add; DROP TRIGGER executions_cells_take;",
-        On::Postgres => {
+        On::Postgres | On::Replica => {
             "DROP FUNCTION executions_cells_add CASCADE; DROP FUNCTION executions_cells_take CASCADE;"
         }
     };

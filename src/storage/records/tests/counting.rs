@@ -12,6 +12,11 @@ on_either!(
     a_rare_text_is_found_among_many_and_gone_when_it_is_erased,
     a_notebook_is_found_under_every_way_to_write_it,
 );
+and_at_a_replica!(
+    totals_of_any_range_are_what_its_executions_add_up_to,
+    a_rare_text_is_found_among_many_and_gone_when_it_is_erased,
+    a_notebook_is_found_under_every_way_to_write_it,
+);
 
 /// Every seven minutes of a morning something was executed.
 async fn a_morning(records: &Records) {

@@ -87,7 +87,7 @@ fn varied() -> Vec<Arc<Entry>> {
 async fn what_is_written_out_of_one_is_the_same_out_of_the_other(on: On) {
     let other = match on {
         On::Sqlite => On::Postgres,
-        On::Postgres => On::Sqlite,
+        On::Postgres | On::Replica => On::Sqlite,
     };
     let (home, written) = records(on).await;
     write(&written, &varied()).await;

@@ -7,8 +7,8 @@ use mimamori_actors::domain::{
     Alert, AlertId, AlertKind, AlertState, EndedBy, Entry, FactKind, HelpId, LessonId, SessionId,
 };
 use mimamori_actors::ports::Store;
-use sea_orm::ConnectionTrait;
 use sea_orm::sqlx::{self, Connection as _, PgConnection};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
 
 use super::read::TimeRange;
@@ -31,13 +31,14 @@ mod newer;
 mod plans;
 mod postgres_only;
 mod reading;
+mod replicated;
 // the tests of the whole program do more with it
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/it/harness/postgres.rs"]
 pub(crate) mod server;
 mod writing;
 
-const ALL_DAY: TimeRange = TimeRange {
+pub(super) const ALL_DAY: TimeRange = TimeRange {
     from: MORNING,
     to: None,
 };
@@ -47,6 +48,8 @@ const ALL_DAY: TimeRange = TimeRange {
 enum On {
     Sqlite,
     Postgres,
+    /// Written to a server, read at its replica.
+    Replica,
 }
 
 /// Where a test's records are; what is made for them goes with it.
@@ -63,7 +66,7 @@ impl Home {
                 at: RecordsAt::Dir(dir.path().to_owned()),
                 _dir: Some(dir),
             },
-            On::Postgres => Self {
+            On::Postgres | On::Replica => Self {
                 at: at_url(&server::database()),
                 _dir: None,
             },
@@ -97,7 +100,23 @@ macro_rules! on_either {
 }
 use on_either;
 
+/// Makes of each function a further test, which reads at a replica.
+macro_rules! and_at_a_replica {
+    ($($test:ident),* $(,)?) => {
+        mod at_a_replica {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::On::Replica).await;
+            })*
+        }
+    };
+}
+use and_at_a_replica;
+
 async fn records(on: On) -> (Home, Records) {
+    if matches!(on, On::Replica) {
+        return replicated::records().await;
+    }
     let home = Home::new(on);
     let records = Records::open(&home.at).await.unwrap();
     (home, records)
@@ -116,11 +135,19 @@ async fn tamper(records: &Records, sql: &str) {
             sqlx::raw_sql(sql).execute(&mut session).await.unwrap();
         }
     }
+    replicated::caught_up(records).await;
 }
 
-async fn write(records: &Records, entries: &[Arc<Entry>]) {
+pub(super) async fn write(records: &Records, entries: &[Arc<Entry>]) {
     let through = entries.last().unwrap().position;
     records.write(&journal(), entries, through).await.unwrap();
+    replicated::caught_up(records).await;
+}
+
+/// Where they are read.
+fn reading(records: &Records) -> DatabaseConnection {
+    let visit = records.visit();
+    visit.map_or_else(|| records.reading.clone(), |visit| visit.pool())
 }
 
 /// Every row of every table, as text.
@@ -148,8 +175,7 @@ async fn everything(records: &Records) -> Vec<String> {
             Dialect::Postgres => format!("{table}::text"),
         };
         let mut sql = Sql::new(&format!("SELECT {text} AS line FROM {table} ORDER BY 1"));
-        for row in records
-            .reading
+        for row in reading(records)
             .query_all_raw(sql.statement(records.dialect))
             .await
             .unwrap()

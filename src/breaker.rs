@@ -10,8 +10,12 @@ const PATIENCE: u32 = 3;
 /// … for so long; then one may try.
 const REST: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+    /// Is 0 while it is left alone, else 1.
+    gauge: &'static str,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,8 +24,20 @@ struct State {
 }
 
 impl Breaker {
+    /// One that tells by this metric whether it lets anybody ask.
+    pub(crate) const fn telling(gauge: &'static str) -> Self {
+        let state = State {
+            failures: 0,
+            left_alone_until: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            gauge,
+        }
+    }
+
     /// Whether to ask now. After a rest one is told yes, and the others once that one was answered.
-    pub(super) fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         let mut state = self.state();
         let now = Instant::now();
         if state.left_alone_until.is_some_and(|until| now < until) {
@@ -33,28 +49,28 @@ impl Breaker {
         true
     }
 
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         *self.state() = State::default();
-        tell(true);
+        self.tell(true);
     }
 
-    pub(super) fn failed(&self) {
+    pub(crate) fn failed(&self) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         if state.failures >= PATIENCE {
             state.left_alone_until = Some(Instant::now() + REST);
-            tell(false);
+            self.tell(false);
         }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // two plain assignments: nothing can be left half done
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn tell(is_used: bool) {
-    metrics::gauge!("mimamori_cache_redis_used_bool").set(f64::from(u8::from(is_used)));
+    fn tell(&self, is_used: bool) {
+        metrics::gauge!(self.gauge).set(f64::from(u8::from(is_used)));
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_three_failures_in_a_row_one_tries_every_five_seconds() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::telling("test_used_bool");
         for _ in 0..PATIENCE {
             assert!(breaker.allows());
             breaker.failed();
@@ -84,7 +100,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_with_an_answer_between_them_are_not_in_a_row() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::telling("test_used_bool");
         for _ in 0..10 {
             breaker.failed();
             breaker.failed();
