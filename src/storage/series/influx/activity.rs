@@ -195,9 +195,8 @@ impl Sums {
             self.add(begin + minute, Counted::Events(counts));
         }
         if self.width >= HOUR {
-            let everybody = hour.students().iter().map(|(student, _)| *student);
             if let Some(number) = self.number(begin) {
-                self.people[number].extend(everybody);
+                unite(&mut self.people[number], hour);
             }
             return;
         }
@@ -215,6 +214,20 @@ impl Sums {
             bucket.active += people.len() as u64;
         }
         self.buckets
+    }
+}
+
+/// Adds the students of an hour to those of the hours before, in their order: mostly it is
+/// the same people, hour by hour.
+fn unite(people: &mut Vec<u64>, hour: &Hour) {
+    let before = people.len();
+    for (student, _) in hour.students() {
+        if people[..before].binary_search(student).is_err() {
+            people.push(*student);
+        }
+    }
+    if people.len() > before {
+        people.sort_unstable();
     }
 }
 
