@@ -84,9 +84,9 @@ impl Reading {
         if let Some(classroom) = subject.classroom() {
             self.check_classroom(classroom)?;
         }
-        self.nearest()
-            .tell(subject, method, scope, &Params::of(&head.query))
-            .await
+        let (near, params) = (self.nearest(), Params::of(&head.query));
+        // a call is large, and this is polled deep in the stack of whoever serves
+        Box::pin(near.tell(subject, method, scope, &params)).await
     }
 
     /// The same for one call, which reads at the records' replica if that will do.

@@ -107,7 +107,7 @@ impl Records {
     ) -> Result<Vec<T>, RecordsError> {
         let statement = sql.statement(self.dialect);
         let ask = |at, statement| async move { all(&at, statement).await };
-        self.ask(statement, ask).await
+        Box::pin(self.ask(statement, ask)).await
     }
 
     pub(super) async fn one<T: FromQueryResult>(
@@ -116,7 +116,7 @@ impl Records {
     ) -> Result<Option<T>, RecordsError> {
         let statement = sql.statement(self.dialect);
         let ask = |at, statement| async move { one(&at, statement).await };
-        self.ask(statement, ask).await
+        Box::pin(self.ask(statement, ask)).await
     }
 
     /// A page of at most `limit` rows; `sql` ends where its LIMIT belongs.
@@ -136,9 +136,11 @@ impl Records {
     {
         let statement = sql.statement(self.dialect);
         let ask = |at, statement| async move { gathered(&at, statement, limit).await };
-        self.ask(statement, ask).await
+        Box::pin(self.ask(statement, ask)).await
     }
 
+    // boxed by its callers: the driver's futures are large, and whole calls are made of them, which
+    // the stack of a thread would have to hold
     /// Has the statement answered where this is read: at the replica as long as
     /// that goes well, else where it is also written.
     async fn ask<T, F>(

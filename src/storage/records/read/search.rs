@@ -179,7 +179,7 @@ impl Records {
                 let mut sql = list.with_parts(parts, "executions", limit);
                 self.page(&mut sql, limit).await
             }
-            Dialect::Postgres => in_time(self.by_months(list, limit)).await?,
+            Dialect::Postgres => in_time(Box::pin(self.by_months(list, limit))).await?,
         }
     }
 

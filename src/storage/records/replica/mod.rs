@@ -287,7 +287,9 @@ impl Records {
         let statement = editions::of_classroom(classroom).statement(self.dialect);
         let pool = visit.pool();
         let read = async {
-            let row = visit.ask(read::one::<EditionRow>(&pool, statement)).await;
+            let row = visit
+                .ask(Box::pin(read::one::<EditionRow>(&pool, statement)))
+                .await;
             Ok::<_, RecordsError>(
                 row.unwrap_or(Err(RecordsError::TooSlow))?
                     .map(Edition::from),
