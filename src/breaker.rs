@@ -14,7 +14,7 @@ const REST: Duration = Duration::from_secs(5);
 pub(crate) struct Breaker {
     state: Mutex<State>,
     /// Is 0 while it is left alone, else 1.
-    gauge: &'static str,
+    gauge: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +26,15 @@ struct State {
 impl Breaker {
     /// One that tells by this metric whether it lets anybody ask.
     pub(crate) const fn telling(gauge: &'static str) -> Self {
+        Self::new(Some(gauge))
+    }
+
+    /// One that tells nobody but who asks it.
+    pub(crate) const fn silent() -> Self {
+        Self::new(None)
+    }
+
+    const fn new(gauge: Option<&'static str>) -> Self {
         let state = State {
             failures: 0,
             left_alone_until: None,
@@ -39,14 +48,18 @@ impl Breaker {
     /// Whether to ask now. After a rest one is told yes, and the others once that one was answered.
     pub(crate) fn allows(&self) -> bool {
         let mut state = self.state();
-        let now = Instant::now();
-        if state.left_alone_until.is_some_and(|until| now < until) {
+        if state.is_resting() {
             return false;
         }
         if state.failures >= PATIENCE {
-            state.left_alone_until = Some(now + REST);
+            state.left_alone_until = Some(Instant::now() + REST);
         }
         true
+    }
+
+    /// Whether nobody may ask now. Whoever only wants to know this does not become the one that tries.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state().is_resting()
     }
 
     pub(crate) fn succeeded(&self) {
@@ -69,7 +82,16 @@ impl Breaker {
     }
 
     fn tell(&self, is_used: bool) {
-        metrics::gauge!(self.gauge).set(f64::from(u8::from(is_used)));
+        if let Some(gauge) = self.gauge {
+            metrics::gauge!(gauge).set(f64::from(u8::from(is_used)));
+        }
+    }
+}
+
+impl State {
+    fn is_resting(&self) -> bool {
+        let now = Instant::now();
+        self.left_alone_until.is_some_and(|until| now < until)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::storage::BELIEVED;
 /// For so long an edition is believed without asking; this process' own writes count at once.
 const BELIEVED_FOR: Duration = Duration::from_millis(250);
 /// A database that does not answer within this is taken for one that is away.
-const ASKED_FOR: Duration = Duration::from_millis(500);
+pub(super) const ASKED_FOR: Duration = Duration::from_millis(500);
 /// While it is away, the edition that was known last counts for so long.
 const KEPT_FOR: Duration = Duration::from_secs(300);
 
@@ -62,29 +62,58 @@ struct Known {
     seen: std::sync::Mutex<Seen>,
 }
 
+/// What a database has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Confirmed {
+    pub(super) edition: Option<Edition>,
+    /// What was committed before this is in it.
+    pub(super) at: Instant,
+}
+
+impl Confirmed {
+    fn now(edition: Option<Edition>) -> Self {
+        let at = Instant::now();
+        Self { edition, at }
+    }
+}
+
+/// The database did not answer, now or at most 250 ms ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoAnswer;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    edition: Option<Edition>,
+    confirmed: Option<Confirmed>,
     /// When the database was asked last, whether it answered or not.
     asked: Option<Instant>,
-    /// When it answered last.
-    confirmed: Option<Instant>,
+    /// Whether it did not answer then.
+    has_failed: bool,
     /// Counts our own writes: an answer that was on its way meanwhile is an old one.
     moves: u64,
 }
 
 impl Seen {
-    fn is_fresh(&self) -> bool {
-        self.asked.is_some_and(|at| at.elapsed() < BELIEVED_FOR)
+    /// What everybody is told who asks so soon after somebody asked the database.
+    fn fresh(&self) -> Option<Result<Option<Edition>, NoAnswer>> {
+        let is_fresh = self.asked.is_some_and(|at| at.elapsed() < BELIEVED_FOR);
+        is_fresh.then(|| self.told())
     }
 
-    fn is_kept(&self) -> bool {
-        self.confirmed.is_some_and(|at| at.elapsed() < KEPT_FOR)
+    fn told(&self) -> Result<Option<Edition>, NoAnswer> {
+        if self.has_failed {
+            return Err(NoAnswer);
+        }
+        Ok(self.edition())
     }
 
-    fn confirm(&mut self, edition: Option<Edition>) {
-        let now = Some(Instant::now());
-        (self.edition, self.asked, self.confirmed) = (edition, now, now);
+    fn edition(&self) -> Option<Edition> {
+        self.confirmed.and_then(|it| it.edition)
+    }
+
+    fn answered(&mut self, answer: Result<Confirmed, NoAnswer>) {
+        self.asked = Some(Instant::now());
+        self.has_failed = answer.is_err();
+        self.confirmed = answer.ok().or(self.confirmed);
     }
 }
 
@@ -106,35 +135,42 @@ impl Editions {
     }
 
     /// The edition that was read last, at most 250 ms ago, or that `read` gives now.
+    ///
+    /// # Errors
+    /// When `read` gives none, to whoever asked and to all who waited for that or ask within
+    /// 250 ms: what was known before may be an old one.
     pub(super) async fn ask(
         &self,
         classroom: &ClassroomId,
-        read: impl Future<Output = Result<Option<Edition>, RecordsError>>,
-    ) -> Option<Edition> {
+        read: impl Future<Output = Result<Confirmed, NoAnswer>>,
+    ) -> Result<Option<Edition>, NoAnswer> {
         let known = self.of(classroom);
         let seen = *known.seen();
-        if seen.is_fresh() {
-            return seen.edition;
+        if let Some(fresh) = seen.fresh() {
+            return fresh;
         }
         let _asking = known.asking.lock().await;
         let before = *known.seen();
-        if before.is_fresh() {
-            return before.edition;
+        if let Some(fresh) = before.fresh() {
+            return fresh;
         }
-        let answer = timeout(ASKED_FOR, read).await;
+        let answer = read.await;
         let mut seen = known.seen();
-        match answer.unwrap_or(Err(RecordsError::TooSlow)) {
-            // what we wrote while the answer was on its way is newer
-            Ok(_) if seen.moves != before.moves => {}
-            Ok(edition) => seen.confirm(edition),
-            Err(error) => {
-                metrics::counter!("mimamori_cache_unasked_editions_total").increment(1);
-                tracing::debug!(store = "records", %error, "the last known edition counts");
-                seen.asked = Some(Instant::now());
-                seen.edition = seen.edition.filter(|_| seen.is_kept());
-            }
+        // else what we wrote while the answer was on its way is newer
+        if seen.moves == before.moves {
+            seen.answered(answer);
         }
-        seen.edition
+        seen.told()
+    }
+
+    /// What was read or written last, however long ago.
+    pub(super) fn last(&self, classroom: &ClassroomId) -> Option<Confirmed> {
+        self.known.get(classroom)?.seen().confirmed
+    }
+
+    /// Nothing that was read before counts, nor what is being read.
+    pub(super) fn clear(&self) {
+        self.known.clear();
     }
 
     /// What this process has written counts before anybody can ask for it.
@@ -142,15 +178,15 @@ impl Editions {
         for one in written {
             let known = self.of(&one.classroom);
             let mut seen = known.seen();
+            let edition = seen.edition().map(|before| Edition {
+                written: one.number,
+                anew: if one.is_anew { one.number } else { before.anew },
+                through: one.through.unwrap_or(before.through),
+            });
             seen.moves += 1;
-            // where nothing is known yet, who asks learns it
-            if let Some(before) = seen.edition {
-                seen.confirm(Some(Edition {
-                    written: one.number,
-                    anew: if one.is_anew { one.number } else { before.anew },
-                    through: one.through.unwrap_or(before.through),
-                }));
-            } else {
+            seen.answered(Ok(Confirmed::now(edition)));
+            if edition.is_none() {
+                // where nothing is known yet, who asks learns it
                 seen.asked = None;
             }
         }
@@ -169,9 +205,9 @@ pub(super) struct Written {
 /// An edition as it stands beside the rows.
 #[derive(Debug, FromQueryResult)]
 pub(super) struct EditionRow {
-    written: i64,
-    anew: i64,
-    through_ms: i64,
+    pub(super) written: i64,
+    pub(super) anew: i64,
+    pub(super) through_ms: i64,
 }
 
 impl From<EditionRow> for Edition {
@@ -260,10 +296,28 @@ impl Records {
             return edition;
         }
         let read = async {
-            let row = self.one::<EditionRow>(&mut of_classroom(classroom)).await?;
-            Ok::<_, RecordsError>(row.map(Edition::from))
+            let mut sql = of_classroom(classroom);
+            let row = timeout(ASKED_FOR, self.one::<EditionRow>(&mut sql)).await;
+            match row.unwrap_or(Err(RecordsError::TooSlow)) {
+                Ok(row) => Ok(Confirmed::now(row.map(Edition::from))),
+                Err(error) => {
+                    metrics::counter!("mimamori_cache_unasked_editions_total").increment(1);
+                    tracing::debug!(store = "records", %error, "the last known edition counts");
+                    Err(NoAnswer)
+                }
+            }
         };
-        self.editions.ask(classroom, read).await
+        let answer = self.editions.ask(classroom, read).await;
+        answer.unwrap_or_else(|NoAnswer| self.last_edition(classroom))
+    }
+
+    /// The edition that was known last, while the database does not tell: what its replica told
+    /// later is newer.
+    fn last_edition(&self, classroom: &ClassroomId) -> Option<Edition> {
+        let of_replica = self.last_edition_at_replica(classroom);
+        let both = [of_replica, self.editions.last(classroom)];
+        let last = both.into_iter().flatten().max_by_key(|it| it.at)?;
+        last.edition.filter(|_| last.at.elapsed() < KEPT_FOR)
     }
 
     /// Nothing that was computed from this classroom's rows holds any more: rows
@@ -306,7 +360,7 @@ impl Records {
         let mut batch = self.writing.begin().await?;
         batch.run(&mut sql).await?;
         batch.commit().await?;
-        self.editions.known.clear();
+        self.editions.clear();
         self.replica_needs(Replica::changed);
         Ok(())
     }

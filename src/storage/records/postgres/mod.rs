@@ -42,6 +42,8 @@ const LOOKS_EVERY: Duration = Duration::from_millis(500);
 const READER_COMES_WITHIN: Duration = Duration::from_secs(3);
 /// The same of the replica: the primary is asked then.
 const REPLICAS_READER_COMES_WITHIN: Duration = Duration::from_secs(1);
+/// Nobody waits longer for a statement of the replica: it gives its connection back then.
+const REPLICAS_READER_ENDS: &str = "SET statement_timeout = '3s'";
 /// Connections are renewed: what a server keeps for each only grows.
 pub(super) const RENEWED_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Readers that nobody needed for so long are closed.
@@ -256,6 +258,9 @@ pub(super) fn reading_at(
             let run = run.clone();
             Box::pin(async move {
                 session::only_read(connection).await?;
+                sqlx::raw_sql(REPLICAS_READER_ENDS)
+                    .execute(&mut *connection)
+                    .await?;
                 run.is_that_of(connection).await
             })
         })

@@ -40,10 +40,14 @@ impl Judge {
         replayed: LogPlace,
     ) -> Result<Seen, Unused> {
         // what it had at the look before, its primary has now
-        self.is_ahead |= end.is_some_and(|end| self.replayed.is_some_and(|before| before > end));
-        self.replayed = Some(replayed);
+        let before = self.replayed.replace(replayed);
+        self.is_ahead |= end.is_some_and(|end| before.is_some_and(|before| before > end));
         if self.is_ahead {
             return Err(Unused::Ahead);
+        }
+        if before.is_none() && end.is_some_and(|end| replayed > end) {
+            // more was written while the two were asked, or it follows another one: the next look tells
+            return Err(Unused::Unseen);
         }
         if let Some(end) = end {
             if self.ends.len() == MOST_ENDS {
@@ -70,6 +74,12 @@ impl Judge {
             return Err(Unused::Behind);
         }
         Ok(Seen { through, is_alone })
+    }
+
+    /// What was committed before this is there; of one that never was level, when it was looked
+    /// at first.
+    pub(super) fn through(&self) -> Option<Instant> {
+        self.through.or(self.begun)
     }
 }
 
@@ -102,7 +112,7 @@ mod tests {
         assert_eq!(after(&[(Some(10), 10)]), Ok((0, false)));
         assert_eq!(after(&[(Some(10), 10), (Some(20), 15)]), Ok((1, false)));
         // more was written while the two were asked
-        assert_eq!(after(&[(Some(10), 12)]), Ok((0, false)));
+        assert_eq!(after(&[(Some(10), 10), (Some(20), 22)]), Ok((0, false)));
     }
 
     #[test]
@@ -154,5 +164,13 @@ mod tests {
 
         let passes_it_later = [(Some(10), 10), (Some(5), 10), (Some(10), 10)];
         assert_eq!(after(&passes_it_later), Err(Unused::Ahead));
+    }
+
+    #[test]
+    fn one_that_has_more_at_the_first_look_is_read_when_the_next_shows_that_its_primary_has_it() {
+        let at_first = (Some(10), 12);
+        assert_eq!(after(&[at_first]), Err(Unused::Unseen));
+        assert_eq!(after(&[at_first, (Some(11), 12)]), Err(Unused::Ahead));
+        assert_eq!(after(&[at_first, (Some(12), 12)]), Ok((0, false)));
     }
 }

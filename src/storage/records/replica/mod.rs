@@ -15,7 +15,7 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::watch::Sender;
 use tokio::time::{Instant, timeout};
 
-use super::editions::{self, Edition, EditionRow, Editions};
+use super::editions::{self, ASKED_FOR, Confirmed, Edition, EditionRow, Editions, NoAnswer};
 use super::postgres::{self, Keeping};
 use super::{PostgresAddress, Records, RecordsError, read};
 use crate::breaker::Breaker;
@@ -31,7 +31,7 @@ use watch::Watch;
 const MOST_BEHIND: Duration = Duration::from_secs(1);
 /// While the primary is away, a replica that had everything of it is read for so long.
 const ALONE_FOR: Duration = Duration::from_secs(300);
-/// A statement that takes longer at the replica is asked of the primary.
+/// A statement that takes longer at the replica is asked of the primary; the replica ends it then.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why nobody reads at the replica.
@@ -104,7 +104,7 @@ impl Replica {
         Self {
             standing: Sender::new(Err(Unused::Unseen)),
             editions: Editions::default(),
-            breaker: Breaker::telling("mimamori_records_replica_used_bool"),
+            breaker: Breaker::silent(),
             needs: Mutex::default(),
         }
     }
@@ -117,6 +117,8 @@ impl Replica {
     /// This process has committed that rows changed or went: nobody reads here until that is here too.
     pub(super) fn changed(&self) {
         self.needs().changed = Some(Instant::now());
+        // after that: whoever began before does not bring them back
+        self.editions.clear();
     }
 
     fn needs(&self) -> MutexGuard<'_, Needs> {
@@ -124,8 +126,8 @@ impl Replica {
         self.needs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The choice of a call's side: where to read at the replica, if it will do.
-    fn choose(&self) -> Option<DatabaseConnection> {
+    /// The choice of a call's side: a visit to the replica, if it will do.
+    fn choose(self: &Arc<Self>) -> Option<Visit> {
         let level = self.standing.borrow().as_ref().ok()?.clone();
         let needs = *self.needs();
         let has_changes = needs.changed.is_none_or(|at| at < level.through);
@@ -136,7 +138,19 @@ impl Replica {
         } else {
             level.through.elapsed() <= MOST_BEHIND
         };
-        (has_changes && is_recent && self.breaker.allows()).then_some(level.pool)
+        let will_do = has_changes && is_recent && !self.breaker.is_resting();
+        will_do.then(|| self.visit(level, needs.changed))
+    }
+
+    /// A call that begins here, where rows were changed last at `changed`.
+    fn visit(self: &Arc<Self>, level: Level, changed: Option<Instant>) -> Visit {
+        Visit {
+            replica: Arc::clone(self),
+            pool: level.pool,
+            through: level.through,
+            changed,
+            has_left: AtomicBool::new(false),
+        }
     }
 
     /// Returns when the replica is found to be away.
@@ -155,6 +169,10 @@ impl Replica {
 pub(super) struct Visit {
     replica: Arc<Replica>,
     pool: DatabaseConnection,
+    /// What was committed before this is there.
+    through: Instant,
+    /// The last change by this process when the call began.
+    changed: Option<Instant>,
     has_left: AtomicBool,
 }
 
@@ -169,11 +187,30 @@ impl Visit {
         &self,
         answer: impl Future<Output = Result<T, RecordsError>>,
     ) -> Option<Result<T, RecordsError>> {
+        self.ask_within(ANSWERS_WITHIN, answer).await
+    }
+
+    /// As [`Self::ask`], with another patience.
+    async fn ask_within<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, RecordsError>>,
+    ) -> Option<Result<T, RecordsError>> {
+        let breaker = &self.replica.breaker;
+        if !breaker.allows() {
+            self.leave("rests");
+            return None;
+        }
         let reason = tokio::select! {
-            answer = timeout(ANSWERS_WITHIN, answer) => match answer {
+            answer = timeout(patience, answer) => match answer {
                 Ok(Ok(rows)) => {
-                    self.replica.breaker.succeeded();
-                    return Some(Ok(rows));
+                    breaker.succeeded();
+                    if self.has_changes() {
+                        return Some(Ok(rows));
+                    }
+                    // they may be those of before
+                    self.leave("changed");
+                    return None;
                 }
                 // it would be the same at the primary
                 Ok(Err(error @ (RecordsError::Refused(_) | RecordsError::Malformed(_)))) => {
@@ -187,15 +224,49 @@ impl Visit {
             },
             () = self.replica.goes_away() => "away",
         };
-        self.replica.breaker.failed();
-        self.has_left.store(true, Ordering::Relaxed);
-        metrics::counter!("mimamori_records_replica_failures_total", "reason" => reason)
-            .increment(1);
+        breaker.failed();
+        self.leave(reason);
         None
     }
 
+    /// The edition of a classroom's rows there, which is the answer to `row` unless it was asked
+    /// for a moment ago; nothing if the primary is to be asked, now and for the rest of the call.
+    async fn edition(
+        &self,
+        classroom: &ClassroomId,
+        row: impl Future<Output = Result<Option<EditionRow>, RecordsError>>,
+    ) -> Option<Option<Edition>> {
+        let read = async {
+            let row = self.ask_within(ASKED_FOR, row).await;
+            let row = row.and_then(Result::ok).ok_or(NoAnswer)?;
+            Ok(Confirmed {
+                edition: row.map(Edition::from),
+                at: self.through,
+            })
+        };
+        let edition = self.replica.editions.ask(classroom, read).await;
+        if edition.is_err() {
+            // of those who waited for one, too: what it told before may be an old edition
+            self.leave("beside");
+        }
+        edition.ok().filter(|_| self.is_there())
+    }
+
+    fn leave(&self, reason: &'static str) {
+        if !self.has_left.swap(true, Ordering::Relaxed) {
+            metrics::counter!("mimamori_records_replica_failures_total", "reason" => reason)
+                .increment(1);
+        }
+    }
+
     fn is_there(&self) -> bool {
-        !self.has_left.load(Ordering::Relaxed)
+        !self.has_left.load(Ordering::Relaxed) && self.has_changes()
+    }
+
+    /// Whether what this process has changed is there: what it has changed since the call began
+    /// may not be.
+    fn has_changes(&self) -> bool {
+        self.replica.needs().changed == self.changed
     }
 }
 
@@ -258,18 +329,14 @@ impl Records {
         metrics::counter!("mimamori_records_replica_calls_total", "side" => side).increment(1);
         match chosen {
             None => Arc::clone(self),
-            Some(pool) => Arc::new(self.visiting(&kept.replica, pool)),
+            Some(visit) => Arc::new(self.visiting(visit)),
         }
     }
 
-    fn visiting(&self, replica: &Arc<Replica>, pool: DatabaseConnection) -> Self {
+    fn visiting(&self, visit: Visit) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            visit: Some(Visit {
-                replica: Arc::clone(replica),
-                pool,
-                has_left: AtomicBool::new(false),
-            }),
+            visit: Some(visit),
         }
     }
 
@@ -286,17 +353,13 @@ impl Records {
         let visit = self.visit()?;
         let statement = editions::of_classroom(classroom).statement(self.dialect);
         let pool = visit.pool();
-        let read = async {
-            let row = visit
-                .ask(Box::pin(read::one::<EditionRow>(&pool, statement)))
-                .await;
-            Ok::<_, RecordsError>(
-                row.unwrap_or(Err(RecordsError::TooSlow))?
-                    .map(Edition::from),
-            )
-        };
-        let edition = visit.replica.editions.ask(classroom, read).await;
-        visit.is_there().then_some(edition)
+        let row = Box::pin(read::one::<EditionRow>(&pool, statement));
+        visit.edition(classroom, row).await
+    }
+
+    /// What the replica told last of a classroom's edition, if there is one.
+    pub(super) fn last_edition_at_replica(&self, classroom: &ClassroomId) -> Option<Confirmed> {
+        self.replica.get()?.replica.editions.last(classroom)
     }
 
     /// Notes something for the replica, if there is one.

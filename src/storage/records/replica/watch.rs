@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::judge::Judge;
 use super::{Level, Replica, Standing, Tell, Unused};
-use crate::storage::records::postgres::looks::{Identity, LogPlace, Looking};
+use crate::storage::records::postgres::looks::{self, Identity, LogPlace, Looking};
 use crate::storage::records::postgres::reading_at;
 use crate::storage::records::{PostgresAddress, RecordsError};
 
@@ -28,6 +28,9 @@ pub(super) struct Watch {
     /// Which database the primary was when it was seen last.
     identity: Option<Identity>,
     run: Option<Run>,
+    /// The run of a replica that had more than its primary: it stays out until its server is
+    /// started again.
+    ahead: Option<looks::Run>,
     tell: Tell,
 }
 
@@ -94,6 +97,7 @@ impl Watch {
             primary: Side::of(primary)?,
             identity: None,
             run: None,
+            ahead: None,
             tell,
         })
     }
@@ -134,10 +138,18 @@ impl Watch {
         let replayed = replayed.map_err(|error| Unused::Away(error.to_string()))?;
         let replayed = replayed.ok_or(Unused::NoReplica)?;
         self.is_of_the_primary()?;
+        let began = self.replica.session.as_ref().map(|it| it.run.clone());
+        if began.is_some() && began == self.ahead {
+            return Err(Unused::Ahead);
+        }
         let run = self.run()?;
-        let seen = run.judge.look(at, end, replayed)?;
+        let (seen, pool) = (run.judge.look(at, end, replayed), run.pool.clone());
+        if seen == Err(Unused::Ahead) {
+            self.ahead = began;
+        }
+        let seen = seen?;
         Ok(Level {
-            pool: run.pool.clone(),
+            pool,
             through: seen.through,
             is_alone: seen.is_alone,
         })
@@ -176,12 +188,13 @@ impl Watch {
             Ok(_) => Ok(()),
             Err(reason) => Err(reason.clone()),
         };
-        let lag = standing.as_ref().map(|level| level.through.elapsed());
-        if let Ok(lag) = lag {
-            metrics::gauge!("mimamori_records_replica_lag_seconds").set(lag.as_secs_f64());
+        let through = self.run.as_ref().and_then(|run| run.judge.through());
+        if let (Ok(()) | Err(Unused::Behind), Some(through)) = (&told, through) {
+            let lag = through.elapsed().as_secs_f64();
+            metrics::gauge!("mimamori_records_replica_lag_seconds").set(lag);
         }
-        metrics::gauge!("mimamori_records_replica_used_bool")
-            .set(f64::from(u8::from(told.is_ok())));
+        let is_used = told.is_ok() && !self.known.breaker.is_resting();
+        metrics::gauge!("mimamori_records_replica_used_bool").set(f64::from(u8::from(is_used)));
         let before = self.known.standing.send_replace(standing);
         log_change(&before, &told);
         (self.tell)(told.as_ref().copied());
@@ -197,7 +210,9 @@ fn log_change(before: &Standing, now: &Result<(), Unused>) {
         (_, Err(Unused::Unseen)) => {}
         (Err(before), Err(now)) if mem::discriminant(before) == mem::discriminant(now) => {}
         (_, Err(error)) => {
-            metrics::counter!("mimamori_records_replica_losses_total").increment(1);
+            if before.is_ok() {
+                metrics::counter!("mimamori_records_replica_losses_total").increment(1);
+            }
             tracing::warn!(store = "records", %error, "the replica is not read, reading calls go to the primary");
         }
         (Ok(_), Ok(())) => {}

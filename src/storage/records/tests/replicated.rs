@@ -10,6 +10,7 @@ use super::server::{Postgres, ask};
 use super::*;
 use crate::storage::records::postgres::fault::is_conflict_with_recovery;
 use crate::storage::records::postgres::looks::Looking;
+use crate::storage::records::postgres::reading_at;
 use crate::storage::records::read::all;
 use crate::storage::records::replica::tests::at_once;
 
@@ -98,4 +99,20 @@ async fn what_a_replica_breaks_off_because_its_log_must_go_on_the_primary_answer
     assert!(is_conflict_with_recovery(&broken_off), "{broken_off}");
     assert_eq!(rows[0].position, 0, "the primary knows of nine no more");
     assert!(records.visit().is_none(), "the call has left the replica");
+}
+
+#[tokio::test]
+async fn a_replica_ends_a_statement_itself_when_nobody_waits_for_it_any_more() {
+    let (url, replica) = database();
+    // the database is there when its tables are
+    let (_home, _records) = read_at(&url, &replica, &url).await;
+    let at = address(&replica);
+    let run = Looking::at(&at.options().unwrap()).await.unwrap().run;
+    let pool = reading_at(&at, run).unwrap();
+
+    let limit =
+        "SELECT setting::int8 AS position FROM pg_settings WHERE name = 'statement_timeout'";
+    let limit = all::<Place>(&pool, Sql::new(limit).statement(Dialect::Postgres)).await;
+
+    assert_eq!(limit.unwrap()[0].position, 3_000);
 }
