@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use sea_orm::FromQueryResult;
 
 use super::executions::{ExecutionRow, List, ORDER, Way};
-use super::{Found, Records, RecordsError, Sql, TimeKey, in_time};
+use super::{Found, MAX_PAGE_BYTES, Records, RecordsError, Sql, TimeKey, Weigh, in_time};
 use crate::storage::records::dialect::Dialect;
 
 /// So many of the newest executions are looked through, or so many for each row of the page.
@@ -30,7 +30,7 @@ struct KeyRow {
 }
 
 /// A partition: a month, or what lies in none.
-#[derive(FromQueryResult)]
+#[derive(FromQueryResult, PartialEq, Eq)]
 struct PartitionRow {
     name: String,
 }
@@ -92,7 +92,9 @@ impl List<'_> {
     /// When the newest of each of these is that a page may show.
     fn newest_of(&self, partitions: &[PartitionRow]) -> Sql {
         let end = self.range.end_ms();
-        let end = self.after.map_or(end, |key| end.min(key.at_ms + 1));
+        let end = self
+            .after
+            .map_or(end, |key| end.min(key.at_ms.saturating_add(1)));
         let mut sql = Sql::new("");
         for (nth, PartitionRow { name }) in partitions.iter().enumerate() {
             sql.push(if nth == 0 { "" } else { " UNION ALL " });
@@ -183,18 +185,38 @@ impl Records {
         }
     }
 
-    /// The list by the parts, the partition with the newest first: those that only have what is
-    /// older than a full page are not looked into.
+    /// The list by the parts, month by month; at once, should a month be made or dropped meanwhile.
     pub(in crate::storage::records) async fn by_months(
         &self,
         list: &List<'_>,
         limit: usize,
     ) -> Result<Found<ExecutionRow>, RecordsError> {
+        let partitions = self.partitions().await?;
+        let found = self.through(&partitions, list, limit).await;
+        if self.partitions().await? == partitions {
+            return found;
+        }
+        let mut sql = list.with_parts(Parts::OfPattern, "executions", limit);
+        self.page(&mut sql, limit).await
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionRow>, RecordsError> {
         let mut sql = Sql::new(
-            "SELECT relid::regclass::text AS name FROM pg_partition_tree('executions') WHERE isleaf",
+            "SELECT relid::regclass::text AS name FROM pg_partition_tree('executions') \
+             WHERE isleaf ORDER BY 1",
         );
-        let partitions: Vec<PartitionRow> = self.all(&mut sql).await?;
-        let newest: Vec<NewestRow> = self.all(&mut list.newest_of(&partitions)).await?;
+        self.all(&mut sql).await
+    }
+
+    /// The partition with the newest first: those that only have what is older than a full page are
+    /// not looked into.
+    async fn through(
+        &self,
+        partitions: &[PartitionRow],
+        list: &List<'_>,
+        limit: usize,
+    ) -> Result<Found<ExecutionRow>, RecordsError> {
+        let newest: Vec<NewestRow> = self.all(&mut list.newest_of(partitions)).await?;
         let mut found: Found<ExecutionRow> = Found {
             rows: Vec::new(),
             has_more: false,
@@ -230,10 +252,21 @@ impl Found<ExecutionRow> {
         rows.extend(other.rows);
         rows.retain(|row| known_to.is_none_or(|end| (row.at_ms, row.position) >= end));
         rows.sort_unstable_by_key(|row| Reverse((row.at_ms, row.position)));
-        has_more |= rows.len() > limit;
-        rows.truncate(limit);
+        let fits = fitting(&rows).min(limit);
+        has_more |= rows.len() > fits;
+        rows.truncate(fits);
         Self { rows, has_more }
     }
+}
+
+/// How many of the rows a page may hold, by their bytes; one at least.
+fn fitting(rows: &[ExecutionRow]) -> usize {
+    let mut bytes = rows.first().map_or(0, Weigh::bytes);
+    let more = rows.iter().skip(1).take_while(|row| {
+        bytes += row.bytes();
+        bytes <= MAX_PAGE_BYTES
+    });
+    1 + more.count()
 }
 
 /// Whether a server finds parts in it: it takes them from letters and digits that stand together.
