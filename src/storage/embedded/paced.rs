@@ -38,6 +38,8 @@ const MOST_BYTES: u64 = 32 * FLUSH_BYTES;
 const MOST_SEALED: usize = 3;
 /// … and from thirty tables that lie over one another on until they are merged.
 const MOST_RUNS: usize = 20;
+/// … of which some are for when there is no room in memory any more.
+const LAST_RUNS: usize = 28;
 /// An empty keyspace that says that the others have no limit. The library keeps the limit that a keyspace was
 /// made with, and does not say which it is: before it was 8 MiB or more.
 const UNLIMITED: &str = "unlimited";
@@ -125,7 +127,14 @@ impl Paced {
         for keyspace in &*keyspaces {
             let sealed = keyspace.sealed_memtable_count();
             let bytes = keyspace.tree.active_memtable().size();
-            if bytes >= FLUSH_BYTES && sealed == 0 && keyspace.tree.l0_run_count() < MOST_RUNS {
+            let runs = keyspace.tree.l0_run_count();
+            // nothing but a table that is new makes the worker merge again
+            let most_runs = if bytes < self.most_bytes {
+                MOST_RUNS
+            } else {
+                LAST_RUNS
+            };
+            if bytes >= FLUSH_BYTES && sealed == 0 && runs < most_runs {
                 keyspace.rotate_memtable()?;
             } else if bytes >= self.most_bytes || sealed >= MOST_SEALED {
                 has_way = false;

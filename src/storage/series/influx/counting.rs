@@ -5,6 +5,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use mimamori_actors::domain::ClassroomId;
+use tokio::time::Instant;
 
 use super::super::SeriesError;
 use super::activity::{self, Counted};
@@ -16,6 +17,8 @@ use super::hours::{self, Stamp};
 const AT_ONCE: i64 = 24;
 /// For one of these requests.
 const COUNTS_WITHIN: Duration = Duration::from_secs(2);
+/// A server that is slow has others to answer; the next chart goes on.
+const COUNTS_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// Counts these hours, the latest first. `stamp` is from before: all that it says was
 /// there is counted.
@@ -25,27 +28,32 @@ pub(super) async fn count(
     hours: &[i64],
     stamp: Stamp,
 ) -> Result<(), SeriesError> {
+    let end = Instant::now() + COUNTS_FOR;
     let mut at_once = AT_ONCE;
     let mut rest = hours;
-    while let Some(last) = rest.last() {
+    while let Some(last) = rest.last()
+        && Instant::now() < end
+    {
         let (before, some) = rest.split_at(rest.partition_point(|hour| *hour <= last - at_once));
         match count_some(client, classroom, some, stamp).await {
             Err(SeriesError::TooSlow | SeriesError::Away(_)) if at_once > 1 => at_once = 1,
-            Ok(()) | Err(SeriesError::TooSlow) => rest = before,
+            Ok(true) | Err(SeriesError::TooSlow) => rest = before,
+            Ok(false) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
+/// Whether there is a use in counting those before them, too.
 async fn count_some(
     client: &Client,
     classroom: &ClassroomId,
     hours: &[i64],
     stamp: Stamp,
-) -> Result<(), SeriesError> {
+) -> Result<bool, SeriesError> {
     let (Some(first), Some(last)) = (hours.first(), hours.last()) else {
-        return Ok(());
+        return Ok(true);
     };
     let minutes = first * HOUR..(last + 1) * HOUR;
     let parts = from_ref(&minutes);
@@ -67,7 +75,13 @@ async fn count_some(
     });
     let points: Vec<_> = points.collect();
     let count = points.len() as u64;
-    client.write(points).await?;
-    metrics::counter!("mimamori_series_hours_counted_total").increment(count);
-    Ok(())
+    let beyond_retention = client.write(points).await?;
+    metrics::counter!("mimamori_series_hours_counted_total")
+        .increment(count.saturating_sub(beyond_retention));
+    if hours::is_of_now(client, classroom, stamp).await? {
+        return Ok(beyond_retention == 0);
+    }
+    // somebody may have been erased who is counted in these
+    hours::delete(client, classroom, None).await?;
+    Ok(false)
 }

@@ -248,6 +248,16 @@ pub(super) async fn read(
     Ok(found(&tables))
 }
 
+/// Whether what is counted by this stamp holds.
+pub(super) async fn is_of_now(
+    client: &Client,
+    classroom: &ClassroomId,
+    stamp: Stamp,
+) -> Result<bool, SeriesError> {
+    let now = read(client, classroom, &(0..0)).await?.stamp;
+    Ok(now.is_some_and(|now| now.era == stamp.era))
+}
+
 fn found(tables: &[Table]) -> Found {
     let number = |row: &[Value], column: usize| row.get(column).and_then(Value::as_i64);
     let of_classroom = rows_of(tables, ERAS).next();

@@ -267,6 +267,21 @@ impl InfluxSeries {
         Some(chart)
     }
 
+    /// Counts these hours by the stamp of now, once `meanwhile` has happened.
+    #[cfg(test)]
+    pub(super) async fn count_while(
+        &self,
+        classroom: &ClassroomId,
+        hours: &[i64],
+        meanwhile: impl Future<Output = ()>,
+    ) {
+        let found = hours::read(&self.client, classroom, &(0..0)).await;
+        let stamp = found.unwrap().stamp.expect("something was written");
+        meanwhile.await;
+        let counted = counting::count(&self.client, classroom, hours, stamp);
+        counted.await.unwrap();
+    }
+
     #[cfg(test)]
     pub(super) async fn counted(&self) {
         let turn = self.counting.acquire().await;

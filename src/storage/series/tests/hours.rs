@@ -227,6 +227,33 @@ async fn who_is_erased_is_in_no_hour_any_more() {
 }
 
 #[tokio::test]
+async fn who_counts_beside_an_erasure_leaves_nothing_of_the_erased() {
+    let database = database();
+    let series = two_days(&database).await;
+    let person = SessionKey {
+        classroom: room(),
+        student: student(1),
+    };
+    let journal = journal();
+    let nothing = |_, _| Vec::new();
+    let erasing = async {
+        let erased = series.erase(&journal, &person, Position(96), nothing);
+        erased.await.unwrap();
+    };
+    let first = MORNING.as_millis() / 3_600_000;
+    let hours: Vec<i64> = (first..first + 48).collect();
+
+    series.count_while(&room(), &hours, erasing).await;
+
+    let left = database.count("SELECT COUNT(heard) FROM mimamori_hours");
+    assert_eq!(left, 0);
+    // and by what stands there then
+    series.count_while(&room(), &hours, async {}).await;
+    let counted = database.count("SELECT COUNT(heard) FROM mimamori_hours");
+    assert_eq!(counted, 48);
+}
+
+#[tokio::test]
 async fn what_is_past_its_term_is_in_no_hour_any_more_and_the_others_hold() {
     let database = database();
     let series = two_counted_days(&database).await;
