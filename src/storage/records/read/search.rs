@@ -30,8 +30,8 @@ struct KeyRow {
 }
 
 /// A partition: a month, or what lies in none.
-#[derive(FromQueryResult, PartialEq, Eq)]
-struct PartitionRow {
+#[derive(Debug, FromQueryResult, PartialEq, Eq)]
+pub(in crate::storage::records) struct PartitionRow {
     name: String,
 }
 
@@ -185,27 +185,40 @@ impl Records {
         }
     }
 
-    /// The list by the parts, month by month; at once, should a month be made or dropped meanwhile.
+    /// The list by the parts, month by month.
     pub(in crate::storage::records) async fn by_months(
         &self,
         list: &List<'_>,
         limit: usize,
     ) -> Result<Found<ExecutionRow>, RecordsError> {
         let partitions = self.partitions().await?;
+        self.by_these(partitions, list, limit).await
+    }
+
+    /// The tables that the executions are in.
+    pub(in crate::storage::records) async fn partitions(
+        &self,
+    ) -> Result<Vec<PartitionRow>, RecordsError> {
+        let mut sql = Sql::new(
+            "SELECT relid::regclass::text AS name FROM pg_partition_tree('executions') \
+             WHERE isleaf ORDER BY 1",
+        );
+        self.all(&mut sql).await
+    }
+
+    /// Partition by partition; as one table, should they be others by then.
+    pub(in crate::storage::records) async fn by_these(
+        &self,
+        partitions: Vec<PartitionRow>,
+        list: &List<'_>,
+        limit: usize,
+    ) -> Result<Found<ExecutionRow>, RecordsError> {
         let found = self.through(&partitions, list, limit).await;
         if self.partitions().await? == partitions {
             return found;
         }
         let mut sql = list.with_parts(Parts::OfPattern, "executions", limit);
         self.page(&mut sql, limit).await
-    }
-
-    async fn partitions(&self) -> Result<Vec<PartitionRow>, RecordsError> {
-        let mut sql = Sql::new(
-            "SELECT relid::regclass::text AS name FROM pg_partition_tree('executions') \
-             WHERE isleaf ORDER BY 1",
-        );
-        self.all(&mut sql).await
     }
 
     /// The partition with the newest first: those that only have what is older than a full page are

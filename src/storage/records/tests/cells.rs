@@ -8,20 +8,13 @@ use super::*;
 use crate::storage::records::{CellKey, CellTotals, ExecutionFilter, ExecutionRow};
 use crate::storage::samples::execution;
 
-on_either!(
+on_each!(
     a_cell_tells_who_ran_it_how_it_ended_and_what_went_wrong,
     the_table_of_any_range_is_what_its_executions_add_up_to,
     pages_of_cells_put_together_are_the_table,
     a_name_is_data_however_long_and_hostile,
-    a_cell_is_the_same_in_every_way_to_write_its_notebook,
+    a_cell_is_the_same_in_every_way_to_write_its_notebook;
     what_was_there_before_is_counted_when_the_tables_are_brought_up_to_date,
-);
-and_at_a_replica!(
-    a_cell_tells_who_ran_it_how_it_ended_and_what_went_wrong,
-    the_table_of_any_range_is_what_its_executions_add_up_to,
-    pages_of_cells_put_together_are_the_table,
-    a_name_is_data_however_long_and_hostile,
-    a_cell_is_the_same_in_every_way_to_write_its_notebook,
 );
 
 /// How an execution ended.

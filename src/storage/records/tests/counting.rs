@@ -7,12 +7,7 @@ use crate::storage::records::read::TimeKey;
 use crate::storage::records::{ExecutionFilter, ExecutionRow};
 use crate::storage::samples::execution;
 
-on_either!(
-    totals_of_any_range_are_what_its_executions_add_up_to,
-    a_rare_text_is_found_among_many_and_gone_when_it_is_erased,
-    a_notebook_is_found_under_every_way_to_write_it,
-);
-and_at_a_replica!(
+on_each!(
     totals_of_any_range_are_what_its_executions_add_up_to,
     a_rare_text_is_found_among_many_and_gone_when_it_is_erased,
     a_notebook_is_found_under_every_way_to_write_it,

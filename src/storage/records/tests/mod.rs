@@ -100,9 +100,11 @@ macro_rules! on_either {
 }
 use on_either;
 
-/// Makes of each function a further test, which reads at a replica.
-macro_rules! and_at_a_replica {
-    ($($test:ident),* $(,)?) => {
+/// Makes of each function a test on either database, and one that reads at a replica; of
+/// those behind the semicolon not this one.
+macro_rules! on_each {
+    ($($test:ident),* $(,)? $(; $($either:ident),* $(,)?)?) => {
+        on_either!($($test,)* $($($either),*)?);
         mod at_a_replica {
             $(#[tokio::test]
             async fn $test() {
@@ -111,7 +113,7 @@ macro_rules! and_at_a_replica {
         }
     };
 }
-use and_at_a_replica;
+use on_each;
 
 async fn records(on: On) -> (Home, Records) {
     if matches!(on, On::Replica) {

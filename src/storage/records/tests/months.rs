@@ -101,3 +101,23 @@ async fn months_of_which_nothing_would_be_shown_are_not_looked_into() {
     assert_eq!(searches("2026_11"), "0");
     assert_eq!(searches("default"), "0");
 }
+
+#[tokio::test]
+async fn a_month_that_comes_or_goes_meanwhile_takes_nothing_away() {
+    let url = database();
+    let records = Records::open(&at_url(&url)).await.unwrap();
+    ask(&url, CROSSED);
+    let (filter, room) = (searched("compute("), room());
+    let list = list(&filter, &room, None);
+    let before = async || records.partitions().await.unwrap();
+    let mut without_the_last = before().await;
+    without_the_last.pop();
+    let with_one_more = before().await;
+
+    let found = records.by_these(without_the_last, &list, 1_000).await;
+    assert_eq!(found.unwrap().rows.len(), 200);
+
+    ask(&url, "DROP TABLE executions_2026_12");
+    let found = records.by_these(with_one_more, &list, 1_000).await;
+    assert_eq!(found.unwrap().rows.len(), 150);
+}

@@ -10,23 +10,7 @@ use crate::storage::records::ExecutionFilter;
 use crate::storage::records::read::{DeadLetterRow, ExecutionRow, HelpRow, LessonRow, RejectedRow};
 use crate::storage::samples::execution;
 
-on_either!(
-    events_give_back_their_wire_form_whatever_their_kind,
-    hostile_texts_are_stored_and_searched_as_they_are,
-    a_search_takes_signs_of_patterns_literally_and_case_aside,
-    filters_narrow_and_paths_are_compared_in_nfkc,
-    pages_stay_as_they_were_while_rows_are_added,
-    a_page_ends_before_it_grows_too_large,
-    open_requests_come_first_and_old_ones_only_when_no_range_was_asked_for,
-    an_open_session_counts_its_events_and_an_ended_one_tells_them,
-    a_cell_shows_its_last_status_and_how_often_it_ran,
-    totals_go_by_the_range,
-    a_time_that_cannot_be_is_placed_by_its_receipt,
-    readers_cannot_write,
-    every_list_gives_back_what_was_written_and_goes_on_behind_it,
-    a_store_is_filled_again_with_what_stood_in_the_journal,
-);
-and_at_a_replica!(
+on_each!(
     events_give_back_their_wire_form_whatever_their_kind,
     hostile_texts_are_stored_and_searched_as_they_are,
     a_search_takes_signs_of_patterns_literally_and_case_aside,
