@@ -96,6 +96,11 @@ fn stands_in(dir: &Path, bytes: &[u8]) -> bool {
     })
 }
 
+/// Long enough to stand nowhere by chance: the names of files, keys and ids are random.
+const FIRST: &str = "a-first-words-of-the-one-who-goes";
+const SECOND: &str = "a-second-words-of-the-one-who-goes";
+const OTHER: &str = "b-words-of-the-one-who-stays";
+
 fn reopen(bench: &Bench, journal: Arc<FileJournal>) -> Arc<FileJournal> {
     drop(Arc::into_inner(journal).expect("nobody else has it"));
     Arc::new(bench.open().0)
@@ -260,7 +265,7 @@ fn whatever_is_erased_and_whenever_it_is_cut_short_the_rest_stands_where_it_stoo
 async fn who_holds_the_old_file_reads_on_in_it() {
     let bench = Bench::new();
     let journal = Arc::new(bench.open().0);
-    append(&journal, &["a1", "b1", "a2"]).await;
+    append(&journal, &[FIRST, OTHER, SECOND]).await;
     let through = journal.roll().await.unwrap();
     let held = journal.shared.segments.all().remove(0).file.try_clone();
 
@@ -274,7 +279,7 @@ async fn who_holds_the_old_file_reads_on_in_it() {
         &mut old,
     )
     .unwrap();
-    assert!(memchr::memmem::find(&old, b"a1").is_some());
+    assert!(memchr::memmem::find(&old, FIRST.as_bytes()).is_some());
     // the tail's memory is hidden, not rewritten
     let from_files = journal
         .shared
@@ -282,23 +287,24 @@ async fn who_holds_the_old_file_reads_on_in_it() {
         .unwrap()
         .entries;
     let texts: Vec<_> = from_files.iter().map(|entry| text_of(entry)).collect();
-    assert_eq!(texts, ["b1"]);
+    assert_eq!(texts, [OTHER]);
 }
 
 #[tokio::test]
 async fn what_stands_in_the_segment_that_is_written_to_is_erased_once_that_is_closed() {
     let bench = Bench::new();
     let journal = Arc::new(bench.open().0);
-    append(&journal, &["a1", "b1"]).await;
+    append(&journal, &[FIRST, OTHER]).await;
     let through = *Journal::end(&*journal).borrow();
+    assert!(stands_in(bench.dir.path(), FIRST.as_bytes()));
 
     for _ in 0..2 {
         journal.close_through(through).await.unwrap();
         erase(&journal, 'a', through).await.unwrap();
     }
 
-    assert!(!stands_in(bench.dir.path(), b"a1"));
-    assert_eq!(read_all_files(&journal), [(2, "b1".to_owned())]);
+    assert!(!stands_in(bench.dir.path(), FIRST.as_bytes()));
+    assert_eq!(read_all_files(&journal), [(2, OTHER.to_owned())]);
     assert_eq!(bench.segment_files().len(), 2);
 }
 

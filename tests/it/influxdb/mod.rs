@@ -18,13 +18,19 @@ fn events(database: &Database) -> u64 {
     database.count("SELECT COUNT(position) FROM mimamori_events WHERE kind != 'help_opened'")
 }
 
-/// Every one of them is there, and none twice.
+/// Every one of them is there, and none twice; and so is what is written behind the points.
 async fn all_there_once(database: &Database, expected: u64) {
     eventually("every event is a point", PATIENCE, async || {
         let counted = events(database);
         ensure(counted == expected, || {
             format!("{counted}, expected {expected}")
         })
+    })
+    .await;
+    eventually("the offset stands behind them", PATIENCE, async || {
+        let last = database.count("SELECT MAX(position) FROM mimamori_events");
+        let offset = database.count("SELECT MAX(position) FROM mimamori_offsets");
+        ensure(offset >= last, || format!("{offset}, the last is {last}"))
     })
     .await;
     let different = database
