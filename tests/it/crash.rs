@@ -32,6 +32,7 @@ async fn check_consoles(
     fresh
         .until(PATIENCE, "a fresh console has everything", is_there)
         .await;
+    resumed.level_with(&mut fresh, ROOM).await;
 
     assert_eq!(resumed.rooms[ROOM].students, fresh.rooms[ROOM].students);
     assert_eq!(resumed.rooms[ROOM].alerts, fresh.rooms[ROOM].alerts);

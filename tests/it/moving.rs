@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 
 use crate::harness::influxdb;
 use crate::harness::postgres::{PASSWORD, ask, database};
-use crate::harness::{Api, Run, Server, program, run};
+use crate::harness::{Api, PATIENCE, Run, Server, ensure, eventually, program, run};
 
 const FORMER_SERVICE: &str = "\
     CREATE TABLE teams (id serial PRIMARY KEY, team_name varchar); \
@@ -120,14 +120,14 @@ async fn history_of_the_former_service_is_read_beside_what_notebooks_send_now() 
 }
 
 async fn the_present_knows_nothing_of_it(api: &Api, records: &str) {
-    let events = api.room("/events").await.items();
-    assert_eq!(events.len(), 1);
-    assert_eq!(events[0]["position"], 1);
-    let alerts = ask(
-        records,
-        "SELECT (SELECT COUNT(*) FROM alerts), (SELECT COUNT(*) FROM lessons)",
-    );
-    assert_eq!(alerts, "0|1", "the lesson is the one of now");
+    eventually("the lesson is the one of now", PATIENCE, async || {
+        let lessons = ask(records, "SELECT COUNT(*) FROM lessons");
+        let events = api.room("/events").await.items();
+        let is_one = lessons == "1" && events.len() == 1 && events[0]["position"] == 1;
+        ensure(is_one, || format!("{lessons} lessons, {events:?}"))
+    })
+    .await;
+    assert_eq!(ask(records, "SELECT COUNT(*) FROM alerts"), "0");
 }
 
 #[tokio::test]

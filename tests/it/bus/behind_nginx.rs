@@ -34,7 +34,7 @@ async fn consoles_of_a_drained_node_go_on_at_the_other_without_losing_anything()
         class_runs(&ingest, 1 + nth, 3).await;
         // those of the other node never notice
         let is_drained = console
-            .try_until(Duration::from_secs(2), "the runs", |console| {
+            .try_until(PATIENCE, "the runs", |console| {
                 console.rooms[ROOM].events.len() >= 3 * (2 + nth)
             })
             .await;

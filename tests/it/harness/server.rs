@@ -1,11 +1,13 @@
 //! The program, started for one test.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -32,6 +34,8 @@ pub struct Server {
     dir: Arc<TempDir>,
     env: Vec<(String, String)>,
     binary: &'static str,
+    /// Its port, from when it was killed on: nobody else who asks for any is given it.
+    kept_port: Option<OwnedFd>,
 }
 
 /// The program as it is shipped.
@@ -168,6 +172,7 @@ impl Server {
             dir,
             env,
             binary,
+            kept_port: None,
         };
         server.ready().await;
         server
@@ -198,10 +203,11 @@ impl Server {
         Self::launch(binary, dir, owned(env), &[], Stdio::null()).await
     }
 
-    /// Started again where it was.
-    pub async fn start_again_on_its_port(self) -> Self {
+    /// Started again where it was, after it was killed.
+    pub async fn start_again_on_its_port(mut self) -> Self {
         let (binary, dir, address) = (self.binary, self.dir.clone(), self.address);
         let mut env = self.env.clone();
+        let _kept_port = self.kept_port.take();
         drop(self);
         env.retain(|(name, _)| name != "MIMAMORI_HTTP__LISTEN");
         env.push(("MIMAMORI_HTTP__LISTEN".to_owned(), address.to_string()));
@@ -238,6 +244,7 @@ impl Server {
     pub async fn kill9(&mut self) {
         self.child.start_kill().unwrap();
         self.child.wait().await.unwrap();
+        self.kept_port = keep(self.address);
     }
 
     /// Asks it to stop.
@@ -275,6 +282,14 @@ impl Drop for Server {
             waited += step;
         }
     }
+}
+
+/// Has the port and does not listen: who connects is refused, and who shares it may listen.
+fn keep(address: SocketAddr) -> Option<OwnedFd> {
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+    sockopt::set_socket_reuseaddr(&held, true).ok()?;
+    bind(&held, &address).ok()?;
+    Some(held)
 }
 
 fn log(dir: &Path) -> std::fs::File {

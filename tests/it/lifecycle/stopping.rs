@@ -62,12 +62,11 @@ async fn a_request_in_hand_is_finished_while_draining_and_readiness_says_so() {
     assert_eq!(status.code(), Some(0), "{}", server.log());
     assert!(drained, "readiness never said so");
     let server = server.start_again().await;
-    let events = server.api().all("/events?since=0", 10).await;
-    assert_eq!(
-        events.len(),
-        1,
-        "what was answered 202 on the way down is there"
-    );
+    eventually("what was answered 202 is there", PATIENCE, async || {
+        let events = server.api().all("/events?since=0", 10).await;
+        ensure(events.len() == 1, || format!("{events:?}"))
+    })
+    .await;
 }
 
 /// A request that follows another on the loopback is answered after that one was accepted.

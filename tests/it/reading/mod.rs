@@ -23,7 +23,8 @@ const LISTS: [&str; 7] = [
     "/dead-letters",
 ];
 
-/// A small class: two students, ten cells, a call for help, two refused events.
+/// A small class: two students, ten cells, a call for help, two refused events. All of it
+/// is in each of the places where answers come from: sessions, records and series.
 async fn small_class() -> Server {
     let server = Server::start().await;
     let api = server.api();
@@ -56,18 +57,36 @@ async fn small_class() -> Server {
             api.room("/rejected").await.items().len(),
             api.room("/help").await.items().len(),
         );
-        let students = api.room("/overview").await.good()["students"]
-            .as_array()
-            .unwrap()
-            .len();
-        ensure((cells, rejected, open, students) == (10, 2, 1, 2), || {
-            format!(
-                "{cells} cells, {rejected} rejected, {open} calls for help, {students} students"
-            )
-        })
+        ensure((cells, rejected, open) == (10, 2, 1), || {
+            format!("{cells} cells, {rejected} rejected, {open} calls for help")
+        })?;
+        let overview = api.room("/overview").await.good();
+        let runs = ["students", "activity"].map(|part| runs_of(&overview[part]));
+        ensure(runs == [8, 8], || overview.to_string())?;
+        concluded(&api, &overview).await
     })
     .await;
     server
+}
+
+fn runs_of(items: &Value) -> u64 {
+    let items = items.as_array().unwrap().iter();
+    items.map(|it| it["executions"].as_u64().unwrap()).sum()
+}
+
+/// What the sessions and the classroom conclude is in the records behind what it is concluded from.
+async fn concluded(api: &Api, overview: &Value) -> Result<(), String> {
+    let lessons = api.room("/lessons").await.items();
+    ensure(lessons.len() == 1, || format!("{lessons:?}"))?;
+    let students = overview["students"].as_array().unwrap();
+    ensure(students.len() == 2, || format!("{students:?}"))?;
+    for student in students {
+        let id = student["id"].as_str().unwrap();
+        let student = api.room(&format!("/students/{id}")).await.good();
+        let sessions = student["sessions"].as_array().unwrap();
+        ensure(sessions.len() == 1, || student.to_string())?;
+    }
+    Ok(())
 }
 
 fn members(value: &Value) -> BTreeSet<&str> {

@@ -155,15 +155,19 @@ async fn class(server: &Server, stores: &Stores) -> Before {
     is_charted(server, 44).await;
     let id = person_id(server).await;
     read_everything(server).await;
-    let standing = stores.hold(&[&id]);
-    for place in ["events", "students", "mimamori_events", "mimamori:1:"] {
-        let is_there = standing.iter().any(|it| it.contains(place));
-        assert!(is_there, "{place}: {standing:?}");
-    }
+    let kept_answers = eventually("they are in every store", PATIENCE, async || {
+        let standing = stores.hold(&[&id]);
+        for place in ["events", "students", "mimamori_events", "mimamori:1:"] {
+            let is_there = standing.iter().any(|it| it.contains(place));
+            ensure(is_there, || format!("{place}: {standing:?}"))?;
+        }
+        let kept_answers = stores.kept_answers();
+        ensure(!kept_answers.is_empty(), || "no answer is kept".to_owned())?;
+        Ok::<_, String>(kept_answers)
+    })
+    .await;
     let teams = stores.hold(&["zzteamqq"]);
     assert!(teams.iter().any(|it| it.contains("tag_values")));
-    let kept_answers = stores.kept_answers();
-    assert!(!kept_answers.is_empty());
     Before {
         id,
         of_others: of_others(server).await,
@@ -193,6 +197,8 @@ async fn who_was_erased_stays_erased_when_an_older_backup_is_restored_with_every
     let node = Server::with(&[&borrowed(&env)[..], &[role]].concat()).await;
     let before = class(&server, &stores).await;
     let mut console = Console::watching(&node, ROOM).await;
+    let has_all = |console: &Console| console.rooms[ROOM].sum("executions") == 44;
+    console.until(PATIENCE, "every run", has_all).await;
     assert!(console.rooms[ROOM].students.contains_key(&before.id));
     let backups = TempDir::with_prefix("mimamori-it-").unwrap();
     let backup = backups.path().join("first");

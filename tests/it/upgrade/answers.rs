@@ -37,8 +37,10 @@ impl Answers {
         retain_students(&mut overview, &students);
         answers.insert("/overview".to_owned(), overview);
         for student in students {
+            // without a range it would be the last day, and what is kept grows older
             let path = format!("/students/{student}");
-            answers.insert(path.clone(), api.room(&path).await.good());
+            let answer = api.room(&format!("{path}?{range}")).await.good();
+            answers.insert(path.clone(), answer);
             let path = format!("{path}/executions");
             let items = api.all(&format!("{path}?{range}"), 1000).await;
             answers.insert(path, Value::Array(items));
