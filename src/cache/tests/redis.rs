@@ -56,10 +56,11 @@ async fn what_is_found_there_is_kept_for_no_longer_than_it_would_have_been() {
     let question = question(&room, 1, "");
     tell(&one, &question, &source, "old").await;
     filled(&one).await;
-    ask(&url, &["PEXPIRE", &ask(&url, &["KEYS", "*"]), "150"]);
+    ask(&url, &["PEXPIRE", &ask(&url, &["KEYS", "*"]), "1500"]);
     assert_eq!(tell(&other, &question, &source, "new").await, "old");
 
-    tokio::time::sleep(Duration::from_millis(160)).await;
+    // so long that the question before this comes in time wherever the test runs
+    tokio::time::sleep(Duration::from_millis(1_510)).await;
 
     assert_eq!(tell(&other, &question, &source, "new").await, "new");
 }
@@ -81,8 +82,8 @@ async fn a_redis_that_stands_still_or_is_gone_costs_the_hit_and_little_time() {
             );
         }
         let took = begun.elapsed();
-        // three times 20 ms, and what a hundred answers take
-        assert!(took < Duration::from_millis(600), "{word}: {took:?}");
+        // three times 20 ms, and what a hundred answers take: less than a hundred times 20 ms
+        assert!(took < Duration::from_millis(1_500), "{word}: {took:?}");
         server.say(back);
         cache.far.as_ref().unwrap().rested().await;
     }

@@ -203,7 +203,7 @@ async fn half_a_header_is_closed_even_if_it_trickles() {
         () = trickle => unreachable!("it trickles for ever"),
     }
 
-    assert!(!String::from_utf8_lossy(&rest).contains("200"));
+    assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1 200"));
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn a_further_request_must_finish_its_header_in_time() {
     send(&mut socket, "GET / HT").await;
     let (said, took) = closed(&mut socket).await;
 
-    assert!(!said.contains("200"));
+    assert!(!said.contains("HTTP/1.1 200"), "{said}");
     assert!(took < Duration::from_secs(8), "{took:?}");
 }
 

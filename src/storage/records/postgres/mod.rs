@@ -212,8 +212,18 @@ async fn bring_up_to_date(
     let migrating = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     migrate(&migrating).await?;
     migrating.close().await?;
-    months::keep(session, SystemClock.now()).await?;
+    months::keep(session, today()).await?;
     search::prepare(session).await
+}
+
+/// When it is opened. In tests it is always the day that their rows are of: the months around
+/// it are there whenever they run.
+fn today() -> Timestamp {
+    #[cfg(test)]
+    let today = crate::storage::samples::MORNING;
+    #[cfg(not(test))]
+    let today = SystemClock.now();
+    today
 }
 
 /// Whether the tables are there that were. They are not made anew: whoever takes a database
