@@ -15,6 +15,7 @@
 mod erasures;
 mod error;
 mod files;
+mod filling;
 mod manifest;
 mod marker;
 mod progress;

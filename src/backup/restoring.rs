@@ -3,11 +3,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use mimamori_actors::domain::{JournalId, Position};
-use mimamori_actors::ports::{Attempt, Snapshots as _};
 use serde::Serialize;
 
 use super::error::BackupError;
@@ -15,9 +14,8 @@ use super::files::{self, NewFile};
 use super::manifest::Manifest;
 use super::marker::{Marker, UNFINISHED};
 use super::progress::Progress;
-use super::states::{Came, Item, Items};
 use super::taking::{INDEX, JOURNAL, KEYS, RECORDS, STATES};
-use super::{erasures, manifest::TableEntry, proof};
+use super::{erasures, filling, manifest::TableEntry, proof};
 use crate::cli::PROBE;
 use crate::files::sync_dir;
 use crate::journal::copy;
@@ -272,49 +270,13 @@ impl Restoring<'_> {
     }
 
     fn states(&self) -> Result<(), BackupError> {
-        let path = self.backup.join(STATES);
-        let mut source = File::open(&path).map_err(BackupError::io(&path))?;
-        let snapshots = FjallSnapshots::open(&self.storage_dir.join(SNAPSHOTS))?;
-        let mut items = Items::default();
-        let mut router = None;
-        let mut piece = vec![0; 256 << 10];
-        loop {
-            let read = source.read(&mut piece).map_err(BackupError::io(&path))?;
-            if read == 0 {
-                break;
-            }
-            items.push(&piece[..read]);
-            let bad =
-                |error: super::states::BadItem| BackupError::damaged(&path, error.to_string());
-            while let Some(Came { item, state, raw }) = items.next().map_err(bad)? {
-                self.progress.moved(raw.len() as u64);
-                match item {
-                    Item::Router { offset, .. } => router = Some((state.to_vec(), offset)),
-                    Item::Session { key, .. } => snapshots.fill(&key, state)?,
-                    Item::Attempt {
-                        key,
-                        position,
-                        count,
-                    } => snapshots.put_attempts(
-                        &self.renamed.new,
-                        &Attempt {
-                            key,
-                            position,
-                            count,
-                        },
-                    )?,
-                    Item::Journal { .. } | Item::Whole { .. } | Item::Held | Item::Ended { .. } => {
-                    }
-                }
-            }
-        }
-        if !items.is_empty() {
-            return Err(BackupError::damaged(&path, "it ends too early"));
-        }
-        if let Some((state, offset)) = router {
-            snapshots.commit(&self.renamed.new, &state, offset)?;
-        }
-        Ok(())
+        let snapshots = FjallSnapshots::open_to_fill(&self.storage_dir.join(SNAPSHOTS))?;
+        filling::fill(
+            &snapshots,
+            &self.renamed.new,
+            &self.backup.join(STATES),
+            &mut |bytes| self.progress.moved(bytes),
+        )
     }
 
     fn index(&self) -> Result<(), BackupError> {

@@ -6,6 +6,8 @@
 //! replaying from the offset leaves such a state as it is.
 
 mod attempts;
+#[cfg(test)]
+pub(crate) mod busy;
 mod forget;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +55,8 @@ pub struct FjallSnapshots {
     /// What was committed last. Held while the committed offset is compared and replaced.
     committing: Mutex<Option<(JournalId, Position)>>,
     highest: Position,
+    /// Whether who writes waits for room in memory, and is not refused.
+    waits: bool,
 }
 
 /// Everything that holds on to the database.
@@ -64,6 +68,9 @@ struct Files {
     attempts: OnceLock<Keyspace>,
 }
 
+/// How the database is opened.
+type Open = fn(&Path) -> Result<Files, OpenFailure>;
+
 impl Written for Files {
     fn make_way(&self) -> fjall::Result<bool> {
         self.database.make_way()
@@ -74,20 +81,28 @@ impl FjallSnapshots {
     /// Opens the database in `dir`, or begins an empty one. One that is damaged
     /// is renamed (`….damaged`, in place of an earlier one) and begun anew: the
     /// sessions then start at the oldest position of the journal.
+    ///
+    /// # Errors
+    /// When it is in use, of a later version, or when the disk does not let it be opened.
     pub fn open(dir: &Path) -> Result<Self, OpenSnapshotsError> {
+        Self::open_by(dir, open_files)
+    }
+
+    fn open_by(dir: &Path, open: Open) -> Result<Self, OpenSnapshotsError> {
         handle::rebuild::settle(dir).map_err(|error| OpenSnapshotsError::Unusable {
             path: dir.to_path_buf(),
             reason: error.to_string(),
         })?;
         format::check_fjall(dir)?;
-        let opened = match open_caught(dir, open_with_highest) {
+        let with_highest = |dir: &Path| open_with_highest(dir, open);
+        let opened = match open_caught(dir, with_highest) {
             Err(OpenFailure::Damaged(reason)) => {
                 metrics::counter!("mimamori_snapshots_set_aside_total").increment(1);
                 tracing::warn!(
                     error = reason,
                     "the snapshots are damaged: they are set aside, and everything is replayed from the oldest position"
                 );
-                begin_anew(dir, open_with_highest)
+                begin_anew(dir, with_highest)
             }
             opened => opened,
         };
@@ -97,10 +112,27 @@ impl FjallSnapshots {
             reopened: "mimamori_snapshots_reopened_total",
             dir: dir.to_path_buf(),
         };
-        Ok(Self {
-            files: Handle::new(place, files, open_files),
+        let snapshots = Self {
+            files: Handle::new(place, files, open),
             committing: Mutex::default(),
             highest,
+            waits: false,
+        };
+        // what a crash left in the log is in memory again: who writes first at a start is not to
+        // be refused for that, and is told whatever else is wrong
+        let _ = snapshots.files.writing_in_turn();
+        Ok(snapshots)
+    }
+
+    /// As [`FjallSnapshots::open`], for who writes as much as can be read: where another write
+    /// is refused until there is room in memory, each of these waits for it, a minute at most.
+    ///
+    /// # Errors
+    /// As [`FjallSnapshots::open`].
+    pub fn open_to_fill(dir: &Path) -> Result<Self, OpenSnapshotsError> {
+        Ok(Self {
+            waits: true,
+            ..Self::open(dir)?
         })
     }
 
@@ -156,8 +188,8 @@ fn open_files(dir: &Path) -> Result<Files, OpenFailure> {
 }
 
 /// What cannot be read is found now, while everything can still be replayed.
-fn open_with_highest(dir: &Path) -> Result<(Files, Position), OpenFailure> {
-    let files = open_files(dir)?;
+fn open_with_highest(dir: &Path, open: Open) -> Result<(Files, Position), OpenFailure> {
+    let files = open(dir)?;
     let highest = files.find_highest(dir)?;
     Ok((files, highest))
 }
@@ -284,18 +316,12 @@ impl Files {
 }
 
 impl FjallSnapshots {
-    /// As [`Snapshots::put_session`], for who puts very many at once: waits until they are taken.
-    ///
-    /// # Errors
-    /// When the database fails, or takes nothing for a minute.
-    pub fn fill(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
-        let files = self.files.writing_in_turn()?;
-        self.insert(&files, key, state)
-    }
-
-    fn insert(&self, files: &Files, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
-        let inserted = files.sessions.insert(key_bytes(key), state);
-        self.files.judge(inserted).map_err(failed)
+    fn writing(&self) -> Result<Arc<Files>, Away> {
+        if self.waits {
+            self.files.writing_in_turn()
+        } else {
+            self.files.writing()
+        }
     }
 
     fn replace_committed(
@@ -304,12 +330,12 @@ impl FjallSnapshots {
         router: &[u8],
         offset: Position,
     ) -> Result<(), SnapshotError> {
+        let files = self.writing()?;
         // nothing is kept under this lock that a panic could leave half done
         let mut last = self
             .committing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let files = self.files.writing()?;
         let known = files.committed()?.filter(|known| known.journal == *journal);
         let known = known.map_or(Position::ZERO, |known| known.offset);
         if let Some(committed) = went_back(last.as_ref(), journal, known) {
@@ -347,7 +373,9 @@ impl Snapshots for FjallSnapshots {
     }
 
     fn put_session(&self, key: &SessionKey, state: &[u8]) -> Result<(), SnapshotError> {
-        self.insert(&*self.files.writing()?, key, state)
+        let files = self.writing()?;
+        let inserted = files.sessions.insert(key_bytes(key), state);
+        self.files.judge(inserted).map_err(failed)
     }
 
     fn router(&self, journal: &JournalId) -> Result<Option<(Vec<u8>, Position)>, SnapshotError> {

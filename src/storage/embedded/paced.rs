@@ -161,6 +161,11 @@ fn options() -> KeyspaceCreateOptions {
 
 #[cfg(test)]
 impl Paced {
+    /// So much may be in memory from now on.
+    pub(crate) fn bound(&mut self, most_bytes: u64) {
+        self.most_bytes = most_bytes;
+    }
+
     /// Bytes that are in memory, those that wait for the worker among them.
     pub(crate) fn in_memory(&self) -> u64 {
         self.database.write_buffer_size()

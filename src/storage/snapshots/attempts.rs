@@ -67,7 +67,7 @@ impl FjallSnapshots {
         journal: &JournalId,
         attempt: &Attempt,
     ) -> Result<(), SnapshotError> {
-        let files = self.files.writing()?;
+        let files = self.writing()?;
         let keyspace = match files.attempts.get() {
             Some(keyspace) => keyspace,
             None => {
@@ -90,7 +90,7 @@ impl FjallSnapshots {
         journal: &JournalId,
         through: Position,
     ) -> Result<(), SnapshotError> {
-        let files = self.files.writing()?;
+        let files = self.writing()?;
         let Some(keyspace) = files.attempts.get() else {
             return Ok(());
         };

@@ -252,3 +252,17 @@ fn what_is_in_memory_is_flushed_again_and_again_however_many_write() {
     }
     assert_eq!(all(&snapshots).len() as u64, 4 * a_writer);
 }
+
+#[test]
+fn who_writes_first_at_a_start_is_not_refused_for_what_a_crash_left_in_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("snapshots");
+
+    let snapshots = FjallSnapshots::open_by(&dir, busy::open_full).unwrap();
+
+    let journal = JournalId::new("jrn_a");
+    snapshots.forget(&key("c", "s"), Position(7)).unwrap();
+    snapshots
+        .put_attempts(&journal, &attempt("s", 7, 1))
+        .unwrap();
+}
