@@ -97,6 +97,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -118,6 +120,25 @@ mod tests {
 
         assert!(first && !second && !after_a_failure && again);
         assert!(breaker.allows() && breaker.allows());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_alone_is_told_until_it_answers() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let told = recorder.handle();
+        let _counting = metrics::set_default_local_recorder(&recorder);
+        let breaker = Breaker::telling("test_used_bool");
+
+        breaker.succeeded();
+        assert!(told.render().contains("test_used_bool 1"));
+        for _ in 0..PATIENCE {
+            breaker.failed();
+        }
+        assert!(told.render().contains("test_used_bool 0"));
+        tokio::time::advance(REST).await;
+        assert!(breaker.allows() && told.render().contains("test_used_bool 0"));
+        breaker.succeeded();
+        assert!(told.render().contains("test_used_bool 1"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,8 @@ use crate::storage::records::tests::{ALL_DAY, write};
 use crate::storage::records::{ExecutionFilter, RecordsAt};
 use crate::storage::samples::{executed, failed, room};
 
+pub(in crate::storage::records) mod metrics;
+
 /// A little more than what a replica may be behind.
 const TOO_LONG: Duration = Duration::from_millis(1_001);
 

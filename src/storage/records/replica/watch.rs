@@ -218,3 +218,6 @@ fn log_change(before: &Standing, now: &Result<(), Unused>) {
         (Ok(_), Ok(())) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

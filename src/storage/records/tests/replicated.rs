@@ -12,7 +12,7 @@ use crate::storage::records::postgres::fault::is_conflict_with_recovery;
 use crate::storage::records::postgres::looks::Looking;
 use crate::storage::records::postgres::reading_at;
 use crate::storage::records::read::all;
-use crate::storage::records::replica::tests::at_once;
+use crate::storage::records::replica::tests::{at_once, metrics as counted};
 
 /// A server and its replica, which all tests of this process share.
 fn database() -> (String, String) {
@@ -88,6 +88,8 @@ async fn what_a_replica_breaks_off_because_its_log_must_go_on_the_primary_answer
         ask(&url, "TRUNCATE held");
     });
 
+    let recorder = counted::recorder();
+    let _counting = metrics::set_default_local_recorder(&recorder);
     let question = "SELECT COUNT(*) AS position FROM held, pg_sleep(1)";
     let pool = records.visit().unwrap().pool();
     let beside = all::<Place>(&pool, Sql::new(question).statement(records.dialect));
@@ -99,6 +101,8 @@ async fn what_a_replica_breaks_off_because_its_log_must_go_on_the_primary_answer
     assert!(is_conflict_with_recovery(&broken_off), "{broken_off}");
     assert_eq!(rows[0].position, 0, "the primary knows of nine no more");
     assert!(records.visit().is_none(), "the call has left the replica");
+    let left = counted::told(&recorder.handle(), "failures_total{reason=\"conflict\"}");
+    assert_eq!(left, Some(1.0));
 }
 
 #[tokio::test]
