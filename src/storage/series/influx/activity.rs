@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mimamori_actors::domain::{ClassroomId, Position, Timestamp};
@@ -14,6 +15,7 @@ use super::client::{Client, quoted_name, quoted_text};
 use super::hour::{Counts, HOUR, Hour, PIECE, short};
 use super::hours::{self, Stamp};
 use super::points::{EVENTS, nanoseconds};
+use super::remembered::Remembered;
 use super::tags::of_classroom;
 
 /// A reading that takes longer is broken off.
@@ -29,7 +31,7 @@ const MOST_MISSED: usize = 400 * 24;
 pub(super) struct Plan {
     shown: Range<i64>,
     width: i64,
-    hours: BTreeMap<i64, Hour>,
+    hours: BTreeMap<i64, Arc<Hour>>,
     /// The minutes that are in none of these hours.
     gaps: Vec<Range<i64>>,
     /// Hours that may be counted.
@@ -40,6 +42,7 @@ pub(super) struct Plan {
 
 pub(super) async fn plan(
     client: &Client,
+    remembered: &Remembered,
     classroom: &ClassroomId,
     range: Range<Timestamp>,
     now: Timestamp,
@@ -59,14 +62,19 @@ pub(super) async fn plan(
         width,
     };
     if !plan.shown.is_empty() {
-        plan.look(client, classroom).await?;
+        plan.look(client, remembered, classroom).await?;
     }
     Ok(plan)
 }
 
 impl Plan {
     /// Finds what was counted before.
-    async fn look(&mut self, client: &Client, classroom: &ClassroomId) -> Result<(), SeriesError> {
+    async fn look(
+        &mut self,
+        client: &Client,
+        remembered: &Remembered,
+        classroom: &ClassroomId,
+    ) -> Result<(), SeriesError> {
         let mut part = self.shown.clone();
         if part.end - part.start > LONG_MINUTES {
             // a range without a beginning has years in which there was nothing
@@ -76,8 +84,8 @@ impl Plan {
         }
         let whole = whole_hours(&part);
         if self.width % PIECE == 0 && !whole.is_empty() {
-            let mut found = hours::read(client, classroom, &whole).await?;
-            self.hours = std::mem::take(&mut found.hours);
+            let found = hours::find(client, classroom, &whole).await?;
+            self.hours = hours::read(client, remembered, classroom, &found).await?;
             let missed = whole
                 .rev()
                 .filter(|hour| !self.hours.contains_key(hour) && found.may_be_counted(*hour));
@@ -126,7 +134,7 @@ fn whole_hours(minutes: &Range<i64>) -> Range<i64> {
 
 /// The minutes that are in none of these hours. If those are too many stretches, the hours
 /// between the nearest of them are not used.
-fn gaps(part: &Range<i64>, hours: &mut BTreeMap<i64, Hour>) -> Vec<Range<i64>> {
+fn gaps(part: &Range<i64>, hours: &mut BTreeMap<i64, Arc<Hour>>) -> Vec<Range<i64>> {
     let mut gaps: Vec<Range<i64>> = Vec::new();
     let mut open = part.start;
     for hour in hours.keys() {
@@ -202,7 +210,7 @@ impl Sums {
         }
         for (student, bits) in hour.students() {
             for piece in (0..HOUR / PIECE).filter(|piece| bits >> piece & 1 == 1) {
-                self.add(begin + piece * PIECE, Counted::Student(*student));
+                self.add(begin + piece * PIECE, Counted::Student(student));
             }
         }
     }
@@ -222,8 +230,8 @@ impl Sums {
 fn unite(people: &mut Vec<u64>, hour: &Hour) {
     let before = people.len();
     for (student, _) in hour.students() {
-        if people[..before].binary_search(student).is_err() {
-            people.push(*student);
+        if people[..before].binary_search(&student).is_err() {
+            people.push(student);
         }
     }
     if people.len() > before {

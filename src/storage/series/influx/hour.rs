@@ -34,9 +34,12 @@ impl Counts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Hour {
     pieces: [Counts; PIECES],
-    /// By [`short`] numbers; of the pieces a bit each, the first one the lowest.
-    students: Vec<(u64, u16)>,
+    /// A [`short`] number each, and below it a bit for each piece, the first one the lowest.
+    students: Vec<u64>,
 }
+
+/// The lower bits of a student's number: a bit a piece.
+const BITS: u64 = (1 << PIECES) - 1;
 
 /// A student in 40 bits: of 5,000 two have the same once in 90,000 hours.
 pub(super) fn short(student: &str) -> u64 {
@@ -59,7 +62,8 @@ impl Hour {
 
     /// This student had an event in the piece of this minute.
     pub(super) fn met(&mut self, minute: i64, student: u64) {
-        self.students.push((student, 1 << piece_of(minute)));
+        self.students
+            .push(student << PIECES | 1 << piece_of(minute));
     }
 
     /// How much happened, with the minute of the hour at which each piece begins.
@@ -68,17 +72,23 @@ impl Hour {
     }
 
     /// Who had an event, and in which pieces: a bit each, the first one the lowest.
-    pub(super) fn students(&self) -> &[(u64, u16)] {
-        &self.students
+    pub(super) fn students(&self) -> impl Iterator<Item = (u64, u16)> + '_ {
+        let numbers = self.students.iter();
+        numbers.map(|number| (number >> PIECES, (number & BITS) as u16))
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.students.capacity() * size_of::<u64>()
     }
 
     /// As two texts: how much, and who. Nothing if that are too many.
     pub(super) fn texts(mut self) -> Option<(String, String)> {
         self.students.sort_unstable();
         self.students.dedup_by(|next, kept| {
-            let is_same = next.0 == kept.0;
+            let is_same = *next >> PIECES == *kept >> PIECES;
             if is_same {
-                kept.1 |= next.1;
+                *kept |= *next;
             }
             is_same
         });
@@ -92,8 +102,7 @@ impl Hour {
             let _ = write!(counts, "{executions} {errors} {help} ");
         }
         let mut students = String::with_capacity(self.students.len() * LETTERS);
-        for (student, bits) in self.students {
-            let number = student << PIECES | u64::from(bits);
+        for number in self.students {
             let sixes = (0..LETTERS).rev().map(|nth| number >> (6 * nth) & 63);
             students.extend(sixes.map(|six| char::from(ALPHABET[six as usize])));
         }
@@ -131,7 +140,7 @@ const SIXES: [u8; 256] = {
 const NO_LETTER: u8 = 0x80;
 
 /// A month has 150,000 of them.
-fn student(letters: &[u8]) -> Option<(u64, u16)> {
+fn student(letters: &[u8]) -> Option<u64> {
     let (mut number, mut all) = (0_u64, 0);
     for letter in letters {
         let six = SIXES[usize::from(*letter)];
@@ -139,7 +148,7 @@ fn student(letters: &[u8]) -> Option<(u64, u16)> {
         all |= six;
     }
     let is_whole = letters.len() == LETTERS && all & NO_LETTER == 0;
-    is_whole.then_some((number >> PIECES, (number & 0xfff) as u16))
+    is_whole.then_some(number)
 }
 
 #[cfg(test)]
@@ -166,10 +175,10 @@ mod tests {
         assert_eq!(students.len(), 50 * LETTERS);
         assert_eq!(read.pieces, hour.pieces);
         let met = |of: &Hour, student, bit| {
-            let of = of.students().iter().filter(|(one, _)| *one == student);
+            let of = of.students().filter(|(one, _)| *one == student);
             of.fold(0, |all, (_, bits)| all | bits) >> bit & 1 == 1
         };
-        assert_eq!(read.students().len(), 50);
+        assert_eq!(read.students().count(), 50);
         for student in (0..50).map(|n| short(&format!("stu_{n}"))) {
             for bit in 0..PIECES {
                 assert_eq!(met(&read, student, bit), met(&hour, student, bit));

@@ -10,6 +10,9 @@
 //!   another era of the classroom ([`ERAS`]) or of everything ([`REACH`]) begins then.
 //!
 //! All of this may be lost: it follows from the points.
+//!
+//! An hour is its texts for ever, as long as it holds: who reads asks which ones hold, and
+//! for the texts of those alone that it has not [read before](Remembered).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -26,6 +29,7 @@ use super::super::buckets::{beginning, minute_of};
 use super::client::{Client, Table, quoted_name, quoted_text};
 use super::hour::{HOUR, Hour};
 use super::points::{self, Side, nanoseconds, new};
+use super::remembered::Remembered;
 use super::tags::{KEPT_AT, of_classroom};
 
 /// Where the hours are.
@@ -44,8 +48,11 @@ const TOLD_FOR_MS: i64 = 10 * 60 * 1_000;
 const MOST_TOLD: usize = 10_000;
 /// For a question or an order about hours.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// The texts of so many hours are asked for at once: 15 MB, if each has all the students
+/// that an hour can have.
+const TEXTS_AT_ONCE: i64 = 240;
 
-/// What an hour is counted by.
+/// What an hour is counted by. Of those that hold, one by the same is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     heard: Timestamp,
@@ -63,11 +70,11 @@ pub(super) struct Reach {
 /// What came late and was told of, and until when that counts, in milliseconds since 1970.
 pub(super) type Late = HashMap<(ClassroomId, i64), i64>;
 
-/// The hours of a range.
+/// What is known of the hours of a range.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Those that hold.
-    pub(super) hours: BTreeMap<i64, Hour>,
+    /// What those were counted by that hold.
+    hold: BTreeMap<i64, Stamp>,
     late: HashMap<i64, i64>,
     first_kept: i64,
     pub(super) stamp: Option<Stamp>,
@@ -224,28 +231,84 @@ pub(super) fn point(
     Some(point)
 }
 
-/// What was counted of this range and holds. The hours are asked for first: what makes them
-/// wrong meanwhile is seen.
-pub(super) async fn read(
+/// Which hours of this range were counted and hold. They are asked for first: what makes
+/// them wrong meanwhile is seen.
+pub(super) async fn find(
     client: &Client,
     classroom: &ClassroomId,
     hours: &Range<i64>,
 ) -> Result<Found, SeriesError> {
-    let room = quoted_text(&of_classroom(classroom));
-    let within = format!(
-        "WHERE classroom = {room} AND time >= {} AND time < {}",
-        nanoseconds(begin(hours.start), Position::ZERO),
-        nanoseconds(begin(hours.end), Position::ZERO),
-    );
+    let within = within(classroom, hours);
     let [of_hours, of_late, of_eras, of_reach] = [HOURS, LATE, ERAS, REACH].map(quoted_name);
     let questions = format!(
-        "SELECT heard, era, counts, students FROM {of_hours} {within}; \
+        "SELECT heard, era FROM {of_hours} {within}; \
          SELECT MAX(until) FROM {of_late} {within} GROUP BY time(1h) fill(none); \
-         SELECT era, since FROM {of_eras} WHERE classroom = {room}; \
-         SELECT heard, era FROM {of_reach}"
+         SELECT era, since FROM {of_eras} {}; \
+         SELECT heard, era FROM {of_reach}",
+        whose(classroom, None)
     );
     let tables = client.ask(&questions, ANSWERS_WITHIN).await?;
     Ok(found(&tables))
+}
+
+fn within(classroom: &ClassroomId, hours: &Range<i64>) -> String {
+    let [from, to] = [hours.start, hours.end].map(|hour| nanoseconds(begin(hour), Position::ZERO));
+    format!(
+        "{} AND time >= {from} AND time < {to}",
+        whose(classroom, None)
+    )
+}
+
+/// The hours that were found to hold. One that was counted again meanwhile is left out.
+pub(super) async fn read(
+    client: &Client,
+    remembered: &Remembered,
+    classroom: &ClassroomId,
+    found: &Found,
+) -> Result<BTreeMap<i64, Arc<Hour>>, SeriesError> {
+    let mut hours = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for (number, stamp) in &found.hold {
+        match remembered.hour(classroom, *number, *stamp).await {
+            Some(hour) => _ = hours.insert(*number, hour),
+            None => unknown.push(*number),
+        }
+    }
+    let mut rest = &*unknown;
+    while let Some(first) = rest.first() {
+        let end = rest.partition_point(|hour| hour - first < TEXTS_AT_ONCE);
+        let asked = *first..rest[end - 1] + 1;
+        for (number, stamp, hour) in texts(client, classroom, &asked).await? {
+            if found.hold.get(&number) == Some(&stamp) {
+                remembered
+                    .keep(classroom, number, stamp, Arc::clone(&hour))
+                    .await;
+                hours.insert(number, hour);
+            }
+        }
+        rest = &rest[end..];
+    }
+    Ok(hours)
+}
+
+/// What stands there of these hours, whether it holds or not.
+async fn texts(
+    client: &Client,
+    classroom: &ClassroomId,
+    hours: &Range<i64>,
+) -> Result<Vec<(i64, Stamp, Arc<Hour>)>, SeriesError> {
+    let question = format!(
+        "SELECT heard, era, counts, students FROM {} {}",
+        quoted_name(HOURS),
+        within(classroom, hours)
+    );
+    let tables = client.ask(&question, ANSWERS_WITHIN).await?;
+    let rows = rows_of(&tables, HOURS);
+    let read = rows.filter_map(|row| {
+        let hour = Hour::read(row.get(3)?.as_str()?, row.get(4)?.as_str()?)?;
+        Some((hour_in(row)?, Stamp::of(row)?, Arc::new(hour)))
+    });
+    Ok(read.collect())
 }
 
 /// Whether what is counted by this stamp holds.
@@ -254,42 +317,50 @@ pub(super) async fn is_of_now(
     classroom: &ClassroomId,
     stamp: Stamp,
 ) -> Result<bool, SeriesError> {
-    let now = read(client, classroom, &(0..0)).await?.stamp;
+    let now = find(client, classroom, &(0..0)).await?.stamp;
     Ok(now.is_some_and(|now| now.era == stamp.era))
 }
 
 fn found(tables: &[Table]) -> Found {
-    let number = |row: &[Value], column: usize| row.get(column).and_then(Value::as_i64);
     let of_classroom = rows_of(tables, ERAS).next();
-    let era = of_classroom.and_then(|row| number(row, 1)).unwrap_or(0);
-    let since = of_classroom.and_then(|row| number(row, 2));
-    let stamp = rows_of(tables, REACH).next().and_then(|row| {
-        Some(Stamp {
-            heard: Timestamp::from_millis(number(row, 1)?),
-            era: number(row, 2)? ^ era,
-        })
-    });
-    let late = rows_of(tables, LATE).filter_map(|row| Some((hour_in(row)?, number(row, 1)?)));
+    let era = of_classroom.and_then(|row| number_in(row, 1)).unwrap_or(0);
+    let since = of_classroom.and_then(|row| number_in(row, 2));
+    let of_all = rows_of(tables, REACH).next().and_then(Stamp::of);
+    let late = rows_of(tables, LATE).filter_map(|row| Some((hour_in(row)?, number_in(row, 1)?)));
     let mut found = Found {
-        hours: BTreeMap::new(),
+        hold: BTreeMap::new(),
         late: late.collect(),
         // of the hour in which it begins a part may be gone
         first_kept: since.map_or(i64::MIN, |since| hour_of(Timestamp::from_millis(since)) + 1),
-        stamp,
+        stamp: of_all.map(|Stamp { heard, era: all }| Stamp {
+            heard,
+            era: all ^ era,
+        }),
     };
     for row in rows_of(tables, HOURS) {
-        let holds = |hour: &i64| {
-            let heard = Timestamp::from_millis(number(row, 1)?);
-            let is_of_now = number(row, 2) == stamp.map(|stamp| stamp.era);
-            let is_whole = is_after(heard, found.late.get(hour).copied());
-            (is_of_now && is_whole && *hour >= found.first_kept).then_some(())
+        let (Some(hour), Some(stamp)) = (hour_in(row), Stamp::of(row)) else {
+            continue;
         };
-        let counted = hour_in(row).filter(|hour| holds(hour).is_some());
-        if let (Some(number), Some(hour)) = (counted, hour(row)) {
-            found.hours.insert(number, hour);
+        let is_of_now = found.stamp.is_some_and(|now| now.era == stamp.era);
+        let is_whole = is_after(stamp.heard, found.late.get(&hour).copied());
+        if is_of_now && is_whole && hour >= found.first_kept {
+            found.hold.insert(hour, stamp);
         }
     }
     found
+}
+
+impl Stamp {
+    /// As it stands in a row behind its time.
+    fn of(row: &Vec<Value>) -> Option<Self> {
+        let heard = Timestamp::from_millis(number_in(row, 1)?);
+        let era = number_in(row, 2)?;
+        Some(Self { heard, era })
+    }
+}
+
+fn number_in(row: &[Value], column: usize) -> Option<i64> {
+    row.get(column).and_then(Value::as_i64)
 }
 
 fn rows_of<'a>(tables: &'a [Table], name: &'static str) -> impl Iterator<Item = &'a Vec<Value>> {
@@ -301,10 +372,6 @@ fn hour_in(row: &[Value]) -> Option<i64> {
     let nanoseconds = row.first()?.as_i64()?;
     let millis = nanoseconds.div_euclid(1_000_000);
     Some(hour_of(Timestamp::from_millis(millis)))
-}
-
-fn hour(row: &[Value]) -> Option<Hour> {
-    Hour::read(row.get(3)?.as_str()?, row.get(4)?.as_str()?)
 }
 
 /// Whether anything is kept of the hours that begin before this time.

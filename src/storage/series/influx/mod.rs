@@ -28,12 +28,14 @@ mod erase;
 mod hour;
 mod hours;
 mod points;
+mod remembered;
 mod tags;
 
 use activity::Plan;
 use client::{Client, quoted_name, quoted_text};
 use hours::{Late, Reach};
 use points::{Side, new};
+use remembered::Remembered;
 use tags::{KEPT_AT, Label, Tags, VALUES, of_classroom};
 
 /// Where it is kept how far each journal is written.
@@ -57,6 +59,8 @@ pub(super) struct InfluxSeries {
     hidden: OnceLock<Arc<Hidden>>,
     /// One counts hours at a time; who comes meanwhile leaves it to the next chart.
     counting: Arc<Semaphore>,
+    /// Hours that charts have read.
+    remembered: Remembered,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +84,7 @@ impl InfluxSeries {
             writing: Mutex::default(),
             hidden: OnceLock::new(),
             counting: Arc::new(Semaphore::new(1)),
+            remembered: Remembered::default(),
         })
     }
 
@@ -233,7 +238,8 @@ impl InfluxSeries {
     ) -> Result<Vec<Bucket>, SeriesError> {
         self.client.check_known()?;
         let read = async {
-            let plan = activity::plan(&self.client, classroom, range, now, most).await?;
+            let plan = activity::plan(&self.client, &self.remembered, classroom, range, now, most);
+            let plan = plan.await?;
             // however it ends: one that takes too long would never be made otherwise
             let _made = self.count_behind(classroom, &plan);
             plan.make(&self.client, classroom).await
@@ -275,7 +281,7 @@ impl InfluxSeries {
         hours: &[i64],
         meanwhile: impl Future<Output = ()>,
     ) {
-        let found = hours::read(&self.client, classroom, &(0..0)).await;
+        let found = hours::find(&self.client, classroom, &(0..0)).await;
         let stamp = found.unwrap().stamp.expect("something was written");
         meanwhile.await;
         let counted = counting::count(&self.client, classroom, hours, stamp);

@@ -42,10 +42,11 @@ async fn two_days(database: &Database) -> Series {
     series
 }
 
-/// The same, all of their hours counted.
+/// The same, all of their hours counted, and read since.
 async fn two_counted_days(database: &Database) -> Series {
     let series = two_days(database).await;
     counted(database, &series, HEARD, 48).await;
+    chart(&series).await;
     series
 }
 
@@ -144,6 +145,49 @@ async fn a_range_that_begins_and_ends_within_hours_is_of_hours_and_points() {
 
     assert_eq!(executions(&of_points), 94);
     assert_eq!(of_both, of_points);
+}
+
+#[tokio::test]
+async fn the_texts_of_an_hour_are_read_once() {
+    let database = database();
+    let series = two_counted_days(&database).await;
+    let before = chart(&series).await;
+    let hour = hour_again(&database, 3);
+
+    nobody_left(&database);
+    database.ask(&hour.replace("counts=\"", "counts=\"not a number "));
+
+    assert_eq!(chart(&series).await, before);
+    // where it was never read it is no hour
+    assert_eq!(executions(&chart(&on(&database)).await), 95 - 2);
+}
+
+#[tokio::test]
+async fn the_hours_of_a_long_range_are_read_in_parts() {
+    const HOURS: u64 = 300;
+    let database = database();
+    let writer = on(&database);
+    let entries: Vec<_> = (0..HOURS)
+        .map(|n| ran(n + 1, n % 5, n * HOUR, n * HOUR))
+        .chain([ran(HOURS + 1, 0, (HOURS + 1) * HOUR, (HOURS + 1) * HOUR)])
+        .collect();
+    let (journal, through) = (journal(), Position(HOURS + 1));
+    writer.write(&journal, &entries, through).await.unwrap();
+    let all = async |series: &Series| {
+        let (to, now) = (Some(at(HOURS * HOUR)), at((HOURS + 1) * HOUR));
+        series
+            .activity(&room(), MORNING, to, now, 20)
+            .await
+            .unwrap()
+    };
+
+    let of_points = all(&writer).await;
+    writer.counted().await;
+    nobody_left(&database);
+    let of_hours = [all(&writer).await, all(&on(&database)).await];
+
+    assert_eq!(executions(&of_points), HOURS);
+    assert_eq!(of_hours, [of_points.clone(), of_points]);
 }
 
 #[tokio::test]
