@@ -13,7 +13,7 @@ use super::super::SeriesError;
 use super::super::buckets::{Bucket, beginning, empty, minute_of, minutes_of, shown, width};
 use super::client::{Client, quoted_name, quoted_text};
 use super::hour::{Counts, HOUR, Hour, PIECE, short};
-use super::hours::{self, Stamp};
+use super::hours::{self, Found, Stamp};
 use super::points::{EVENTS, nanoseconds};
 use super::remembered::Remembered;
 use super::tags::of_classroom;
@@ -76,16 +76,15 @@ impl Plan {
         classroom: &ClassroomId,
     ) -> Result<(), SeriesError> {
         let mut part = self.shown.clone();
-        if part.end - part.start > LONG_MINUTES {
-            // a range without a beginning has years in which there was nothing
-            let oldest = edge(client, classroom, &part, "FIRST").await?;
-            let oldest = oldest.map(|oldest| oldest.div_euclid(HOUR) * HOUR);
-            part.start = oldest.unwrap_or(part.end).max(part.start);
-        }
-        let whole = whole_hours(&part);
-        if self.width % PIECE == 0 && !whole.is_empty() {
-            let found = hours::find(client, classroom, &whole).await?;
-            self.hours = hours::read(client, remembered, classroom, &found).await?;
+        if self.width % PIECE == 0 {
+            let found = hours::find(client, classroom, &whole_hours(&part)).await?;
+            if part.end - part.start > LONG_MINUTES {
+                // a range without a beginning has years in which there was nothing
+                let oldest = oldest(client, remembered, classroom, &part, &found).await?;
+                part.start = oldest.unwrap_or(part.end).max(part.start);
+            }
+            let whole = whole_hours(&part);
+            self.hours = hours::read(client, remembered, classroom, &found, &whole).await?;
             let missed = whole
                 .rev()
                 .filter(|hour| !self.hours.contains_key(hour) && found.may_be_counted(*hour));
@@ -295,6 +294,28 @@ pub(super) async fn count(
         }
     }
     Ok(counted)
+}
+
+/// The minute at which the hour begins before which there is nothing in this range.
+/// `found` is of all of it, and from before.
+async fn oldest(
+    client: &Client,
+    remembered: &Remembered,
+    classroom: &ClassroomId,
+    range: &Range<i64>,
+    found: &Found,
+) -> Result<Option<i64>, SeriesError> {
+    if let Some(hour) = remembered.oldest(classroom, range.start, found).await {
+        return Ok(Some(hour * HOUR));
+    }
+    let oldest = edge(client, classroom, range, "FIRST").await?;
+    let oldest = oldest.map(|oldest| oldest.div_euclid(HOUR));
+    if let Some(hour) = oldest {
+        remembered
+            .keep_oldest(classroom, range.start, hour, found)
+            .await;
+    }
+    Ok(oldest.map(|hour| hour * HOUR))
 }
 
 /// The first or the last minute of the range in which anything happened.

@@ -165,6 +165,23 @@ impl Client {
         if points.is_empty() {
             return Ok(0);
         }
+        let answer = self.post(points)?.await;
+        outcome(answer.inspect_err(|error| self.note_away(error))?).await
+    }
+
+    /// The same of points that nobody waits for: a server that has no time for them is not
+    /// taken for away by those who ask it.
+    pub(super) async fn write_behind(&self, points: Vec<WriteQuery>) -> Result<u64, SeriesError> {
+        if points.is_empty() {
+            return Ok(0);
+        }
+        outcome(self.post(points)?.await?).await
+    }
+
+    fn post(
+        &self,
+        points: Vec<WriteQuery>,
+    ) -> Result<impl Future<Output = Result<Response, SeriesError>>, SeriesError> {
         let lines = points.build();
         let lines = lines.map_err(|error| SeriesError::Refused(error.to_string()))?;
         let request = self
@@ -173,13 +190,7 @@ impl Client {
             .header(CONTENT_ENCODING, "gzip")
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(compressed(lines.get().as_bytes()));
-        let answer = self.send(request, WRITES_WITHIN).await;
-        let answer = answer.inspect_err(|error| self.note_away(error))?;
-        let status = answer.status();
-        let body = read(answer, MOST_REASON_BYTES)
-            .await
-            .unwrap_or_else(|so_far| so_far.bytes);
-        taken(status, &String::from_utf8_lossy(&body))
+        Ok(self.send(request, WRITES_WITHIN))
     }
 
     /// Whether anybody answers. What is answered is not looked at, but a fault of the server:
@@ -338,6 +349,15 @@ fn lost(error: reqwest::Error) -> SeriesError {
 }
 
 /// What became of points.
+async fn outcome(answer: Response) -> Result<u64, SeriesError> {
+    let status = answer.status();
+    let body = read(answer, MOST_REASON_BYTES)
+        .await
+        .unwrap_or_else(|so_far| so_far.bytes);
+    taken(status, &String::from_utf8_lossy(&body))
+}
+
+/// What its answer says became of them.
 fn taken(status: StatusCode, body: &str) -> Result<u64, SeriesError> {
     if status.is_success() {
         return Ok(0);

@@ -75,7 +75,7 @@ async fn count_some(
     });
     let points: Vec<_> = points.collect();
     let count = points.len() as u64;
-    let beyond_retention = client.write(points).await?;
+    let beyond_retention = client.write_behind(points).await?;
     metrics::counter!("mimamori_series_hours_counted_total")
         .increment(count.saturating_sub(beyond_retention));
     if hours::is_of_now(client, classroom, stamp).await? {

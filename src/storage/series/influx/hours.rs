@@ -88,6 +88,19 @@ impl Found {
             is_over(hour, stamp.heard) && hour >= self.first_kept && is_after(stamp.heard, late)
         })
     }
+
+    /// As of when it can be said that nothing is before this hour: once that is over, whatever
+    /// comes there is told. Nothing if it is not over.
+    pub(super) fn settled(&self, hour: i64) -> Option<Stamp> {
+        self.stamp.filter(|stamp| is_over(hour, stamp.heard))
+    }
+
+    /// Whether anything of this range may have come since then that is before this hour.
+    pub(super) fn came_before(&self, hour: i64, since: Stamp) -> bool {
+        let is_of_now = self.stamp.is_some_and(|now| now.era == since.era);
+        let mut late = self.late.iter();
+        !is_of_now || late.any(|(one, until)| *one < hour && !is_after(since.heard, Some(*until)))
+    }
 }
 
 fn is_after(heard: Timestamp, late: Option<i64>) -> bool {
@@ -259,16 +272,17 @@ fn within(classroom: &ClassroomId, hours: &Range<i64>) -> String {
     )
 }
 
-/// The hours that were found to hold. One that was counted again meanwhile is left out.
+/// Those of them that hold and are in this range. One that was counted again meanwhile is left out.
 pub(super) async fn read(
     client: &Client,
     remembered: &Remembered,
     classroom: &ClassroomId,
     found: &Found,
+    range: &Range<i64>,
 ) -> Result<BTreeMap<i64, Arc<Hour>>, SeriesError> {
     let mut hours = BTreeMap::new();
     let mut unknown = Vec::new();
-    for (number, stamp) in &found.hold {
+    for (number, stamp) in found.hold.range(range.clone()) {
         match remembered.hour(classroom, *number, *stamp).await {
             Some(hour) => _ = hours.insert(*number, hour),
             None => unknown.push(*number),

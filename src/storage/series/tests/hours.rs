@@ -191,6 +191,51 @@ async fn the_hours_of_a_long_range_are_read_in_parts() {
 }
 
 #[tokio::test]
+async fn a_range_without_a_beginning_begins_with_what_is_there_and_with_what_comes_before_it() {
+    let database = database();
+    let series = on(&database);
+    let now = at(60 * HOUR).plus(std::time::Duration::from_secs(40 * 24 * HOUR));
+    let since = async |begin| {
+        let chart = series.activity(&room(), begin, Some(now), now, 300).await;
+        executions(&chart.unwrap())
+    };
+    let ever = async || since("2020-01-01T00:00:00Z".parse().unwrap()).await;
+    write(&series, ran(1, 1, 20 * HOUR, 20 * HOUR)).await;
+    write(&series, ran(2, 1, 40 * HOUR, 40 * HOUR)).await;
+    write(&series, ran(3, 1, 60 * HOUR, 60 * HOUR)).await;
+    let first = [since(at(30 * HOUR)).await, ever().await, ever().await];
+
+    write(&series, ran(4, 2, 15 * HOUR, 60 * HOUR + 1)).await;
+    let late = [ever().await, ever().await];
+    let former = JournalId::new(crate::storage::series::FORMER);
+    let before = [ran(1, 8, 5 * HOUR, 5 * HOUR)];
+    let import = on(&database);
+    import.write(&former, &before, Position(1)).await.unwrap();
+    let moved_in = [ever().await, ever().await];
+
+    assert_eq!((first, late, moved_in), ([2, 3, 3], [4, 4], [5, 5]));
+}
+
+#[tokio::test]
+async fn a_beginning_in_an_hour_that_is_not_over_may_move_back() {
+    let database = database();
+    let series = on(&database);
+    let ever = async || {
+        let (begin, now) = ("2020-01-01T00:00:00Z".parse().unwrap(), at(2 * HOUR));
+        let chart = series.activity(&room(), begin, None, now, 300).await;
+        executions(&chart.unwrap())
+    };
+    write(&series, ran(1, 1, HOUR + 60, HOUR + 60)).await;
+    let first = ever().await;
+
+    // into the hour before, which is over for nobody yet: it is not told as late
+    write(&series, ran(2, 2, 60, HOUR + 90)).await;
+    let then = ever().await;
+
+    assert_eq!((first, then), (1, 2));
+}
+
+#[tokio::test]
 async fn what_comes_late_into_an_hour_counts_at_once_and_once() {
     let database = database();
     let series = two_counted_days(&database).await;

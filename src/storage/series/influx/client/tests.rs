@@ -1,6 +1,8 @@
 //! What answers are taken for, and what stands in statements.
 
 use super::*;
+use crate::storage::series::SeriesAt;
+use crate::storage::series::tests::at_url;
 
 fn judged(status: u16, body: &str) -> String {
     match taken(StatusCode::from_u16(status).unwrap(), body) {
@@ -85,4 +87,38 @@ fn what_the_server_repeats_of_names_is_told_to_nobody() {
 fn a_text_in_a_statement_ends_where_it_should() {
     assert_eq!(quoted_text(r"a' OR 'b\"), r"'a\' OR \'b\\'");
     assert_eq!(quoted_name(r#"a"; DROP "#), r#""a\"; DROP ""#);
+}
+
+#[tokio::test]
+async fn points_that_nobody_waits_for_take_no_server_for_away() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let SeriesAt::Influx { url, .. } = at_url(&format!("http://{address}/?db=class")) else {
+        panic!("an address of InfluxDB");
+    };
+    let client = Client::new(&url, None).unwrap();
+    let point = || vec![WriteQuery::new(influxdb::Timestamp::Hours(1), "x").add_field("y", 1)];
+    // it takes connections and says nothing on them
+    let closing = async { while listener.accept().await.is_ok() {} };
+
+    let written = async {
+        let behind = client.write_behind(point()).await;
+        let known_behind = client.check_known();
+        let waited_for = client.write(point()).await;
+        (behind, known_behind, waited_for, client.check_known())
+    };
+    let written = tokio::select! {
+        written = written => written,
+        () = closing => panic!("it listens until the end"),
+    };
+
+    assert!(matches!(
+        written,
+        (
+            Err(SeriesError::Away(_)),
+            Ok(()),
+            Err(SeriesError::Away(_)),
+            Err(SeriesError::Away(_))
+        )
+    ));
 }
