@@ -20,6 +20,7 @@ mod m0005_parts;
 mod m0007_terms_and_research;
 mod m0008_editions;
 mod m0010_cells;
+mod m0011_students_cells;
 mod newer;
 mod postgres;
 mod tables;
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_terms_and_research::Migration),
             Box::new(m0008_editions::Migration),
             Box::new(m0010_cells::Migration),
+            Box::new(m0011_students_cells::Migration),
         ]
     }
 

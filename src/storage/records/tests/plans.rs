@@ -1,6 +1,6 @@
 //! Which indexes the reading calls are answered from, by what the databases say themselves.
 
-use mimamori_actors::domain::{ClassroomId, ExecutionStatus, StudentId, Timestamp};
+use mimamori_actors::domain::{ClassroomId, ExecutionStatus, SessionKey, StudentId, Timestamp};
 use sea_orm::{ConnectionTrait, Statement};
 
 use super::server::{ask, database};
@@ -169,8 +169,20 @@ async fn a_server_answers_every_call_over_a_month_from_an_index() {
         "events_2026_11_classroom_position_idx".to_owned(),
     ));
 
+    let of_student = plan_of(&records, records.cells_of(&person(7), within)).await;
+    // PostgreSQL cuts its name here, too
+    let index = "executions_2026_11_classroom_student_at_ms_position_noteboo";
+    plans.push((of_student, format!("Index Only Scan using {index}")));
+
     for (plan, index) in plans {
         is_from(&index, &plan);
+    }
+}
+
+fn person(of: u64) -> SessionKey {
+    SessionKey {
+        classroom: room(),
+        student: StudentId::new(format!("stu_{of}")),
     }
 }
 
@@ -224,4 +236,7 @@ async fn a_file_answers_every_call_from_an_index_in_its_order() {
     }
     let plan = plan_of(&records, active_notebooks(&room, search.range, "", &[])).await;
     assert!(plan.contains("executions_by_notebook"), "{plan}");
+    let plan = plan_of(&records, records.cells_of(&person(7), search.range)).await;
+    let index = "SEARCH x USING COVERING INDEX executions_of_students_cells";
+    assert!(plan.contains(index), "{plan}");
 }

@@ -276,15 +276,22 @@ async fn a_cell_shows_its_last_status_and_how_often_it_ran(on: On) {
         classroom: room(),
         student: student(1),
     };
-    // a cell of number 1, four times; skipped once; and one of number 2
+    // a cell of number 1, four times; skipped once, at the time of another; and one of number 2,
+    // of which an earlier one came later
     let mut skipped = execution(22, 1);
     skipped.execution_count = None;
+    skipped.time = at(15);
+    let mut earlier = execution(23, 1);
+    earlier.time = at(1);
+    earlier.has_error = Some(true);
+    earlier.error_message = Some("E".to_owned());
     let entries = [
         failed(1, 1, "E"),
         executed(2, 1),
         failed(8, 1, "E"),
         executed(15, 1),
         event(22, 1, skipped),
+        event(23, 1, earlier),
     ];
     write(&records, &entries).await;
 
@@ -296,7 +303,7 @@ async fn a_cell_shows_its_last_status_and_how_often_it_ran(on: On) {
         .collect();
     assert_eq!(
         shown,
-        [(Some("cell-1"), "skipped", 3), (Some("cell-2"), "ok", 1)]
+        [(Some("cell-1"), "skipped", 3), (Some("cell-2"), "ok", 2)]
     );
 }
 
