@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::client::{Client, quoted_name, quoted_text};
 use super::hour::{Counts, HOUR, Hour, PIECE, short};
 use super::hours::{self, Found, Stamp};
 use super::points::{EVENTS, nanoseconds};
-use super::remembered::Remembered;
+use super::remembered::{Minutes, Remembered};
 use super::tags::of_classroom;
 
 /// A reading that takes longer is broken off.
@@ -27,12 +28,21 @@ const MOST_GAPS: usize = 6;
 /// Hours that one chart has counted behind it: 400 days.
 const MOST_MISSED: usize = 400 * 24;
 
+/// These minutes of an hour.
+struct Part {
+    minutes: Range<i64>,
+    hour: i64,
+    counted_by: Stamp,
+}
+
 /// What a chart is made of.
 pub(super) struct Plan {
     shown: Range<i64>,
     width: i64,
     hours: BTreeMap<i64, Arc<Hour>>,
-    /// The minutes that are in none of these hours.
+    /// Parts of other hours that hold.
+    parts: Vec<Part>,
+    /// The minutes that are in none of all these.
     gaps: Vec<Range<i64>>,
     /// Hours that may be counted.
     pub(super) missed: Vec<i64>,
@@ -50,49 +60,65 @@ pub(super) async fn plan(
 ) -> Result<Plan, SeriesError> {
     let asked = minutes_of(&range);
     let ahead = asked.start.max(minute_of(now).saturating_add(1))..asked.end;
-    let newest = edge(client, classroom, &ahead, "LAST").await?;
+    let touched = touched_hours(&asked);
+    // what makes hours wrong while points are counted is seen: hours are asked for before
+    let (newest, found) = tokio::try_join!(
+        edge(client, classroom, &ahead, "LAST"),
+        hours::find(client, classroom, &touched),
+    )?;
     let shown = shown(asked, newest, now);
     let width = width(&shown, most);
     let mut plan = Plan {
         gaps: Vec::new(),
         hours: BTreeMap::new(),
+        parts: Vec::new(),
         missed: Vec::new(),
-        stamp: None,
+        stamp: found.stamp,
         shown,
         width,
     };
     if !plan.shown.is_empty() {
-        plan.look(client, remembered, classroom).await?;
+        plan.look(client, remembered, classroom, &found).await?;
     }
     Ok(plan)
 }
 
 impl Plan {
-    /// Finds what was counted before.
+    /// Takes what was counted before.
     async fn look(
         &mut self,
         client: &Client,
         remembered: &Remembered,
         classroom: &ClassroomId,
+        found: &Found,
     ) -> Result<(), SeriesError> {
-        let mut part = self.shown.clone();
-        if self.width % PIECE == 0 {
-            let found = hours::find(client, classroom, &whole_hours(&part)).await?;
-            if part.end - part.start > LONG_MINUTES {
-                // a range without a beginning has years in which there was nothing
-                let oldest = oldest(client, remembered, classroom, &part, &found).await?;
-                part.start = oldest.unwrap_or(part.end).max(part.start);
-            }
-            let whole = whole_hours(&part);
-            self.hours = hours::read(client, remembered, classroom, &found, &whole).await?;
-            let missed = whole
-                .rev()
-                .filter(|hour| !self.hours.contains_key(hour) && found.may_be_counted(*hour));
-            self.missed = missed.take(MOST_MISSED).collect();
-            self.missed.reverse();
-            self.stamp = found.stamp;
+        let mut range = self.shown.clone();
+        if self.width % PIECE != 0 {
+            self.gaps = vec![range];
+            return Ok(());
         }
-        self.gaps = gaps(&part, &mut self.hours);
+        if range.end - range.start > LONG_MINUTES {
+            // a range without a beginning has years in which there was nothing
+            let oldest = oldest(client, remembered, classroom, &range, found).await?;
+            range.start = oldest.unwrap_or(range.end).max(range.start);
+        }
+        let whole = whole_hours(&range);
+        self.hours = hours::read(client, remembered, classroom, found, &whole).await?;
+        let is_there = |hour: &i64| {
+            let is_edge = !whole.contains(hour);
+            self.hours.contains_key(hour) || is_edge && found.counted_by(*hour).is_some()
+        };
+        let missed = touched_hours(&range)
+            .rev()
+            .filter(|hour| !is_there(hour) && found.may_be_counted(*hour));
+        self.missed = missed.take(MOST_MISSED).collect();
+        self.missed.reverse();
+        for gap in gaps(&range, &mut self.hours) {
+            match part_of_an_hour(&gap, found) {
+                Some(part) => self.parts.push(part),
+                None => self.gaps.push(gap),
+            }
+        }
         Ok(())
     }
 
@@ -100,6 +126,7 @@ impl Plan {
     pub(super) async fn make(
         self,
         client: &Client,
+        remembered: &Remembered,
         classroom: &ClassroomId,
     ) -> Result<Vec<Bucket>, SeriesError> {
         if self.shown.is_empty() {
@@ -109,7 +136,12 @@ impl Plan {
         for (number, hour) in &self.hours {
             sums.add_hour(*number, hour);
         }
-        let is_all = self.hours.is_empty();
+        for part in &self.parts {
+            let minutes = minutes(client, remembered, classroom, part).await?;
+            let of_part = minutes.iter().filter(|it| part.minutes.contains(&it.0));
+            of_part.for_each(|(minute, what)| sums.add(*minute, *what));
+        }
+        let is_all = self.hours.is_empty() && self.parts.is_empty();
         let rest = count(
             client,
             classroom,
@@ -123,6 +155,43 @@ impl Plan {
         }
         Ok(sums.buckets())
     }
+}
+
+/// The hours of which a minute is in these.
+fn touched_hours(minutes: &Range<i64>) -> Range<i64> {
+    let first = minutes.start.div_euclid(HOUR);
+    first..(minutes.end + HOUR - 1).div_euclid(HOUR).max(first)
+}
+
+/// As which these minutes lie in one hour that holds.
+fn part_of_an_hour(minutes: &Range<i64>, found: &Found) -> Option<Part> {
+    let hour = minutes.start.div_euclid(HOUR);
+    let is_within = minutes.end <= (hour + 1) * HOUR;
+    let counted_by = found.counted_by(hour).filter(|_| is_within)?;
+    Some(Part {
+        minutes: minutes.clone(),
+        hour,
+        counted_by,
+    })
+}
+
+/// All of the hour of this part, minute by minute: the next chart begins or ends at another.
+async fn minutes(
+    client: &Client,
+    remembered: &Remembered,
+    classroom: &ClassroomId,
+    part: &Part,
+) -> Result<Minutes, SeriesError> {
+    let (hour, by) = (part.hour, part.counted_by);
+    if let Some(minutes) = remembered.minutes.find(classroom, hour, by).await {
+        return Ok(minutes);
+    }
+    let all = hour * HOUR..(hour + 1) * HOUR;
+    let counted = count(client, classroom, from_ref(&all), 1, READING_LIMIT, false);
+    let minutes = Minutes::from(counted.await?);
+    let kept = Arc::clone(&minutes);
+    remembered.minutes.keep(classroom, hour, by, kept).await;
+    Ok(minutes)
 }
 
 /// The hours that lie in these minutes from their beginning to their end.
@@ -239,6 +308,7 @@ fn unite(people: &mut Vec<u64>, hour: &Hour) {
 }
 
 /// A part of what is in a stretch of time.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Counted {
     Events(Counts),
     /// One who had an event, by a [`short`] number.

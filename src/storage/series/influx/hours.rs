@@ -89,6 +89,11 @@ impl Found {
         })
     }
 
+    /// What this hour was counted by, if it was and holds.
+    pub(super) fn counted_by(&self, hour: i64) -> Option<Stamp> {
+        self.hold.get(&hour).copied()
+    }
+
     /// As of when it can be said that nothing is before this hour: once that is over, whatever
     /// comes there is told. Nothing if it is not over.
     pub(super) fn settled(&self, hour: i64) -> Option<Stamp> {
@@ -283,7 +288,7 @@ pub(super) async fn read(
     let mut hours = BTreeMap::new();
     let mut unknown = Vec::new();
     for (number, stamp) in found.hold.range(range.clone()) {
-        match remembered.hour(classroom, *number, *stamp).await {
+        match remembered.hours.find(classroom, *number, *stamp).await {
             Some(hour) => _ = hours.insert(*number, hour),
             None => unknown.push(*number),
         }
@@ -294,9 +299,8 @@ pub(super) async fn read(
         let asked = *first..rest[end - 1] + 1;
         for (number, stamp, hour) in texts(client, classroom, &asked).await? {
             if found.hold.get(&number) == Some(&stamp) {
-                remembered
-                    .keep(classroom, number, stamp, Arc::clone(&hour))
-                    .await;
+                let kept = Arc::clone(&hour);
+                remembered.hours.keep(classroom, number, stamp, kept).await;
                 hours.insert(number, hour);
             }
         }

@@ -242,7 +242,7 @@ impl InfluxSeries {
             let plan = plan.await?;
             // however it ends: one that takes too long would never be made otherwise
             let _made = self.count_behind(classroom, &plan);
-            plan.make(&self.client, classroom).await
+            plan.make(&self.client, &self.remembered, classroom).await
         };
         tokio::select! {
             read = read => read,

@@ -1,4 +1,4 @@
-//! Hours that were read before, in this process' memory.
+//! What charts have read before, in this process' memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,24 +6,36 @@ use std::time::Duration;
 use mimamori_actors::domain::ClassroomId;
 use moka::future::Cache;
 
+use super::activity::Counted;
 use super::hour::Hour;
 use super::hours::{Found, Stamp};
 
 /// A month of a class of 200 takes 2 MB, if all of them are there day and night.
-const MOST_BYTES: u64 = 32 * 1024 * 1024;
-/// What an hour takes besides itself: its name, its places in the lists of the cache.
+const MOST_HOUR_BYTES: u64 = 32 * 1024 * 1024;
+/// An hour of a class of 200 takes up to 200 KB.
+const MOST_MINUTE_BYTES: u64 = 16 * 1024 * 1024;
+/// What an entry takes besides its value: its name, its places in the lists of the cache.
 const ENTRY_BYTES: usize = 256;
 /// Nobody looks at it any more. Of who was erased nothing is kept for longer, either.
 const UNREAD_FOR: Duration = Duration::from_secs(3_600);
-
 /// Classrooms of which it is remembered when they began.
 const MOST_CLASSROOMS: u64 = 10_000;
 
-/// Hours by their classrooms and numbers, those that were read last.
+/// What is in the minutes of an hour.
+pub(super) type Minutes = Arc<[(i64, Counted)]>;
+
 #[derive(Debug)]
 pub(super) struct Remembered {
-    hours: Cache<(ClassroomId, i64), Counted>,
+    pub(super) hours: Counts<Arc<Hour>>,
+    pub(super) minutes: Counts<Minutes>,
     oldest: Cache<ClassroomId, Oldest>,
+}
+
+/// What was counted of hours that hold, those that were read last.
+#[derive(Debug)]
+pub(super) struct Counts<V: Clone + Send + Sync + 'static> {
+    /// By their classrooms and numbers, with what they were counted by.
+    counted: Cache<(ClassroomId, i64), (Stamp, V)>,
 }
 
 /// From this minute to this hour there is nothing.
@@ -34,62 +46,50 @@ struct Oldest {
     as_of: Stamp,
 }
 
-#[derive(Debug, Clone)]
-struct Counted {
-    by: Stamp,
-    hour: Arc<Hour>,
+impl<V: Clone + Send + Sync + 'static> Counts<V> {
+    fn new(most_bytes: u64, bytes: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
+        let weight = move |_: &_, (_, value): &(Stamp, V)| {
+            u32::try_from(bytes(value) + ENTRY_BYTES).unwrap_or(u32::MAX)
+        };
+        let counted = Cache::builder().max_capacity(most_bytes).weigher(weight);
+        Self {
+            counted: counted.time_to_idle(UNREAD_FOR).build(),
+        }
+    }
+
+    /// Of the hour of this number as it was counted by this; nothing if it is not remembered.
+    /// As it was counted by anything else it is forgotten.
+    pub(super) async fn find(&self, classroom: &ClassroomId, number: i64, by: Stamp) -> Option<V> {
+        let name = (classroom.clone(), number);
+        let (stamp, value) = self.counted.get(&name).await?;
+        if stamp != by {
+            self.counted.invalidate(&name).await;
+            return None;
+        }
+        Some(value)
+    }
+
+    /// Takes the place of what was counted by something else.
+    pub(super) async fn keep(&self, classroom: &ClassroomId, number: i64, by: Stamp, value: V) {
+        let name = (classroom.clone(), number);
+        self.counted.insert(name, (by, value)).await;
+    }
 }
 
 impl Default for Remembered {
     fn default() -> Self {
-        let bytes = |_: &_, counted: &Counted| {
-            u32::try_from(counted.hour.bytes() + ENTRY_BYTES).unwrap_or(u32::MAX)
-        };
-        let hours = Cache::builder()
-            .max_capacity(MOST_BYTES)
-            .weigher(bytes)
-            .time_to_idle(UNREAD_FOR)
-            .build();
         let oldest = Cache::builder().max_capacity(MOST_CLASSROOMS);
         Self {
-            hours,
+            hours: Counts::new(MOST_HOUR_BYTES, |hour: &Arc<Hour>| hour.bytes()),
+            minutes: Counts::new(MOST_MINUTE_BYTES, |minutes: &Minutes| {
+                size_of_val(&**minutes)
+            }),
             oldest: oldest.time_to_idle(UNREAD_FOR).build(),
         }
     }
 }
 
 impl Remembered {
-    /// The hour of this number as it was counted by this; nothing if it is not remembered.
-    /// As it was counted by anything else it is forgotten.
-    pub(super) async fn hour(
-        &self,
-        classroom: &ClassroomId,
-        number: i64,
-        by: Stamp,
-    ) -> Option<Arc<Hour>> {
-        let name = (classroom.clone(), number);
-        let counted = self.hours.get(&name).await?;
-        if counted.by != by {
-            self.hours.invalidate(&name).await;
-            return None;
-        }
-        Some(counted.hour)
-    }
-
-    /// Takes the place of what was counted by something else.
-    pub(super) async fn keep(
-        &self,
-        classroom: &ClassroomId,
-        number: i64,
-        by: Stamp,
-        hour: Arc<Hour>,
-    ) {
-        let counted = Counted { by, hour };
-        self.hours
-            .insert((classroom.clone(), number), counted)
-            .await;
-    }
-
     /// The hour before which there is nothing in a range that begins at this minute; nothing
     /// if it is not remembered, or something may have come since.
     pub(super) async fn oldest(

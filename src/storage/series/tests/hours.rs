@@ -191,6 +191,40 @@ async fn the_hours_of_a_long_range_are_read_in_parts() {
 }
 
 #[tokio::test]
+async fn the_minutes_of_an_hour_that_a_range_begins_or_ends_in_are_read_once() {
+    let database = database();
+    let series = two_counted_days(&database).await;
+    // from within hour 3 to within hour 46, in which something happened at the half hours
+    let part = async |series: &Series, from: u64, to: u64| {
+        let (from, to) = (at(3 * HOUR + from), Some(at(46 * HOUR + to)));
+        let chart = series.activity(&room(), from, to, at(HEARD), 10).await;
+        executions(&chart.unwrap())
+    };
+    let parts = async |series: &Series| {
+        [
+            part(series, 60, 60).await,
+            part(series, 1_860, 60).await,
+            part(series, 60, 1_860).await,
+        ]
+    };
+
+    let of_points = parts(&on(&database)).await;
+    let before = part(&series, 120, 120).await;
+    nobody_left(&database);
+    let remembered = parts(&series).await;
+    // where they were never read there is nothing but whole hours
+    let of_hours = parts(&on(&database)).await;
+    write(&series, ran(97, 7, 3 * HOUR + 1_900, HEARD + 10)).await;
+    let late = parts(&series).await;
+
+    assert_eq!((of_points, before), ([86, 85, 87], 86));
+    assert_eq!(remembered, of_points);
+    assert_eq!(of_hours, [84; 3]);
+    // of an hour that holds no more it counts what is there
+    assert_eq!(late, [86, 86, 87]);
+}
+
+#[tokio::test]
 async fn a_range_without_a_beginning_begins_with_what_is_there_and_with_what_comes_before_it() {
     let database = database();
     let series = on(&database);
