@@ -1,8 +1,8 @@
 //! The reading calls of the contract over a month of a busy class, or as many
 //! days as `MIMAMORI_BENCH_DAYS` says: a file of `SQLite` and PostgreSQL are filled
 //! directly, and the real program is asked. `MIMAMORI_BENCH_CALLS` narrows it to the
-//! calls whose name holds this text. `MIMAMORI_BENCH_SERIES=influxdb` has the charts in an
-//! InfluxDB of their own, which is filled by the program.
+//! calls whose name holds this text. The charts of a month are asked for once more where they
+//! are in an InfluxDB, which is filled by the program.
 
 mod fill;
 
@@ -183,67 +183,63 @@ pub async fn over_a_month() -> anyhow::Result<bool> {
         "reading: {} executions of {days} days, 400 bytes of code each, {TIMES} calls of each kind",
         days * EXECUTIONS_A_DAY
     );
+    let of = |store| only.is_empty() || only == store;
     let mut all_met = true;
-    if only != "postgres" {
-        all_met &= in_a_file(days).await?;
+    if of("sqlite") {
+        all_met &= in_a_file(days, None).await?;
     }
-    if only != "sqlite" {
+    if of("influxdb") && days <= USUAL_DAYS {
+        let influxd = Influxd::start();
+        let charts = influxd.database();
+        println!("  with charts in an InfluxDB:");
+        all_met &= in_a_file(days, Some(&charts)).await?;
+    }
+    if of("postgres") {
         all_met &= on_a_server(days).await?;
     }
     Ok(all_met)
 }
 
-/// An InfluxDB for the charts, if they are to be there.
-struct Charts(Option<(Database, Influxd)>);
-
-impl Charts {
-    fn start() -> Self {
-        let series = std::env::var("MIMAMORI_BENCH_SERIES").unwrap_or_default();
-        let server = (series == "influxdb").then(Influxd::start);
-        Self(server.map(|server| (server.database(), server)))
+/// The first chart of everything is made of points; then its hours are counted behind it.
+async fn hours_are_counted(charts: &Database, server: &Server, days: u64) -> anyhow::Result<()> {
+    let path = format!("/overview?{}", Range::of(days, 0)?.query);
+    let begun = Instant::now();
+    let url = format!("http://{}/api/v1/classrooms/default{path}", server.address);
+    let asked = reqwest::Client::new().get(&url).bearer_auth(TOKEN).send();
+    asked.await?.error_for_status()?.bytes().await?;
+    println!(
+        "  the first chart of it, of points: {:.0?}",
+        begun.elapsed()
+    );
+    // but those at both ends
+    let hours = (days * 24).saturating_sub(3);
+    while charts.count("SELECT COUNT(heard) FROM mimamori_hours") < hours {
+        anyhow::ensure!(begun.elapsed() < COUNTED_WITHIN, "hours are not counted");
+        sleep(Duration::from_millis(100)).await;
     }
-
-    fn settings(&self) -> Vec<(&'static str, String)> {
-        let database = self.0.as_ref().map(|(database, _)| database);
-        let url = database.map(|database| ("MIMAMORI_SERIES__URL", database.url()));
-        url.into_iter().collect()
-    }
-
-    /// The first chart of everything is made of points; then its hours are counted behind it.
-    async fn are_counted(&self, server: &Server, days: u64) -> anyhow::Result<()> {
-        let Some((database, _)) = &self.0 else {
-            return Ok(());
-        };
-        let path = format!("/overview?{}", Range::of(days, 0)?.query);
-        let begun = Instant::now();
-        let url = format!("http://{}/api/v1/classrooms/default{path}", server.address);
-        let asked = reqwest::Client::new().get(&url).bearer_auth(TOKEN).send();
-        asked.await?.error_for_status()?.bytes().await?;
-        println!(
-            "  the first chart of it, of points: {:.0?}",
-            begun.elapsed()
-        );
-        // but those at both ends
-        let hours = (days * 24).saturating_sub(3);
-        while database.count("SELECT COUNT(heard) FROM mimamori_hours") < hours {
-            anyhow::ensure!(begun.elapsed() < COUNTED_WITHIN, "hours are not counted");
-            sleep(Duration::from_millis(100)).await;
-        }
-        println!("  its hours were counted within {:.0?}", begun.elapsed());
-        Ok(())
-    }
+    println!("  its hours were counted within {:.0?}", begun.elapsed());
+    Ok(())
 }
 
-async fn in_a_file(days: u64) -> anyhow::Result<bool> {
-    let charts = Charts::start();
-    let settings = charts.settings();
-    let settings: Vec<_> = settings.iter().map(|(name, url)| (*name, &**url)).collect();
+/// All calls, or those of charts if these are in an InfluxDB.
+async fn in_a_file(days: u64, charts: Option<&Database>) -> anyhow::Result<bool> {
+    let url = charts.map(Database::url);
+    let settings: Vec<_> = url
+        .iter()
+        .map(|url| ("MIMAMORI_SERIES__URL", &**url))
+        .collect();
     let server = Server::real_on(&settings, async |dir| fill::sqlite(dir, days).await).await?;
     println!(
         "  SQLite, {} MiB",
         fill::mib_of(&server.dir.join("records.sqlite"))
     );
-    measure(&server, &charts, days).await
+    let took = series_are_counted(&server).await?;
+    println!("  the series were counted from it within {took:.0?}");
+    let Some(charts) = charts else {
+        return measure(&server, days, "").await;
+    };
+    hours_are_counted(charts, &server, days).await?;
+    measure(&server, days, "overview").await
 }
 
 async fn on_a_server(days: u64) -> anyhow::Result<bool> {
@@ -257,13 +253,12 @@ async fn on_a_server(days: u64) -> anyhow::Result<bool> {
             "SELECT pg_size_pretty(pg_database_size(current_database()))"
         )
     );
-    let charts = Charts::start();
-    let settings = charts.settings();
-    let mut settings: Vec<_> = settings.iter().map(|(name, url)| (*name, &**url)).collect();
-    settings.push(("MIMAMORI_RECORDS__URL", &url));
+    let settings = [("MIMAMORI_RECORDS__URL", &*url)];
     let server = Server::real_on(&settings, async |_| Ok(())).await?;
     let before = read_whole(&url);
-    let is_met = measure(&server, &charts, days).await?;
+    let took = series_are_counted(&server).await?;
+    println!("  the series were counted from it within {took:.0?}");
+    let is_met = measure(&server, days, "").await?;
     let read_whole = read_whole(&url) - before;
     Ok(is_met
         & verdict(
@@ -282,14 +277,13 @@ fn read_whole(url: &str) -> u64 {
     ask(url, sql).parse().unwrap_or(0)
 }
 
-async fn measure(server: &Server, charts: &Charts, days: u64) -> anyhow::Result<bool> {
-    let took = series_are_counted(server).await?;
-    println!("  the series were counted from it within {took:.0?}");
-    charts.are_counted(server, days).await?;
+/// Those calls that have this text in their names.
+async fn measure(server: &Server, days: u64, of: &str) -> anyhow::Result<bool> {
     let client = reqwest::Client::new();
     let mut all_met = true;
     let only = std::env::var("MIMAMORI_BENCH_CALLS").unwrap_or_default();
-    for call in CALLS.into_iter().filter(|call| call.name.contains(&only)) {
+    let wanted = |call: &Call| call.name.contains(&only) && call.name.contains(of);
+    for call in CALLS.into_iter().filter(wanted) {
         let mut latencies = Latencies::default();
         let mut last = serde_json::Value::Null;
         for n in 0..WARM + TIMES {
