@@ -343,7 +343,8 @@ fn found(tables: &[Table]) -> Found {
     let of_classroom = rows_of(tables, ERAS).next();
     let era = of_classroom.and_then(|row| number_in(row, 1)).unwrap_or(0);
     let since = of_classroom.and_then(|row| number_in(row, 2));
-    let of_all = rows_of(tables, REACH).next().and_then(Stamp::of);
+    let of_all = rows_of(tables, REACH).next();
+    let of_all = of_all.and_then(|row| Stamp::of(row));
     let late = rows_of(tables, LATE).filter_map(|row| Some((hour_in(row)?, number_in(row, 1)?)));
     let mut found = Found {
         hold: BTreeMap::new(),
@@ -370,7 +371,7 @@ fn found(tables: &[Table]) -> Found {
 
 impl Stamp {
     /// As it stands in a row behind its time.
-    fn of(row: &Vec<Value>) -> Option<Self> {
+    fn of(row: &[Value]) -> Option<Self> {
         let heard = Timestamp::from_millis(number_in(row, 1)?);
         let era = number_in(row, 2)?;
         Some(Self { heard, era })
