@@ -165,7 +165,7 @@ const LAST_OF_A_GROUP: CellWords = CellWords {
         SUM(CASE WHEN x.status IN ('ok', 'error', 'interrupted') THEN 1 ELSE 0 END) AS tries, x.at_ms, \
         MAX(printf('%020d%020d', x.at_ms, x.position + 4611686018427387904)) AS newest",
     after: " GROUP BY n.key, x.cell_id, CASE WHEN x.cell_id IS NULL THEN x.cell_index END \
-        ORDER BY newest DESC",
+        ORDER BY x.at_ms DESC",
 };
 
 impl KnownStudent {

@@ -18,7 +18,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::super::SeriesError;
 use crate::config::InfluxUrl;
@@ -50,8 +50,9 @@ const FOR_GOOD: [&str; 7] = [
 ];
 const UNREADABLE: &str = "unable to parse";
 /// What else is worth telling.
-const WORTH_TELLING: [&str; 9] = [
+const WORTH_TELLING: [&str; 10] = [
     NOT_EXECUTED,
+    CLOSED,
     "retention policy not found",
     "authorization failed",
     "unauthorized",
@@ -63,6 +64,11 @@ const WORTH_TELLING: [&str; 9] = [
 ];
 /// One of several statements did not get its turn: it may be said again.
 pub(super) const NOT_EXECUTED: &str = "not executed";
+/// A part of the database (a shard) is just being opened: it is, a moment later.
+const CLOSED: &str = "engine is closed";
+/// So often an order is given again then, each time after a longer wait.
+const ORDERS: u32 = 5;
+const ORDERED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Older than what the database keeps: by the will of whoever runs it.
 const BEYOND_RETENTION: &str = "beyond retention policy";
 
@@ -243,7 +249,7 @@ impl Client {
         }
     }
 
-    /// Says what is to be done: one statement or several.
+    /// Says what is to be done: one statement or several, which may all be done again.
     pub(super) async fn order(
         &self,
         statements: &str,
@@ -251,12 +257,22 @@ impl Client {
     ) -> Result<(), SeriesError> {
         let mut form = self.asking.clone();
         form.query_pairs_mut().clear().append_pair("q", statements);
-        let request = self
-            .http
-            .post(self.asking.clone())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.query().unwrap_or_default().to_owned());
-        self.answer(request, within).await.map(|_| ())
+        let form = form.query().unwrap_or_default();
+        let mut given = 1;
+        loop {
+            let request = self
+                .http
+                .post(self.asking.clone())
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.to_owned());
+            match self.answer(request, within).await {
+                Err(SeriesError::Refused(reason)) if reason.contains(CLOSED) && given < ORDERS => {
+                    sleep(ORDERED_AGAIN_AFTER * given).await;
+                    given += 1;
+                }
+                done => return done.map(|_| ()),
+            }
+        }
     }
 
     async fn answer(

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use mimamori_actors::domain::SessionKey;
 use mimamori_actors::ports::StoreError;
 
 use super::between::{Asked, Between, Turn};
@@ -196,4 +197,36 @@ async fn what_is_kept_about_points_is_no_fault_of_an_entry() {
             "{table}: {written:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_order_that_meets_a_shard_which_is_just_being_opened_is_given_again() {
+    let closed = r#"{"results":[{"statement_id":0,"error":"engine is closed"}]}"#;
+    let left = Mutex::new(2);
+    let given: Arc<Mutex<u32>> = Arc::default();
+    let counting = Arc::clone(&given);
+    let between = Between::before(0, move |asked| {
+        if !asked.body.contains("DELETE") {
+            return Turn::Answer(if asked.path == "/write" { 204 } else { 200 }, EMPTY);
+        }
+        *counting.lock().unwrap() += 1;
+        let mut left = left.lock().unwrap();
+        if *left == 0 {
+            return Turn::Answer(200, EMPTY);
+        }
+        *left -= 1;
+        Turn::Answer(200, closed)
+    })
+    .await;
+    let series = Series::at(&at_url(&format!("http://{}/?db=class", between.address))).unwrap();
+    let person = SessionKey {
+        classroom: room(),
+        student: student(1),
+    };
+
+    let (journal, nothing) = (journal(), |_, _| Vec::new());
+    let erased = series.erase(&journal, &person, Position(1), nothing);
+
+    erased.await.unwrap();
+    assert_eq!(*given.lock().unwrap(), 3);
 }
