@@ -118,23 +118,10 @@ impl FjallSnapshots {
             highest,
             waits: false,
         };
-        snapshots.lift_limit();
         // what a crash left in the log is in memory again: who writes first at a start is not to
         // be refused for that, and is told whatever else is wrong
         let _ = snapshots.files.writing_in_turn();
         Ok(snapshots)
-    }
-
-    /// What an earlier version made is copied, once, into a database that takes as much as others.
-    fn lift_limit(&self) {
-        let is_limited = |files: Arc<Files>| files.database.is_limited();
-        if !self.files.reading().is_ok_and(is_limited) {
-            return;
-        }
-        if let Err(error) = self.erase(&[]) {
-            metrics::counter!("mimamori_snapshots_failures_total").increment(1);
-            tracing::warn!(store = "snapshots", %error, "what an earlier version made could not be copied, and takes less at once: the next start tries again");
-        }
     }
 
     /// As [`FjallSnapshots::open`], for who writes as much as can be read: where another write

@@ -67,20 +67,16 @@ impl Paced {
         if database.keyspace_count() == 0 {
             database.keyspace(UNLIMITED, KeyspaceCreateOptions::default)?;
         }
-        let mut paced = Self {
+        let most_bytes = if database.keyspace_exists(UNLIMITED) {
+            MOST_BYTES
+        } else {
+            FLUSH_BYTES
+        };
+        Ok(Self {
             database,
             keyspaces: Mutex::default(),
-            most_bytes: MOST_BYTES,
-        };
-        if paced.is_limited() {
-            paced.most_bytes = FLUSH_BYTES;
-        }
-        Ok(paced)
-    }
-
-    /// Whether an earlier version made it: its keyspaces have limits, which stay as long as they are there.
-    pub(crate) fn is_limited(&self) -> bool {
-        !self.database.keyspace_exists(UNLIMITED)
+            most_bytes,
+        })
     }
 
     /// The keyspace, made if it is not there.
@@ -139,8 +135,6 @@ impl Paced {
                 LAST_RUNS
             };
             if bytes >= FLUSH_BYTES && sealed == 0 && runs < most_runs {
-                // its worker writes it out: here it changes lists, and takes files away that are not needed
-                // any more. Nothing is synced; but as any write this waits for who has the log to sync it
                 keyspace.rotate_memtable()?;
             } else if bytes >= self.most_bytes || sealed >= MOST_SEALED {
                 has_way = false;

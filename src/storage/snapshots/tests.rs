@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use crate::storage::embedded::paced::{self, FLUSH_BYTES};
+use crate::storage::embedded::paced::FLUSH_BYTES;
 
 fn key(classroom: &str, student: &str) -> SessionKey {
     SessionKey {
@@ -265,57 +265,4 @@ fn who_writes_first_at_a_start_is_not_refused_for_what_a_crash_left_in_memory() 
     snapshots
         .put_attempts(&journal, &attempt("s", 7, 1))
         .unwrap();
-}
-
-/// As versions before made it, with a state of one session, a commit and an entry that failed.
-fn made_before(dir: &Path, journal: &JournalId) {
-    let database = paced::builder(dir).open().unwrap();
-    let limited = || fjall::KeyspaceCreateOptions::default().max_memtable_size(FLUSH_BYTES);
-    let [sessions, router, attempts] =
-        ["sessions", "router", ATTEMPTS].map(|name| database.keyspace(name, limited).unwrap());
-    let session = key_bytes(&key("c", "s"));
-    sessions.insert(session.clone(), b"\x01state").unwrap();
-    let committed = Committed::encode(journal, Position(7), b"router");
-    router.insert(ROUTER, committed).unwrap();
-    // format, count, journal
-    let value = [&[1, 0, 0, 0, 2], journal.as_str().as_bytes()].concat();
-    let failed_at = 8_u64.to_be_bytes();
-    attempts
-        .insert([&failed_at[..], &session].concat(), value)
-        .unwrap();
-}
-
-#[test]
-fn what_an_earlier_version_made_takes_as_much_at_once_as_others_and_has_all_that_was_there() {
-    let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("snapshots");
-    let journal = JournalId::new("jrn_a");
-    made_before(&dir, &journal);
-    // a start before was killed while it copied
-    made_before(&dir.with_extension("anew"), &JournalId::new("jrn_half"));
-
-    for start in ["the first", "a second"] {
-        let snapshots = FjallSnapshots::open(&dir).unwrap();
-
-        let router = snapshots.router(&journal).unwrap();
-        assert_eq!(router, Some((b"router".to_vec(), Position(7))));
-        let counted = snapshots.attempts(&journal).unwrap();
-        assert_eq!(counted, [attempt("s", 8, 2)], "{start}");
-        let state = snapshots.session(&key("c", "s")).unwrap();
-        assert_eq!(state.as_deref(), Some(b"\x01state".as_slice()), "{start}");
-        assert_eq!(files_beside(&dir), ["snapshots"], "{start}");
-        let busy = snapshots.keep_worker_busy();
-        for student in ["large", "larger", "largest"] {
-            let put = snapshots.put_session(&key("c", student), &vec![1; busy::HALF]);
-            put.unwrap_or_else(|error| panic!("{start}: {error}"));
-        }
-        busy.join().unwrap();
-    }
-}
-
-fn files_beside(dir: &Path) -> Vec<String> {
-    let found = fs::read_dir(dir.parent().unwrap()).unwrap();
-    found
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .collect()
 }
