@@ -13,14 +13,14 @@ use serde_json::Value;
 use super::super::SeriesError;
 use super::super::buckets::{Bucket, beginning, empty, minute_of, minutes_of, shown, width};
 use super::client::{Client, quoted_name, quoted_text};
-use super::hour::{Counts, HOUR, Hour, PIECE, short};
+use super::hour::{Counts, HOUR, Hour, Minutes, PIECE, short};
 use super::hours::{self, Found, Stamp};
 use super::points::{EVENTS, nanoseconds};
-use super::remembered::{Minutes, Remembered};
+use super::remembered::Remembered;
 use super::tags::of_classroom;
 
-/// A reading that takes longer is broken off.
-const READING_LIMIT: Duration = Duration::from_secs(10);
+/// A reading, and a chart as a whole, that takes longer is broken off.
+pub(super) const READING_LIMIT: Duration = Duration::from_secs(10);
 /// It is worth a question where a longer range begins to have anything in it.
 const LONG_MINUTES: i64 = 32 * 24 * HOUR;
 /// Stretches between hours that are counted with one request.
@@ -60,7 +60,9 @@ pub(super) async fn plan(
 ) -> Result<Plan, SeriesError> {
     let asked = minutes_of(&range);
     let ahead = asked.start.max(minute_of(now).saturating_add(1))..asked.end;
-    let touched = touched_hours(&asked);
+    // of what lies ahead nothing is over
+    let until = minute_of(now).saturating_add(HOUR).min(asked.end);
+    let touched = touched_hours(&(asked.start..until.max(asked.start)));
     // what makes hours wrong while points are counted is seen: hours are asked for before
     let (newest, found) = tokio::try_join!(
         edge(client, classroom, &ahead, "LAST"),
@@ -138,8 +140,12 @@ impl Plan {
         }
         for part in &self.parts {
             let minutes = minutes(client, remembered, classroom, part).await?;
-            let of_part = minutes.iter().filter(|it| part.minutes.contains(&it.0));
-            of_part.for_each(|(minute, what)| sums.add(*minute, *what));
+            for (minute, counts) in minutes.counts(&part.minutes) {
+                sums.add(minute, Counted::Events(counts));
+            }
+            for (minute, student) in minutes.students(&part.minutes) {
+                sums.add(minute, Counted::Student(student));
+            }
         }
         let is_all = self.hours.is_empty() && self.parts.is_empty();
         let rest = count(
@@ -181,14 +187,22 @@ async fn minutes(
     remembered: &Remembered,
     classroom: &ClassroomId,
     part: &Part,
-) -> Result<Minutes, SeriesError> {
+) -> Result<Arc<Minutes>, SeriesError> {
     let (hour, by) = (part.hour, part.counted_by);
     if let Some(minutes) = remembered.minutes.find(classroom, hour, by).await {
         return Ok(minutes);
     }
     let all = hour * HOUR..(hour + 1) * HOUR;
     let counted = count(client, classroom, from_ref(&all), 1, READING_LIMIT, false);
-    let minutes = Minutes::from(counted.await?);
+    let mut minutes = Minutes::default();
+    for (minute, what) in counted.await? {
+        match what {
+            Counted::Events(counts) => minutes.add(minute, counts),
+            Counted::Student(student) => minutes.met(minute, student),
+            Counted::Students(_) => {}
+        }
+    }
+    let minutes = Arc::new(minutes);
     let kept = Arc::clone(&minutes);
     remembered.minutes.keep(classroom, hour, by, kept).await;
     Ok(minutes)
@@ -308,7 +322,6 @@ fn unite(people: &mut Vec<u64>, hour: &Hour) {
 }
 
 /// A part of what is in a stretch of time.
-#[derive(Debug, Clone, Copy)]
 pub(super) enum Counted {
     Events(Counts),
     /// One who had an event, by a [`short`] number.

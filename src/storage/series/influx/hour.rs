@@ -1,6 +1,8 @@
 //! An hour of a classroom as it is kept: by pieces of five minutes. Pure.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 /// Minutes of an hour.
 pub(super) const HOUR: i64 = 60;
@@ -124,6 +126,47 @@ impl Hour {
         let students = students.as_bytes().chunks(LETTERS).map(student);
         hour.students = students.collect::<Option<_>>()?;
         numbers.next().is_none().then_some(hour)
+    }
+}
+
+/// What happened in an hour, minute by minute.
+#[derive(Debug, Default)]
+pub(super) struct Minutes {
+    counts: Vec<(i64, Counts)>,
+    /// By [`short`] numbers; of the minutes of the hour a bit each, the first one the lowest.
+    students: HashMap<u64, u64>,
+}
+
+impl Minutes {
+    pub(super) fn add(&mut self, minute: i64, counts: Counts) {
+        self.counts.push((minute, counts));
+    }
+
+    /// This student had an event in this minute.
+    pub(super) fn met(&mut self, minute: i64, student: u64) {
+        *self.students.entry(student).or_default() |= 1 << minute.rem_euclid(HOUR);
+    }
+
+    /// How much happened in those of its minutes that are in this range.
+    pub(super) fn counts(&self, range: &Range<i64>) -> impl Iterator<Item = (i64, Counts)> {
+        let counts = self.counts.iter().copied();
+        counts.filter(|(minute, _)| range.contains(minute))
+    }
+
+    /// Who had an event in which minute of this range, which is of this hour.
+    pub(super) fn students(&self, range: &Range<i64>) -> impl Iterator<Item = (i64, u64)> {
+        self.students.iter().flat_map(|(student, bits)| {
+            let met = move |minute: &i64| bits >> minute.rem_euclid(HOUR) & 1 == 1;
+            let met = range.clone().filter(met);
+            met.map(|minute| (minute, *student))
+        })
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.counts.capacity() * size_of::<(i64, Counts)>()
+            + self.students.capacity() * (size_of::<(u64, u64)>() + 1)
     }
 }
 

@@ -247,6 +247,8 @@ impl InfluxSeries {
         tokio::select! {
             read = read => read,
             hangs = self.hangs() => Err(hangs),
+            // the next one goes on with what this has read
+            () = sleep(activity::READING_LIMIT) => Err(SeriesError::TooSlow),
         }
     }
 
@@ -337,6 +339,7 @@ impl InfluxSeries {
         let classroom = &person.classroom;
         self.keep(vec![hours::another_era(classroom)]).await?;
         hours::delete(&self.client, classroom, None).await?;
+        self.remembered.forget().await;
         let mut written = self.writing.lock().await;
         // what is chosen from now on is chosen by what is left
         written.tags.clear();

@@ -6,28 +6,24 @@ use std::time::Duration;
 use mimamori_actors::domain::ClassroomId;
 use moka::future::Cache;
 
-use super::activity::Counted;
-use super::hour::Hour;
+use super::hour::{Hour, Minutes};
 use super::hours::{Found, Stamp};
 
 /// A month of a class of 200 takes 2 MB, if all of them are there day and night.
 const MOST_HOUR_BYTES: u64 = 32 * 1024 * 1024;
-/// An hour of a class of 200 takes up to 200 KB.
+/// An hour of a class of 200 takes 10 KB.
 const MOST_MINUTE_BYTES: u64 = 16 * 1024 * 1024;
 /// What an entry takes besides its value: its name, its places in the lists of the cache.
 const ENTRY_BYTES: usize = 256;
-/// Nobody looks at it any more. Of who was erased nothing is kept for longer, either.
+/// Nobody looks at it any more. (It goes when the next chart is made.)
 const UNREAD_FOR: Duration = Duration::from_secs(3_600);
 /// Classrooms of which it is remembered when they began.
 const MOST_CLASSROOMS: u64 = 10_000;
 
-/// What is in the minutes of an hour.
-pub(super) type Minutes = Arc<[(i64, Counted)]>;
-
 #[derive(Debug)]
 pub(super) struct Remembered {
     pub(super) hours: Counts<Arc<Hour>>,
-    pub(super) minutes: Counts<Minutes>,
+    pub(super) minutes: Counts<Arc<Minutes>>,
     oldest: Cache<ClassroomId, Oldest>,
 }
 
@@ -81,15 +77,21 @@ impl Default for Remembered {
         let oldest = Cache::builder().max_capacity(MOST_CLASSROOMS);
         Self {
             hours: Counts::new(MOST_HOUR_BYTES, |hour: &Arc<Hour>| hour.bytes()),
-            minutes: Counts::new(MOST_MINUTE_BYTES, |minutes: &Minutes| {
-                size_of_val(&**minutes)
-            }),
+            minutes: Counts::new(MOST_MINUTE_BYTES, |minutes: &Arc<Minutes>| minutes.bytes()),
             oldest: oldest.time_to_idle(UNREAD_FOR).build(),
         }
     }
 }
 
 impl Remembered {
+    /// Somebody is in there who is to be in nothing any more.
+    pub(super) async fn forget(&self) {
+        self.hours.counted.invalidate_all();
+        self.minutes.counted.invalidate_all();
+        self.hours.counted.run_pending_tasks().await;
+        self.minutes.counted.run_pending_tasks().await;
+    }
+
     /// The hour before which there is nothing in a range that begins at this minute; nothing
     /// if it is not remembered, or something may have come since.
     pub(super) async fn oldest(

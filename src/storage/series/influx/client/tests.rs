@@ -98,7 +98,7 @@ async fn points_that_nobody_waits_for_take_no_server_for_away() {
     };
     let client = Client::new(&url, None).unwrap();
     let point = || vec![WriteQuery::new(influxdb::Timestamp::Hours(1), "x").add_field("y", 1)];
-    // it takes connections and says nothing on them
+    // it takes connections and closes them
     let closing = async { while listener.accept().await.is_ok() {} };
 
     let written = async {
