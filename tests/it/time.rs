@@ -84,6 +84,10 @@ async fn stopped_and_continued(absence: Duration) {
     let api = server.api();
     let open = class(&server).await;
     let mut console = Console::watching(&server, ROOM).await;
+    // the classroom was seen, and its answer is behind us: it is not asked again for the time away
+    let after_it = json!({"type": "unsubscribe", "classroom": "another", "ref": "r1"});
+    console.say(&after_it).await;
+    assert_eq!(console.other().await, json!({"type": "ack", "ref": "r1"}));
 
     kill_process(server.pid(), Signal::STOP).unwrap();
     sleep(absence).await;
