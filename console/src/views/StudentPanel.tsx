@@ -31,7 +31,8 @@ export function StudentPanel(props: Props) {
   const executions = () => known()?.executions;
   const cells = createMemo(() => cellsOf(known()?.cells ?? [], student()?.notebook ?? null));
 
-  // read again when something happened, but not for every event of a burst
+  // read again when something happened, but not for every event of a burst; and once after it was
+  // opened: what was just seen to happen may not have been there yet
   let timer: ReturnType<typeof setTimeout> | undefined;
   createEffect(
     on(
@@ -42,7 +43,6 @@ export function StudentPanel(props: Props) {
           void refetch();
         }, READABLE_AFTER_MS);
       },
-      { defer: true },
     ),
   );
   onCleanup(() => clearTimeout(timer));
