@@ -64,7 +64,7 @@ const WORTH_TELLING: [&str; 10] = [
 ];
 /// One of several statements did not get its turn: it may be said again.
 pub(super) const NOT_EXECUTED: &str = "not executed";
-/// A part of the database (a shard) is just being opened: it is, a moment later.
+/// What 1.6.7 now and then says to a DELETE, and not to the same one a moment later.
 const CLOSED: &str = "engine is closed";
 /// So often an order is given again then, each time after a longer wait.
 const ORDERS: u32 = 5;

@@ -22,14 +22,14 @@ const MOST_CLASSROOMS: u64 = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Remembered {
-    pub(super) hours: Counts<Arc<Hour>>,
-    pub(super) minutes: Counts<Arc<Minutes>>,
+    pub(super) hours: ByHour<Arc<Hour>>,
+    pub(super) minutes: ByHour<Arc<Minutes>>,
     oldest: Cache<ClassroomId, Oldest>,
 }
 
 /// What was counted of hours that hold, those that were read last.
 #[derive(Debug)]
-pub(super) struct Counts<V: Clone + Send + Sync + 'static> {
+pub(super) struct ByHour<V: Clone + Send + Sync + 'static> {
     /// By their classrooms and numbers, with what they were counted by.
     counted: Cache<(ClassroomId, i64), (Stamp, V)>,
 }
@@ -42,7 +42,7 @@ struct Oldest {
     as_of: Stamp,
 }
 
-impl<V: Clone + Send + Sync + 'static> Counts<V> {
+impl<V: Clone + Send + Sync + 'static> ByHour<V> {
     fn new(most_bytes: u64, bytes: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
         let weight = move |_: &_, (_, value): &(Stamp, V)| {
             u32::try_from(bytes(value) + ENTRY_BYTES).unwrap_or(u32::MAX)
@@ -76,8 +76,8 @@ impl Default for Remembered {
     fn default() -> Self {
         let oldest = Cache::builder().max_capacity(MOST_CLASSROOMS);
         Self {
-            hours: Counts::new(MOST_HOUR_BYTES, |hour: &Arc<Hour>| hour.bytes()),
-            minutes: Counts::new(MOST_MINUTE_BYTES, |minutes: &Arc<Minutes>| minutes.bytes()),
+            hours: ByHour::new(MOST_HOUR_BYTES, |hour: &Arc<Hour>| hour.bytes()),
+            minutes: ByHour::new(MOST_MINUTE_BYTES, |minutes: &Arc<Minutes>| minutes.bytes()),
             oldest: oldest.time_to_idle(UNREAD_FOR).build(),
         }
     }

@@ -200,7 +200,7 @@ async fn what_is_kept_about_points_is_no_fault_of_an_entry() {
 }
 
 #[tokio::test]
-async fn an_order_that_meets_a_shard_which_is_just_being_opened_is_given_again() {
+async fn an_order_that_meets_a_closed_engine_is_given_again() {
     let closed = r#"{"results":[{"statement_id":0,"error":"engine is closed"}]}"#;
     let left = Mutex::new(2);
     let given: Arc<Mutex<u32>> = Arc::default();
